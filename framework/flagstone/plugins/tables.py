@@ -1,0 +1,60 @@
+"""Who has which name: the specs of all plugins by kind, the first to claim a name keeping it."""
+
+from __future__ import annotations
+
+from flagstone.plugins.loader import Plugin
+from flagstone.plugins.specs import KINDS, Spec
+
+
+class Tables:
+    """The plugins, and kind -> name -> spec."""
+
+    def __init__(self) -> None:
+        self.plugins: list[Plugin] = []
+        self.specs: dict[str, dict[str, Spec]] = {kind: {} for kind in KINDS}
+
+    def admit(self, plugin: Plugin) -> None:
+        """Load and ask an installed plugin, unless it is off or its name is taken."""
+        holder = next((p for p in self.plugins if p.provider.name == plugin.provider.name), None)
+        if plugin.disabled or plugin.failures:
+            self.plugins.append(plugin)
+        elif holder is not None:
+            plugin.conflicts.append(
+                f"the plugin name {plugin.provider.name!r} belongs to {holder.provider}; "
+                "rename this one's entry point"
+            )
+            self.plugins.append(plugin)
+        else:
+            plugin.load()
+            self.ask(plugin)
+
+    def ask(self, plugin: Plugin) -> None:
+        """Take a loaded plugin's specs; a name that is taken stays with who has it."""
+        self.plugins.append(plugin)
+        plugin.specs = []
+        for kind in KINDS.values():
+            for spec in plugin.gather(kind):
+                owner = self._owner(spec)
+                if owner is None:
+                    self.specs[spec.kind][spec.name] = spec
+                    plugin.specs.append(spec)
+                else:
+                    plugin.conflicts.append(conflict(spec, owner))
+
+    def drop(self, plugin: Plugin) -> None:
+        """Forget a plugin and what it provides; nothing happens if it is not there."""
+        self.plugins = [other for other in self.plugins if other is not plugin]
+        for spec in plugin.specs:
+            del self.specs[spec.kind][spec.name]
+
+    def _owner(self, spec: Spec) -> Spec | None:
+        claims = set(spec.claims)
+        others = self.specs[spec.kind].values()
+        return next((other for other in others if claims & set(other.claims)), None)
+
+
+def conflict(spec: Spec, owner: Spec) -> str:
+    """Why ``spec`` was left out: ``owner`` has the name."""
+    shared = [name for name in spec.claims if name in owner.claims]
+    names = ", ".join(map(repr, shared))
+    return f"{spec.kind} {spec.name!r} left out: {names} belongs to {owner}"
