@@ -149,7 +149,8 @@ def discover() -> list[Plugin]:
     """The plugins whose entry points are installed: our own first, the rest sorted by name."""
     import importlib.metadata
 
-    found: dict[str, list[Plugin]] = {}
+    plugins: list[Plugin] = []
+    seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
         try:
             text = distribution.read_text("entry_points.txt") or ""
@@ -157,17 +158,20 @@ def discover() -> list[Plugin]:
             continue  # nothing says that this project has anything to do with us
         if f"[{GROUP}]" not in text:
             continue
-        unread = Plugin(Provider(str(distribution.locate_file("")), ""))
+        location = str(distribution.locate_file(""))
+        unread = Plugin(Provider(location, "", location=location))
         with unread.isolated("reading its metadata"):
-            name = distribution.metadata["Name"]
+            name, version = distribution.metadata["Name"], distribution.metadata["Version"] or ""
             if not name:
-                raise PluginError("its metadata give no name")
+                raise PluginError("a project that is installed here has metadata without a name")
+            unread.provider = Provider(name, "", name, version, location)
             first = importlib.metadata.distribution(name)  # the one that import would find
-            if canonical(name) not in found and first.read_text("entry_points.txt") == text:
-                found[canonical(name)] = _plugins_of(distribution)
+            if canonical(name) not in seen and first.read_text("entry_points.txt") == text:
+                seen.add(canonical(name))
+                plugins += _plugins_of(distribution, unread.provider)
         if unread.failures:
-            found[unread.provider.name] = [unread]
-    return in_order([plugin for plugins in found.values() for plugin in plugins])
+            plugins.append(unread)
+    return in_order(plugins)
 
 
 def in_order(plugins: list[Plugin]) -> list[Plugin]:
@@ -182,11 +186,9 @@ def canonical(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def _plugins_of(distribution: importlib.metadata.Distribution) -> list[Plugin]:
-    name, version = distribution.metadata["Name"], distribution.metadata["Version"] or ""
-    location = str(distribution.locate_file(""))
+def _plugins_of(distribution: importlib.metadata.Distribution, project: Provider) -> list[Plugin]:
     return [
-        Plugin(Provider(point.name, point.value.partition("[")[0].strip(), name, version, location))
+        Plugin(replace(project, name=point.name, module=point.value.partition("[")[0].strip()))
         for point in distribution.entry_points
         if point.group == GROUP
     ]

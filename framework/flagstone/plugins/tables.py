@@ -57,4 +57,4 @@ def conflict(spec: Spec, owner: Spec) -> str:
     """Why ``spec`` was left out: ``owner`` has the name."""
     shared = [name for name in spec.claims if name in owner.claims]
     names = ", ".join(map(repr, shared))
-    return f"{spec.kind} {spec.name!r} left out: {names} belongs to {owner}"
+    return f"{spec} left out: {names} belongs to {owner}"

@@ -1,0 +1,424 @@
+"""The registry over plugins in memory: look-ups, isolation, conflicts, switches."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import re
+import sys
+import threading
+import types
+
+import pytest
+
+from flagstone.errors import PluginError, UnknownNameError
+from flagstone.plugins import (
+    KINDS,
+    LayerSpec,
+    ModelSpec,
+    Provider,
+    Registry,
+    hookimpl,
+)
+
+LAYER = """
+@hookimpl
+def flagstone_layers():
+    yield LayerSpec("{0}", "json:dumps")
+"""
+GOOD = LAYER.format("good")
+
+
+def only_row(registry, name):
+    (row,) = [row for row in registry.providers() if row.name == name]
+    return row
+
+
+def test_look_ups_find_what_plugins_provide(registry_of):
+    registry = registry_of({"b": LAYER.format("zeta"), "a": LAYER.format("beta")})
+    assert registry.names("layer") == ["beta", "zeta"]
+    assert registry.find("layer", "zeta").target == "json:dumps"
+    assert registry.load("layer", "zeta") is json.dumps
+    assert registry.find("layer", "zeta").provider == Provider("b", "b_plugin", "b-dist", "1.2")
+    assert all(registry.names(kind) == [] for kind in KINDS if kind != "layer")
+
+
+def test_own_plugins_come_first_then_the_rest_by_name(registry_of):
+    registry = registry_of(
+        {"zed": LAYER.format("one"), "abe": LAYER.format("two")},
+        own={"own-b": LAYER.format("three"), "own-a": LAYER.format("four")},
+    )
+    assert [row.name for row in registry.providers()] == ["own-a", "own-b", "abe", "zed"]
+    assert [spec.name for spec in registry.specs("layer")] == ["four", "three", "two", "one"]
+
+
+def test_an_unknown_name_suggests_and_says_which_plugins_have_problems(registry_of):
+    registry = registry_of({"good": GOOD, "bad": "1/0"})
+    with pytest.raises(UnknownNameError, match=r"unknown layer 'goood'; known: good\. Did") as info:
+        registry.find("layer", "goood")
+    assert "with problems: bad (`flagstone plugins list` says why)" in str(info.value)
+    with pytest.raises(UnknownNameError, match=r"unknown kind 'layers'.*Did you mean 'layer'"):
+        registry.names("layers")
+
+
+BROKEN = {
+    "import": ("1 / 0", "importing {0}_plugin failed: ZeroDivisionError: division .*{0}_pl"),
+    "missing": ("import no_such_module", "No module named 'no_such_module'"),
+    "exits": ("import sys; sys.exit(3)", r"importing .* failed: it called sys.exit\(3\)"),
+    "quiet": ("raise RuntimeError", r"failed: RuntimeError \("),
+    "unprintable": (
+        "class Odd(Exception):\n    def __str__(self): 1 / 0\nraise Odd",
+        "Odd: its message cannot be shown",
+    ),
+    "argument": (
+        "@hookimpl\ndef flagstone_models(config): return []",
+        r"wrong hook signature: .*'config'.*; the hook is flagstone_models\(\)$",
+    ),
+    "argument-name": (
+        "@hookimpl\ndef flagstone_kernels(device): return []",
+        r"wrong hook signature: .*'device'.*; the hook is flagstone_kernels\(backend\)$",
+    ),
+    "unknown-hook": (
+        "@hookimpl\ndef flagstone_modles(): return []",
+        "unknown hook flagstone_modles; did you mean flagstone_models",
+    ),
+    "no-prefix": (
+        "@hookimpl\ndef models(): return []",
+        "unknown hook models; did you mean flagstone_models",
+    ),
+    "unmarked": ("def flagstone_models(): return []", "flagstone_models is not marked @hookimpl"),
+    "unmarked-unknown": ("def flagstone_zzz(): pass", "unknown hook flagstone_zzz; known: flag"),
+    "empty": ("", "it implements no hook: mark functions such as flagstone_models @hookimpl"),
+    "raises": (
+        "@hookimpl\ndef flagstone_models(): raise KeyError('x')",
+        "flagstone_models failed: KeyError: 'x' .*{0}_plugin.py, line 3",
+    ),
+    "raises-late": (
+        "@hookimpl\ndef flagstone_layers():\n    yield LayerSpec('half', 'json:dumps')\n    1 / 0",
+        "flagstone_layers failed: ZeroDivisionError",
+    ),
+    "exits-in-hook": (
+        "import sys\n@hookimpl\ndef flagstone_models(): sys.exit('bye')",
+        r"flagstone_models failed: it called sys.exit\(bye\)",
+    ),
+    "stops": (
+        "@hookimpl\ndef flagstone_models(): raise StopIteration",
+        "flagstone_models failed: ",
+    ),
+    "none": (
+        "@hookimpl\ndef flagstone_models(): pass",
+        "flagstone_models: it returned None; yield each ModelSpec, or return a list",
+    ),
+    "one-spec": (
+        "@hookimpl\ndef flagstone_layers(): return LayerSpec('half', 'json:dumps')",
+        "flagstone_layers: it returned a LayerSpec, which is no collection of specs; yield each",
+    ),
+    "string": (
+        "@hookimpl\ndef flagstone_layers(): return 'half'",
+        "flagstone_layers: it returned a str, which is no collection",
+    ),
+    "wrong-type": (
+        "@hookimpl\ndef flagstone_models(): yield LayerSpec('half', 'json:dumps')",
+        "flagstone_models: expected a ModelSpec; got a LayerSpec",
+    ),
+    "wrong-argument": (
+        "@hookimpl\ndef flagstone_models(): yield ModelSpec('half', 'json:dumps')",
+        "flagstone_models failed: TypeError: .*missing 1 required keyword-only argument: 'task'",
+    ),
+    "bad-name": (
+        "@hookimpl\ndef flagstone_layers(): yield LayerSpec('Half', 'json:dumps')",
+        "flagstone_layers: layer 'Half': name: expected lowercase letters",
+    ),
+    "api": (
+        "@hookimpl\ndef flagstone_layers(): yield LayerSpec('half', 'json:dumps', api=7)",
+        "layer 'half': it is written for plugin api 7, this flagstone takes api 1: upgrade",
+    ),
+    "looks-up": (
+        "from flagstone.plugins import registry\nregistry.names('layer')\n"
+        "@hookimpl\ndef flagstone_layers(): return []",
+        None,  # asks the process's registry, which is another: works
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("story", BROKEN)
+def test_a_broken_plugin_is_told_and_the_others_work(registry_of, story):
+    source, told = BROKEN[story]
+    registry = registry_of({story: source, "good": GOOD}, own={"core": LAYER.format("builtin")})
+    assert registry.names("layer") == ["builtin", "good"]
+    assert registry.names("model") == []
+    row = only_row(registry, story)
+    if told is None:
+        assert row.status == "ok"
+        return
+    assert row.status == "failed"
+    assert "\n" not in row.reason
+    assert re.search(told.format(story), row.reason), row.reason
+    assert (row.distribution, row.version, row.module) == (
+        f"{story}-dist",
+        "1.2",
+        f"{story}_plugin",
+    )
+    assert {row.status for row in registry.providers() if row.name != story} == {"ok"}
+
+
+def test_a_target_that_names_no_attribute_is_told(write_module):
+    write_module("some", "plug = 1")
+    registry = Registry([Provider("p", "some:plugg", "d", "1")])
+    assert only_row(registry, "p").reason == (
+        "'some:plugg': there is no attribute 'plugg'; did you mean 'plug'?"
+    )
+
+
+def test_what_is_sound_in_a_plugin_works_though_another_part_fails(registry_of):
+    source = GOOD + "\n    yield 3\n@hookimpl\ndef flagstone_models(): 1 / 0"
+    registry = registry_of({"mixed": source})
+    row = only_row(registry, "mixed")
+    assert registry.names("layer") == ["good"]
+    assert row.provides == {"layer": ("good",)}
+    assert row.hooks == ("flagstone_models", "flagstone_layers")
+    assert row.status == "failed"
+    assert "expected a LayerSpec; got a int" in row.reason
+    assert "flagstone_models failed: ZeroDivisionError" in row.reason
+
+
+def test_ctrl_c_passes_and_the_next_look_up_begins_anew(registry_of, write_module):
+    registry = registry_of({"slow": "raise KeyboardInterrupt", "good": GOOD})
+    with pytest.raises(KeyboardInterrupt):
+        registry.names("layer")
+    write_module("slow_plugin", "")
+    importlib.invalidate_caches()
+    assert registry.names("layer") == ["good"]
+
+
+def test_a_stranger_cannot_take_a_plugin_name(registry_of, write_module):
+    registry = registry_of(own={"numpy": LAYER.format("builtin")})
+    write_module("thief", "raise AssertionError('it was imported')")
+    own = only_row(registry, "numpy")
+    both = Registry(
+        [
+            Provider("numpy", "thief", "a-thief", "9"),
+            Provider("numpy", own.module, "flagstone", "0.1"),
+        ]
+    )
+    assert both.names("layer") == ["builtin"]
+    first, second = both.providers()
+    assert (first.distribution, first.status) == ("flagstone", "ok")
+    assert (second.distribution, second.status) == ("a-thief", "conflict")
+    assert second.reason == (
+        "the plugin name 'numpy' belongs to plugin 'numpy' (flagstone 0.1, numpy_own); "
+        "rename this one's entry point"
+    )
+    assert "thief" not in sys.modules
+
+
+def test_two_specs_of_one_name_are_a_conflict_and_the_first_keeps_it(registry_of):
+    registry = registry_of(
+        {"aaa": LAYER.format("relu") + "    yield LayerSpec('mine', 'json:dumps')"},
+        own={"core": LAYER.format("relu")},
+    )
+    assert registry.find("layer", "relu").provider.distribution == "flagstone"
+    assert registry.names("layer") == ["mine", "relu"]
+    row = only_row(registry, "aaa")
+    assert (row.status, row.provides) == ("conflict", {"layer": ("mine",)})
+    assert row.reason == (
+        "layer 'relu' of plugin 'aaa' (aaa-dist 1.2, aaa_plugin) left out: "
+        "'relu' belongs to layer 'relu' of plugin 'core' (flagstone 0.1, core_own)"
+    )
+
+
+def test_one_name_in_two_kinds_is_no_conflict(registry_of):
+    model = "@hookimpl\ndef flagstone_models(): yield ModelSpec('good', 'm:f', task='regression')"
+    registry = registry_of({"both": f"{GOOD}\n{model}"})
+    assert only_row(registry, "both").provides == {"model": ("good",), "layer": ("good",)}
+
+
+BACKEND = """
+@hookimpl
+def flagstone_backends():
+    yield BackendSpec("{0}", "json:dumps", devices={1}, priority=9999)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "taken"),
+    [
+        ("numpy", ("evil",), "'numpy'"),
+        ("evil", ("cpu",), "'cpu'"),
+        ("evil", ("evil", "numpy"), "'numpy'"),
+        ("cpu", ("evil",), "'cpu'"),
+    ],
+)
+def test_a_backend_cannot_take_the_name_or_the_devices_of_another(
+    registry_of, name, devices, taken
+):
+    registry = registry_of(
+        {"evil": BACKEND.format(name, devices)}, own={"numpy": BACKEND.format("numpy", ("cpu",))}
+    )
+    assert registry.names("backend") == ["numpy"]
+    row = only_row(registry, "evil")
+    assert row.status == "conflict"
+    assert f"left out: {taken} belongs to backend 'numpy' of plugin 'numpy'" in row.reason
+
+
+def test_plugins_named_in_the_environment_are_not_imported(registry_of, monkeypatch):
+    monkeypatch.setenv("FLAGSTONE_DISABLE_PLUGINS", " bad , absent,")
+    registry = registry_of({"bad": "1/0", "good": GOOD})
+    assert registry.names("layer") == ["good"]
+    row = only_row(registry, "bad")
+    assert (row.status, row.reason) == ("disabled", "named in FLAGSTONE_DISABLE_PLUGINS")
+    assert "bad_plugin" not in sys.modules
+    assert only_row(registry, "absent").reason.endswith("but not installed")
+
+
+@pytest.mark.parametrize("value", ["1", "true"])
+def test_no_plugins_leaves_only_our_own(registry_of, monkeypatch, value):
+    monkeypatch.setenv("FLAGSTONE_NO_PLUGINS", value)
+    registry = registry_of({"good": GOOD}, own={"core": LAYER.format("builtin")})
+    assert registry.names("layer") == ["builtin"]
+    assert only_row(registry, "good").status == "disabled"
+    assert "--no-plugins" in only_row(registry, "good").reason
+
+
+@pytest.mark.parametrize("value", ["", "0", "false"])
+def test_a_switch_that_is_off_does_nothing(registry_of, monkeypatch, value):
+    monkeypatch.setenv("FLAGSTONE_NO_PLUGINS", value)
+    monkeypatch.setenv("FLAGSTONE_STRICT_PLUGINS", value)
+    assert registry_of({"good": GOOD, "bad": "1/0"}).names("layer") == ["good"]
+
+
+def test_third_party_plugins_can_be_disabled_even_after_a_look_up(registry_of):
+    registry = registry_of({"good": GOOD}, own={"core": LAYER.format("builtin")})
+    registry.register(Mine(), "mine")
+    assert registry.names("layer") == ["builtin", "good", "mine"]
+    registry.disable_third_party()
+    assert registry.names("layer") == ["builtin", "mine"]
+
+
+@pytest.mark.parametrize("source", ["1 / 0", LAYER.format("builtin")], ids=["failure", "conflict"])
+def test_strict_mode_raises_at_a_look_up_but_still_tells_the_stories(
+    registry_of, monkeypatch, source
+):
+    monkeypatch.setenv("FLAGSTONE_STRICT_PLUGINS", "1")
+    registry = registry_of({"bad": source, "good": GOOD}, own={"core": LAYER.format("builtin")})
+    for _ in range(2):
+        with pytest.raises(PluginError, match=r"(?s)STRICT_PLUGINS.*plugin 'bad' \(bad-dist 1.2"):
+            registry.names("layer")
+    assert [row.status for row in registry.providers()].count("ok") == 2
+
+
+def test_strict_mode_accepts_what_was_disabled(registry_of, monkeypatch):
+    monkeypatch.setenv("FLAGSTONE_STRICT_PLUGINS", "1")
+    monkeypatch.setenv("FLAGSTONE_DISABLE_PLUGINS", "bad")
+    assert registry_of({"bad": "1/0", "good": GOOD}).names("layer") == ["good"]
+
+
+class Mine:
+    @hookimpl
+    def flagstone_layers(self):
+        yield LayerSpec("mine", "json:loads")
+
+
+def test_an_object_can_be_registered_and_removed(registry_of):
+    registry = registry_of({"good": GOOD})
+    row = registry.register(Mine(), name="mine")
+    assert (row.status, row.provides) == ("ok", {"layer": ("mine",)})
+    assert row in registry.providers()
+    assert registry.load("layer", "mine") is json.loads
+    registry.unregister("mine")
+    assert registry.names("layer") == ["good"]
+    assert registry.register(Mine()).name == "Mine"
+    with pytest.raises(UnknownNameError, match="unknown registered plugin 'good'; known: Mine"):
+        registry.unregister("good")
+
+
+def test_a_module_can_be_registered():
+    module = types.ModuleType("my_module")
+    module.flagstone_layers = hookimpl(lambda: [LayerSpec("late", "json:dumps")])
+    registry = Registry([])
+    assert registry.register(module).name == "my_module"
+    assert registry.names("layer") == ["late"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ([LayerSpec("good", "m:f")], "'good' belongs to"),
+        ([LayerSpec("new", "m:f"), LayerSpec("Bad", "m:f")], "name: expected lowercase"),
+        (None, "it returned None"),
+    ],
+)
+def test_registering_something_unsound_raises_and_adds_nothing(registry_of, answer, told):
+    registry = registry_of({"good": GOOD})
+
+    class Bad:
+        @hookimpl
+        def flagstone_layers(self):
+            return answer
+
+    before = registry.providers()
+    with pytest.raises(PluginError, match=told):
+        registry.register(Bad(), name="bad")
+    assert registry.names("layer") == ["good"]
+    assert registry.providers() == before
+    with pytest.raises(PluginError, match="a plugin named 'good' is there already"):
+        registry.register(Mine(), name="good")
+
+
+def test_a_look_up_while_plugins_are_collected_is_that_plugins_failure(registry_of, monkeypatch):
+    source = "import builtins\nbuiltins.the_registry.names('layer')\n" + GOOD
+    registry = registry_of({"eager": source, "good": GOOD})
+    monkeypatch.setattr("builtins.the_registry", registry, raising=False)
+    assert registry.names("layer") == ["good"]
+    assert "looked something up while plugins were being" in only_row(registry, "eager").reason
+
+
+def test_the_first_look_up_happens_once_whatever_the_threads(registry_of, monkeypatch):
+    source = "import builtins, time\nbuiltins.imports.append(1)\ntime.sleep(0.05)\n" + GOOD
+    imports = []
+    monkeypatch.setattr("builtins.imports", imports, raising=False)
+    registry = registry_of({"good": source})
+    barrier, seen = threading.Barrier(8), []
+
+    def look_up():
+        barrier.wait()
+        seen.append(registry.names("layer"))
+
+    threads = [threading.Thread(target=look_up) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert seen == [["good"]] * 8
+    assert imports == [1]
+
+
+def test_rows_become_json(registry_of):
+    registry = registry_of({"good": GOOD, "bad": "1/0"})
+    rows = json.loads(json.dumps([dataclasses.asdict(row) for row in registry.providers()]))
+    assert [set(row) for row in rows] == [
+        {"name", "status", "reason", "distribution", "version", "module", "location", "hooks",
+         "provides"}
+    ] * 2  # fmt: skip
+    assert rows[1]["provides"] == {"layer": ["good"]}
+    assert rows[1]["location"].endswith("good_plugin.py")
+
+
+def test_a_list_that_was_handed_out_can_be_changed(registry_of):
+    registry = registry_of({"good": GOOD})
+    registry.specs("layer").clear()
+    registry.names("layer").clear()
+    assert registry.names("layer") == ["good"]
+
+
+def test_a_model_spec_keeps_its_own_fields():
+    class Models:
+        @hookimpl
+        def flagstone_models(self):
+            return [ModelSpec("m", "m:f", task="regression", expected_failed_checks={"c": "why"})]
+
+    registry = Registry([])
+    registry.register(Models())
+    spec = registry.find("model", "m")
+    assert (spec.task, spec.expected_failed_checks) == ("regression", {"c": "why"})
