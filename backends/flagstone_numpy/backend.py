@@ -1,0 +1,68 @@
+"""NumPy as a backend of flagstone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from flagstone.backend import Backend, MemoryInfo
+from flagstone.device import Device
+from flagstone.errors import UnavailableError
+from flagstone_numpy.table import KERNELS
+
+
+class NumpyBackend(Backend):
+    """The CPU: NumPy arrays, NumPy's BLAS, kernels that keep to the cache."""
+
+    name = "numpy"
+    xp = np
+    kernels = KERNELS
+
+    def describe(self) -> str:
+        threads = _blas_threads()
+        return f"numpy {np.__version__}, {_blas_name()}, {threads} thread{'s'[: threads > 1]}"
+
+    def asarray(self, x: Any, dtype: str | None = None) -> np.ndarray:
+        return np.asarray(x, dtype=dtype)
+
+    def to_numpy(self, a: Any) -> np.ndarray:
+        return np.asarray(a)
+
+    def memory(self) -> MemoryInfo:
+        """Of the process: resident bytes now and at their peak, and the machine's memory."""
+        used = peak = total = None
+        if sys.platform == "linux":
+            with open("/proc/self/statm") as file:
+                used = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        if sys.platform != "win32":
+            import resource
+
+            unit = 1 if sys.platform == "darwin" else 1024
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return MemoryInfo(used, peak, total)
+
+
+def open_numpy(index: int | None) -> NumpyBackend:
+    """The backend for ``cpu``; there is one CPU device, so ``cpu:1`` does not exist."""
+    if index:
+        raise UnavailableError(f"device 'cpu:{index}': there is one CPU device; write 'cpu'")
+    return NumpyBackend(Device("cpu"))
+
+
+def _blas_name() -> str:
+    config: Any = np.show_config(mode="dicts")
+    name = str(config.get("Build Dependencies", {}).get("blas", {}).get("name", "unknown BLAS"))
+    known = {"openblas": "OpenBLAS", "mkl": "MKL", "accelerate": "Accelerate"}
+    return next((shown for part, shown in known.items() if part in name.lower()), name)
+
+
+def _blas_threads() -> int:
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(variable, "")
+        if value.isdigit() and int(value):
+            return int(value)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

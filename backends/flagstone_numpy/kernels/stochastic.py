@@ -1,0 +1,29 @@
+"""Random bits from NumPy's own Philox."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flagstone.random import bits
+
+Array = np.ndarray
+
+
+def random_bits(counter: Array, *, key: tuple[int, int], blocks: int, start: int = 0) -> Array:
+    """See :func:`flagstone.ops.stochastic.random_bits`."""
+    step, epoch = (int(word) for word in counter)
+    return bits(np.array(key, np.uint64), (step, epoch), start, blocks)
+
+
+def dropout_mask(words: Array, *, shape: tuple[int, ...], threshold: int) -> Array:
+    """See :func:`flagstone.ops.stochastic.dropout_mask`; lanes are a view of the words."""
+    lanes = words.astype("<u8", copy=False).view("<u2").reshape(shape[0], -1)
+    width = int(np.prod(shape[1:]))
+    return (lanes[:, :width] >= np.uint16(threshold)).reshape(shape)
+
+
+def keep(x: Array, mask: Array, *, scale: float) -> Array:
+    """``x * scale`` where ``mask``, else 0."""
+    y = x * x.dtype.type(scale)
+    np.copyto(y, 0, where=~mask)
+    return y

@@ -1,0 +1,101 @@
+"""Optimizer steps on flat buffers, in blocks that stay in the cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+Array = np.ndarray
+BLOCK = 16384  # values per block: five float32 streams of 64 kB lie in a 512 kB second-level cache
+
+
+def _blocks(size: int) -> Iterator[slice]:
+    for start in range(0, size, BLOCK):
+        yield slice(start, min(start + BLOCK, size))
+
+
+def sgd_update(
+    p: Array, g: Array, velocity: Array | None, lr: Array, scale: Array, *, momentum: float,
+    nesterov: bool, weight_decay: float,
+) -> tuple[()]:  # fmt: skip
+    """See :func:`flagstone.ops.update.sgd_update`."""
+    work = np.empty(min(p.size, BLOCK), p.dtype)
+    other = np.empty_like(work)
+    for block in _blocks(p.size):
+        pb = p[block]
+        d, t = work[: pb.size], other[: pb.size]
+        np.multiply(g[block], scale, out=d)
+        if weight_decay:
+            np.multiply(pb, weight_decay, out=t)
+            d += t
+        if velocity is not None:
+            vb = velocity[block]
+            vb *= momentum
+            vb += d
+            if nesterov:
+                np.multiply(vb, momentum, out=t)
+                d += t
+                d *= lr
+            else:
+                np.multiply(vb, lr, out=d)
+        else:
+            d *= lr
+        pb -= d
+    return ()
+
+
+def adam_update(
+    p: Array, g: Array, m: Array, v: Array, t: Array, lr: Array, scale: Array, *, beta1: float,
+    beta2: float, eps: float, weight_decay: float, decoupled: bool,
+) -> tuple[()]:  # fmt: skip
+    """See :func:`flagstone.ops.update.adam_update`; both bias corrections are folded into the rate
+    and epsilon: ``m/c1 / (sqrt(v/c2) + eps) = (sqrt(c2)/c1) * m / (sqrt(v) + eps*sqrt(c2))``."""
+    t += 1
+    steps = float(t)
+    root2 = math.sqrt(-math.expm1(steps * math.log(beta2))) if beta2 else 1.0
+    correct1 = -math.expm1(steps * math.log(beta1)) if beta1 else 1.0
+    rate, small = float(lr) * root2 / correct1, eps * root2
+    factor1, factor2 = float(scale) * (1 - beta1), float(scale) ** 2 * (1 - beta2)
+    coupled = weight_decay if not decoupled else 0.0
+    if coupled:
+        factor1, factor2 = 1 - beta1, 1 - beta2
+    shrink = 1 - float(lr) * weight_decay if decoupled else 1.0
+    work = np.empty(min(p.size, BLOCK), p.dtype)
+    other = np.empty_like(work)
+    for block in _blocks(p.size):
+        pb, gb, mb, vb = p[block], g[block], m[block], v[block]
+        d, decayed = work[: pb.size], other[: pb.size]
+        if coupled:
+            np.multiply(pb, coupled, out=decayed)
+            np.multiply(gb, scale, out=d)
+            decayed += d
+            gb = decayed
+        mb *= beta1
+        np.multiply(gb, factor1, out=d)
+        mb += d
+        vb *= beta2
+        np.multiply(gb, gb, out=d)
+        d *= factor2
+        vb += d
+        np.sqrt(vb, out=d)
+        d += small
+        np.divide(mb, d, out=d)
+        d *= rate
+        if shrink != 1.0:
+            pb *= shrink
+        pb -= d
+    return ()
+
+
+def accumulate(out: Array, x: Array) -> tuple[()]:
+    """``out += x``."""
+    np.add(out, x, out=out)
+    return ()
+
+
+def norm(x: Array) -> Array:
+    """The Euclidean norm; one pass, in BLAS."""
+    flat = x.reshape(-1)
+    return np.sqrt(np.dot(flat, flat))

@@ -1,0 +1,230 @@
+"""The contract of a backend, and opening one by a device's name.
+
+A backend brings an array namespace; the generic form of every op, written in array-API terms, then
+works on it. It gets faster kernel by kernel: a kernel is a function with an op's name and
+arguments. Which function serves which op is settled at an op's first use on an opened backend and
+kept, so a training step only calls bound functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flagstone.device import AUTO, Device, default_device, parse_device
+from flagstone.errors import DeviceMismatchError, PluginError, UnavailableError, UnknownNameError
+from flagstone.plugins import BackendSpec, registry
+
+Array = Any  # an array of some backend's namespace; the standard defines no type to name
+Kernel = Callable[..., Any]
+
+
+class OpLike(Protocol):
+    """What a backend needs to know of an op."""
+
+    name: str
+    generic: Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryInfo:
+    """Memory of a device in bytes; ``None`` where the backend cannot tell."""
+
+    used: int | None = None
+    peak: int | None = None
+    total: int | None = None
+
+
+class Backend:
+    """An array namespace on one device, with the kernels that make it fast.
+
+    A subclass sets ``name``, ``xp`` and ``kernels`` and overrides what its arrays need. The
+    defaults below are right for any namespace that follows the array API standard 2024.12 and
+    whose arrays NumPy can read.
+
+    Attributes:
+        name: the backend's name, as in its ``BackendSpec``.
+        device: the device that this opened backend serves.
+        xp: the array namespace.
+        kernels: op name -> function with that op's arguments (without ``xp``).
+    """
+
+    name: str
+    xp: Any
+    kernels: Mapping[str, Kernel] = {}
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.table = OpTable(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} on {self.device}>"
+
+    def describe(self) -> str:
+        """What serves here, for people: ``"numpy 2.4.6, OpenBLAS, 2 threads"``."""
+        return f"{self.name} {getattr(self.xp, '__version__', '')}".strip()
+
+    def devices(self) -> list[Device]:
+        """The devices that this backend could open on this machine."""
+        return [self.device]
+
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        """``x`` (a NumPy array, number or nested list) as an array on this device.
+
+        Args:
+            x: host data, or an array that is already this backend's.
+            dtype: a name such as ``"float32"``; by default what ``x`` has.
+        """
+        return self.xp.asarray(x, dtype=None if dtype is None else getattr(self.xp, dtype))
+
+    def to_numpy(self, a: Array) -> Any:
+        """A NumPy array with the values of ``a``, sharing memory where that is possible."""
+        import numpy as np
+
+        return np.asarray(a)
+
+    def synchronize(self) -> None:
+        """Return when all work that was asked of the device is done."""
+
+    def capture(self, step: Callable[..., Any], *_example: Any) -> Callable[..., Any]:
+        """A function that does what ``step`` does for arguments like the example's."""
+        return step
+
+    def memory(self) -> MemoryInfo:
+        """How much of the device's memory is in use."""
+        return MemoryInfo()
+
+
+class OpTable(dict[Any, Kernel]):
+    """Op -> the bound function that serves it; filled at an op's first use."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__()
+        self._backend = backend
+
+    def __missing__(self, op: OpLike) -> Kernel:
+        backend = self._backend
+        generic = functools.partial(op.generic, backend.xp)
+        kernel = backend.kernels.get(op.name)
+        if kernel is None:
+            bound: Kernel = generic
+        elif getattr(kernel, "may_decline", False):
+            bound = _with_fallback(backend.name, op.name, kernel, generic)
+        else:
+            bound = kernel
+        self[op] = bound
+        return bound
+
+
+def declines(kernel: Kernel) -> Kernel:
+    """Mark a kernel that returns ``NotImplemented`` for arguments it does not serve.
+
+    The generic form then serves the call, and a ``RuntimeWarning`` says so once.
+    """
+    kernel.may_decline = True  # type: ignore[attr-defined]  # a function takes attributes
+    return kernel
+
+
+def _with_fallback(backend: str, op: str, kernel: Kernel, generic: Kernel) -> Kernel:
+    told = False
+
+    def bound(*arrays: Array, **static: Any) -> Any:
+        nonlocal told
+        result = kernel(*arrays, **static)
+        if result is not NotImplemented:
+            return result
+        if not told:
+            told = True
+            dtypes = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
+            warnings.warn(
+                f"{op}: the kernel of {backend} does not serve ({dtypes}); "
+                "the generic form does, more slowly",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return generic(*arrays, **static)
+
+    return bound
+
+
+_opened: dict[tuple[str, Device], Backend] = {}
+_opening = threading.RLock()
+
+
+def open_backend(device: str | Device | Backend | None = None) -> Backend:
+    """The backend that serves ``device``, opened once per device and process.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda[:N]``, a backend's name, or ``None`` for the default.
+
+    Raises:
+        UnknownNameError: no plugin provides such a device.
+        UnavailableError: one does, but it cannot work here; the message says why.
+        ConfigurationError: ``device`` is not written as a device is.
+    """
+    if isinstance(device, Backend):
+        return device
+    wanted = default_device() if device is None else parse_device(device)
+    if wanted.kind == AUTO:
+        wanted = default_device() if default_device().kind != AUTO else wanted
+    spec = _first_that_works() if wanted.kind == AUTO else _spec_of(wanted)
+    kind = spec.devices[0] if wanted.kind in (AUTO, spec.name) else wanted.kind
+    key = (spec.name, Device(kind, wanted.index))
+    with _opening:
+        if key not in _opened:
+            if wanted.kind != AUTO:
+                probe = spec.run_probe()
+                if not probe.ok:
+                    raise UnavailableError(f"device {str(wanted)!r}: {probe.reason}")
+            _opened[key] = _open(spec, Device(kind, wanted.index))
+        return _opened[key]
+
+
+def _open(spec: BackendSpec, device: Device) -> Backend:
+    backend = spec.load()(device.index)
+    if not isinstance(backend, Backend):
+        raise PluginError(
+            f"backend {spec.name!r}: {spec.target} must return a flagstone.backend.Backend; "
+            f"it returned {type(backend).__name__}"
+        )
+    added = {spec.name: spec.load() for spec in registry.kernels(backend)}
+    backend.kernels = {**backend.kernels, **added}
+    return backend
+
+
+def _spec_of(wanted: Device) -> BackendSpec:
+    specs: list[BackendSpec] = registry.specs("backend")
+    for spec in specs:
+        if wanted.kind in spec.devices or wanted.kind == spec.name:
+            return spec
+    known = {AUTO, *(spec.name for spec in specs), *(d for s in specs for d in s.devices)}
+    if wanted.kind == "cuda":
+        raise UnavailableError(
+            f"device {str(wanted)!r}: no installed backend provides it; on a machine with an "
+            "NVIDIA card install flagstone[cuda13x] or flagstone[cuda12x], or use --device cpu"
+        )
+    raise UnknownNameError("device", str(wanted), known, "cuda:1 names the second card.")
+
+
+def _first_that_works() -> BackendSpec:
+    reasons = []
+    for spec in sorted(registry.specs("backend"), key=lambda s: -s.priority):
+        probe = spec.run_probe()
+        if probe.ok:
+            return spec
+        reasons.append(f"{spec.name}: {probe.reason}")
+    raise UnavailableError(
+        "device 'auto': no backend works here" + "".join(f"; {reason}" for reason in reasons)
+    )
+
+
+def mismatch(op: str, first: Backend, second: Backend) -> DeviceMismatchError:
+    """The error for one op given arrays of two devices."""
+    return DeviceMismatchError(
+        f"{op}: expected all arrays on one device; got {first.name} on {first.device} and "
+        f"{second.name} on {second.device}. Move one with x.to({str(first.device)!r})"
+    )

@@ -1,0 +1,199 @@
+"""Activations, and the softmax family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flagstone.errors import InputError, ShapeError
+from flagstone.ops.checks import axes, floating
+from flagstone.ops.door import op
+from flagstone.ops.elementwise import exp, where
+from flagstone.ops.reduction import max as max_
+from flagstone.ops.reduction import sum as sum_
+from flagstone.ops.shape import reshape
+from flagstone.tensor import Tensor
+
+
+@op
+def sigmoid(xp: Any, x: Any) -> Any:
+    """``1 / (1 + exp(-x))``, computed so that nothing overflows."""
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, xp.ones_like(e), e) / (1 + e)
+
+
+@sigmoid.pullback
+def _(dy: Tensor, y: Tensor) -> Any:
+    return dy * y * (1.0 - y)
+
+
+@op
+def tanh(xp: Any, x: Any) -> Any:
+    """The hyperbolic tangent."""
+    return xp.tanh(x)
+
+
+@tanh.pullback
+def _(dy: Tensor, y: Tensor) -> Any:
+    return dy * (1.0 - y * y)
+
+
+@op
+def relu(xp: Any, x: Any) -> Any:
+    """``max(x, 0)``; its gradient at 0 is 0."""
+    return xp.maximum(x, 0)
+
+
+@relu.pullback
+def _(dy: Tensor, y: Tensor) -> Any:
+    return relu_grad(dy, y)
+
+
+@op
+def relu_grad(xp: Any, g: Any, y: Any) -> Any:
+    """``g`` where ``y > 0``, else 0."""
+    return xp.where(y > 0, g, 0)
+
+
+@relu_grad.pullback
+def _(dy: Tensor, y: Tensor) -> Any:
+    return (relu_grad(dy, y), None)
+
+
+@op
+def leaky_relu(xp: Any, x: Any, *, slope: float = 0.01) -> Any:
+    """``x`` where positive, else ``slope * x``; PyTorch's default slope, the lecture's is 0.1."""
+    return xp.where(x > 0, x, x * slope)
+
+
+@leaky_relu.check
+def _(x: Any, *, slope: float = 0.01) -> None:
+    floating("leaky_relu", x=x)
+    if not slope >= 0:
+        raise InputError(f"leaky_relu: slope expected a number >= 0; got {slope!r}")
+
+
+@leaky_relu.pullback
+def _(dy: Tensor, y: Tensor, slope: float) -> Any:
+    return where(y > 0, dy, dy * slope)
+
+
+@op
+def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
+    """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., ICLR 2016)."""
+    return xp.where(x > 0, x, xp.expm1(xp.minimum(x, 0)) * alpha)
+
+
+@elu.check
+def _(x: Any, *, alpha: float = 1.0) -> None:
+    floating("elu", x=x)
+    if not alpha >= 0:
+        raise InputError(f"elu: alpha expected a number >= 0; got {alpha!r}")
+
+
+@elu.pullback
+def _(dy: Tensor, y: Tensor, alpha: float) -> Any:
+    return dy * where(y > 0, 1.0, y + alpha)
+
+
+@op
+def softplus(xp: Any, x: Any) -> Any:
+    """``log(1 + exp(x))``, computed so that nothing overflows."""
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+@softplus.pullback
+def _(dy: Tensor, x: Tensor) -> Any:
+    return dy * sigmoid(x)
+
+
+def maxout(x: Tensor, pieces: int) -> Tensor:
+    """The largest of every ``pieces`` neighbours on the last axis (Goodfellow et al., ICML 2013).
+
+    Args:
+        x: (..., units * pieces).
+        pieces: how many linear pieces make one unit.
+
+    Returns:
+        (..., units).
+
+    Raises:
+        ShapeError: the last axis is no multiple of ``pieces``.
+    """
+    if pieces < 1 or x.ndim < 1 or x.shape[-1] % pieces:
+        raise ShapeError(
+            f"maxout: expected a last axis that is a multiple of pieces={pieces}; got {x.shape}"
+        )
+    units = reshape(x, (*x.shape[:-1], x.shape[-1] // pieces, pieces))
+    out: Tensor = max_(units, axis=-1)
+    return out
+
+
+@op
+def softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
+    """``exp(x) / sum(exp(x))`` along one axis, without overflow."""
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True, dtype=x.dtype)
+
+
+@softmax.pullback
+def _(dy: Tensor, y: Tensor, axis: int) -> Any:
+    weighted = dy * y
+    return weighted - y * sum_(weighted, axis=axis, keepdims=True)
+
+
+@op
+def log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
+    """The logarithm of :func:`softmax`, exact where that underflows."""
+    x = x - xp.max(x, axis=axis, keepdims=True)
+    return x - xp.log(xp.sum(xp.exp(x), axis=axis, keepdims=True, dtype=x.dtype))
+
+
+@log_softmax.pullback
+def _(dy: Tensor, y: Tensor, axis: int) -> Any:
+    return dy - exp(y) * sum_(dy, axis=axis, keepdims=True)
+
+
+@op
+def logsumexp(xp: Any, x: Any, *, axis: int = -1, keepdims: bool = False) -> Any:
+    """``log(sum(exp(x)))`` along one axis, without overflow."""
+    top = xp.max(x, axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    out = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True, dtype=x.dtype)) + top
+    return out if keepdims else xp.squeeze(out, axis=axis)
+
+
+@logsumexp.check
+def _(x: Any, *, axis: int = -1, keepdims: bool = False) -> None:
+    _one_axis("logsumexp", x, axis)
+
+
+@logsumexp.pullback
+def _(dy: Tensor, x: Tensor, axis: int) -> Any:
+    return softmax(x, axis=axis) * _back(dy, x, axis)
+
+
+for _op in (sigmoid, tanh, relu, softplus):
+    _op.check(lambda x, _name=_op.name: floating(_name, x=x))
+
+
+def _one_axis(name: str, x: Tensor, axis: int) -> None:
+    floating(name, x=x)
+    (a,) = axes(name, axis, x.ndim)
+    if not x.shape[a]:
+        raise InputError(f"{name}: expected at least one value along axis {axis}; got {x.shape}")
+
+
+@softmax.check
+def _(x: Any, *, axis: int = -1) -> None:
+    _one_axis("softmax", x, axis)
+
+
+@log_softmax.check
+def _(x: Any, *, axis: int = -1) -> None:
+    _one_axis("log_softmax", x, axis)
+
+
+def _back(dy: Tensor, x: Tensor, axis: int) -> Tensor:
+    """``dy`` with its reduced axis back, at length 1."""
+    axis %= x.ndim
+    return reshape(dy, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))

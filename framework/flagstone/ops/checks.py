@@ -1,0 +1,73 @@
+"""Checks that several ops share; each raises before any work is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flagstone.errors import DTypeError, InputError, ShapeError
+from flagstone.tensor import Tensor
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+
+
+def same_dtype(op: str, **tensors: Any) -> None:
+    """All tensors given have one dtype (numbers and ``None`` follow along)."""
+    given = {name: t for name, t in tensors.items() if isinstance(t, Tensor)}
+    first = next(iter(given.values()), None)
+    if first is not None and any(t.array.dtype != first.array.dtype for t in given.values()):
+        listed = ", ".join(f"{name} {t.dtype_name}" for name, t in given.items())
+        raise DTypeError(
+            f"{op}: expected one dtype; got {listed}. Convert one with x.astype('float32')"
+        )
+
+
+def broadcastable(op: str, **tensors: Any) -> None:
+    """The shapes of the tensors broadcast, by NumPy's rules, and their dtypes are one."""
+    same_dtype(op, **tensors)
+    shapes = [t.shape for t in tensors.values() if isinstance(t, Tensor)]
+    if all(shape == shapes[0] for shape in shapes):
+        return
+    for sizes in zip(*(_aligned(shape, shapes) for shape in shapes), strict=True):
+        if len(set(sizes) - {1}) > 1:
+            listed = ", ".join(
+                f"{name} {t.shape}" for name, t in tensors.items() if isinstance(t, Tensor)
+            )
+            raise ShapeError(
+                f"{op}: expected shapes that broadcast (equal, or 1, from the last axis on); "
+                f"got {listed}"
+            )
+
+
+def _aligned(shape: tuple[int, ...], among: list[tuple[int, ...]]) -> tuple[int, ...]:
+    return (1,) * (max(len(s) for s in among) - len(shape)) + shape
+
+
+def floating(op: str, **tensors: Any) -> None:
+    """Every tensor given is of a floating-point dtype."""
+    for name, t in tensors.items():
+        if isinstance(t, Tensor) and t.dtype_name not in FLOATS:
+            raise DTypeError(
+                f"{op}: {name} expected a floating-point dtype; got {t.dtype_name}. "
+                f"Convert it with {name}.astype('float32')"
+            )
+
+
+def axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """``axis`` (an integer, a tuple or ``None`` for all) as sorted non-negative axes.
+
+    Raises:
+        InputError: an axis does not exist or is named twice.
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    for a in given:
+        if not isinstance(a, int) or not -ndim <= a < ndim:
+            raise InputError(
+                f"{op}: axis expected integers from {-ndim} to {ndim - 1} "
+                f"for a tensor of {ndim} axes; got {axis!r}"
+            )
+    out = tuple(sorted(a % ndim for a in given))
+    if len(set(out)) < len(out):
+        raise InputError(f"{op}: axis names an axis twice; got {axis!r}")
+    return out

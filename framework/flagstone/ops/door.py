@@ -1,0 +1,232 @@
+"""The one door: how an op is defined, and how every op call happens.
+
+::
+
+    @op
+    def relu(xp, x):
+        return xp.maximum(x, 0)
+
+    @relu.pullback
+    def _(dy, y):
+        return relu_grad(dy, y)
+
+The generic form takes the array namespace, then its array arguments, then keyword-only static
+arguments. The pullback, written in ops, says by its parameters' names what the tape must keep:
+
+==============================  ==========================================================
+``dy`` (``dys``)                the gradient of the output (of each output, ``None`` if unused)
+``y`` (``ys``)                  the output (all outputs)
+an array argument's name        that tensor
+the same with ``_shape``        only its shape
+``need``                        for each array argument, whether its gradient is wanted
+a static argument's name        its value
+==============================  ==========================================================
+
+It returns the gradient of each array argument (a tuple; alone if there is one), or ``None``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+from flagstone.backend import mismatch
+from flagstone.errors import DTypeError, GradientError
+from flagstone.tape import Node, edge_of, state
+from flagstone.tensor import Tensor
+
+ALL_OPS: dict[str, Op] = {}  # name -> op, in order of definition
+
+_TENSOR, _SHAPE, _OUTPUT, _ALL_OUTPUTS = range(4)
+
+
+class Op:
+    """A differentiable function of tensors; calling it is the one door.
+
+    Attributes:
+        name: what kernels and ``doctor --ops`` call it.
+        generic: the implementation in array-API terms, ``generic(xp, *arrays, **static)``.
+        arrays: names of the array arguments.
+        defaults: the static arguments that have defaults.
+        differentiable: whether its outputs can carry gradients.
+        mutates: names of the array arguments that it writes to.
+    """
+
+    def __init__(
+        self, generic: Callable[..., Any], differentiable: bool, mutates: tuple[str, ...]
+    ) -> None:
+        self.name = self.__name__ = generic.__name__
+        self.__doc__ = generic.__doc__
+        self.__wrapped__ = generic
+        self.generic = generic
+        self.differentiable = differentiable
+        self.mutates = mutates
+        parameters = list(inspect.signature(generic).parameters.values())[1:]
+        keyword_only = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.arrays = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.statics = tuple(p.name for p in keyword_only)
+        self.defaults = {p.name: p.default for p in keyword_only if p.default is not p.empty}
+        self._pullback: Callable[..., Any] | None = None
+        self._check: Callable[..., None] | None = None
+        ALL_OPS[self.name] = self
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}({', '.join([*self.arrays, *self.statics])})>"
+
+    def check(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Decorator: run ``function(*inputs, **static)`` before every call; it raises."""
+        self._check = function
+        return function
+
+    def pullback(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorator: the op's pullback; see the module's docstring."""
+        keeps, names, passes, wants_all = [], [], [], ""
+        for name in inspect.signature(function).parameters:
+            base = name.removesuffix("_shape")
+            if name in ("dy", "dys"):
+                wants_all = name
+            elif name in ("need", *self.statics):
+                passes.append(name)
+            elif name in ("y", "ys"):
+                keeps.append((_OUTPUT if name == "y" else _ALL_OUTPUTS, 0))
+                names.append(name)
+            elif name in self.arrays:
+                keeps.append((_TENSOR, self.arrays.index(name)))
+                names.append(name)
+            elif base in self.arrays:
+                keeps.append((_SHAPE, self.arrays.index(base)))
+                names.append(name)
+            else:
+                raise TypeError(f"pullback of {self.name}: nothing is named {name!r}")
+        self._keeps, self._names, self._passes = tuple(keeps), tuple(names), tuple(passes)
+        self._wants_all = wants_all == "dys"
+        self._pullback = function
+        return function
+
+    def __call__(self, *inputs: Any, **static: Any) -> Any:
+        if self._check is not None:
+            self._check(*inputs, **static)
+        backend = None
+        needs_grad = False
+        arrays = []
+        for x in inputs:
+            if isinstance(x, Tensor):
+                if x.backend is not backend:
+                    if backend is not None:
+                        raise mismatch(self.name, backend, x.backend)
+                    backend = x.backend
+                if x.requires_grad:
+                    needs_grad = True
+                arrays.append(x.array)
+            elif x is None or isinstance(x, (int, float)):
+                arrays.append(x)
+            else:
+                raise self._not_a_tensor(x, len(arrays))
+        if backend is None:
+            raise self._not_a_tensor(inputs[0] if inputs else None, 0)
+        result = backend.table[self](*arrays, **static)
+        outputs: Any
+        if type(result) is tuple:
+            outputs = tuple([Tensor(array, backend) for array in result])
+            results: tuple[Tensor, ...] = outputs
+        else:
+            outputs = Tensor(result, backend)
+            results = (outputs,)
+        if needs_grad and self.differentiable and state.grad_enabled:
+            self._tape(inputs, static, results, backend)
+        if state.observer is not None:
+            state.observer(self, inputs, static, results)
+        return outputs
+
+    def _tape(
+        self, inputs: tuple[Any, ...], static: dict[str, Any], outputs: tuple[Tensor, ...], on: Any
+    ) -> None:
+        if self._pullback is None:
+            raise GradientError(
+                f"{self.name}: has no pullback, so a gradient cannot pass through it; "
+                "call it under no_grad() or on x.detach()"
+            )
+        saved = []
+        for what, i in self._keeps:
+            if what == _TENSOR:
+                saved.append(inputs[i:] if self.variadic else inputs[i])
+            elif what == _SHAPE:
+                saved.append([_shape(x) for x in inputs] if self.variadic else _shape(inputs[i]))
+            elif what == _OUTPUT:
+                saved.append(outputs[0].array)
+            else:
+                saved.append([out.array for out in outputs])
+        edges = tuple([edge_of(x) for x in inputs])
+        node = Node(self, edges, tuple(saved), static, len(outputs), on)
+        for i, out in enumerate(outputs):
+            out.requires_grad = True
+            out.node = node
+            out.output = i
+
+    def pull(self, node: Node, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
+        """The gradients of a call's array arguments, from those of its outputs."""
+        if node.saved is None:
+            raise GradientError(
+                f"backward: the tape below {self.name} was used up by an earlier backward; "
+                "pass retain_graph=True to the first one"
+            )
+        arguments: dict[str, Any] = {}
+        for name, (what, _), value in zip(self._names, self._keeps, node.saved, strict=True):
+            if what == _OUTPUT:
+                value = _output(value, node, 0)
+            elif what == _ALL_OUTPUTS:
+                value = [_output(array, node, i) for i, array in enumerate(value)]
+            arguments[name] = value
+        for name in self._passes:
+            if name == "need":
+                arguments[name] = tuple([edge is not None for edge in node.edges])
+            else:
+                arguments[name] = node.static.get(name, self.defaults.get(name))
+        assert self._pullback is not None  # a node is only made for an op that has one
+        result = self._pullback(gradients if self._wants_all else gradients[0], **arguments)
+        return result if isinstance(result, tuple) else (result,)
+
+    def _not_a_tensor(self, x: object, i: int) -> DTypeError:
+        name = self.arrays[min(i, len(self.arrays) - 1)]
+        return DTypeError(
+            f"{self.name}: {name} expected a Tensor; got {type(x).__name__}. "
+            "Wrap it with flagstone.tensor(...)"
+        )
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return x.shape if isinstance(x, Tensor) else ()
+
+
+def _output(array: Any, node: Node, i: int) -> Tensor:
+    """An output again, as a tensor that knows its node (keeping that one would be a cycle)."""
+    y = Tensor(array, node.backend, requires_grad=True)
+    y.node, y.output = node, i
+    return y
+
+
+@overload
+def op(generic: Callable[..., Any], /) -> Op: ...
+@overload
+def op(
+    *, differentiable: bool = True, mutates: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Op]: ...
+def op(
+    generic: Callable[..., Any] | None = None,
+    /,
+    *,
+    differentiable: bool = True,
+    mutates: tuple[str, ...] = (),
+) -> Any:
+    """Decorator: make an op of its generic form; see the module's docstring.
+
+    Args:
+        generic: ``generic(xp, *arrays, **static)``.
+        differentiable: ``False`` for ops whose outputs carry no gradient (comparisons, indices).
+        mutates: array arguments that the op writes to; such an op is never taped.
+    """
+    if generic is None:
+        return lambda g: Op(g, differentiable and not mutates, mutates)
+    return Op(generic, differentiable, mutates)

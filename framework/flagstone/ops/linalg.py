@@ -1,0 +1,106 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flagstone.errors import ShapeError
+from flagstone.ops.checks import broadcastable, floating, same_dtype
+from flagstone.ops.door import op
+from flagstone.ops.reduction import sum as sum_
+from flagstone.ops.reduction import sum_to
+from flagstone.ops.shape import permute_dims, reshape
+from flagstone.tensor import Tensor
+
+
+@op
+def batched_matmul(xp: Any, a: Any, b: Any) -> Any:
+    """The op behind :func:`matmul`, for at least two axes each."""
+    return xp.matmul(a, b)
+
+
+@batched_matmul.pullback
+def _(dy: Tensor, a: Tensor, b: Tensor, need: Any) -> Any:
+    return (
+        sum_to(batched_matmul(dy, _swap(b)), a.shape) if need[0] else None,
+        sum_to(batched_matmul(_swap(a), dy), b.shape) if need[1] else None,
+    )
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product, by NumPy's rules.
+
+    Args:
+        a: (..., m, k), or (k,) for a row.
+        b: (..., k, n), or (k,) for a column; leading axes broadcast.
+
+    Returns:
+        (..., m, n), without the axis of a vector.
+
+    Raises:
+        ShapeError: the inner lengths differ, or an argument is a scalar.
+        DTypeError: the dtypes differ or are not floating.
+    """
+    floating("matmul", a=a, b=b)
+    same_dtype("matmul", a=a, b=b)
+    if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ShapeError(
+            "matmul: expected the last axis of a to equal the last but one of b; "
+            f"got {a.shape} and {b.shape}"
+        )
+    left = a if a.ndim > 1 else reshape(a, (1, *a.shape))
+    right = b if b.ndim > 1 else reshape(b, (*b.shape, 1))
+    if left.ndim > 2 or right.ndim > 2:
+        broadcastable("matmul", a=left[..., 0, 0], b=right[..., 0, 0])
+    y: Tensor = batched_matmul(left, right)
+    shape = y.shape
+    if b.ndim == 1:
+        shape = shape[:-1]
+    if a.ndim == 1:
+        shape = (*shape[: y.ndim - 2], *shape[y.ndim - 1 :])
+    return reshape(y, shape)
+
+
+def _swap(x: Tensor) -> Tensor:
+    order = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+    out: Tensor = permute_dims(x, axes=order)
+    return out
+
+
+@op
+def linear(xp: Any, x: Any, w: Any, b: Any = None) -> Any:
+    """``x @ w.T + b``.
+
+    Args:
+        x: (..., in).
+        w: (out, in).
+        b: (out,) or ``None``.
+
+    Returns:
+        (..., out).
+    """
+    y = xp.matmul(x, w.T)
+    return y if b is None else y + b
+
+
+@linear.check
+def _(x: Any, w: Any, b: Any = None) -> None:
+    floating("linear", x=x)
+    same_dtype("linear", x=x, w=w, b=b)
+    if not x.ndim or x.shape[-1] != w.shape[-1]:
+        raise ShapeError(
+            f"linear: weight expects {w.shape[-1]} features (its last axis); "
+            f"got x of shape {x.shape}"
+        )
+
+
+@linear.pullback
+def _(dy: Tensor, x: Tensor, w: Tensor, need: Any) -> Any:
+    rows = math.prod(x.shape[:-1])
+    flat = reshape(dy, (rows, w.shape[0]))
+    return (
+        batched_matmul(dy, w) if need[0] and dy.ndim > 1 else matmul(dy, w) if need[0] else None,
+        batched_matmul(_swap(flat), reshape(x, (rows, w.shape[1]))) if need[1] else None,
+        sum_(flat, axis=0) if len(need) > 2 and need[2] else None,
+    )

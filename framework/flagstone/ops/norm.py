@@ -1,0 +1,69 @@
+"""Normalisation by the batch's own mean and variance."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flagstone.errors import ShapeError
+from flagstone.ops.checks import floating, same_dtype
+from flagstone.ops.door import op
+from flagstone.ops.reduction import sum as sum_
+from flagstone.tensor import Tensor
+
+
+@op
+def batch_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` per channel (Ioffe & Szegedy, ICML 2015).
+
+    Args:
+        x: (..., c); mean and variance are taken over all axes but the last.
+        weight: (c,).
+        bias: (c,).
+        eps: added to the variance.
+
+    Returns:
+        The output (..., c), the means (c,) and the variances (c,), those divided by the count.
+    """
+    over = tuple(range(len(x.shape) - 1))
+    mean = xp.mean(x, axis=over)
+    centred = x - mean
+    var = xp.mean(centred * centred, axis=over)
+    return centred * (weight / xp.sqrt(var + eps)) + bias, mean, var
+
+
+@batch_norm.check
+def _(x: Any, weight: Any, bias: Any, *, eps: float) -> None:
+    floating("batch_norm", x=x)
+    same_dtype("batch_norm", x=x, weight=weight, bias=bias)
+    if x.ndim < 2 or weight.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:
+        raise ShapeError(
+            f"batch_norm: expected x (..., {weight.shape[-1] if weight.ndim else '?'}) of at least "
+            f"two axes, with weight and bias of its last axis; got x {x.shape}, "
+            f"weight {weight.shape}, bias {bias.shape}"
+        )
+    if not x.size:
+        raise ShapeError(f"batch_norm: expected at least one value per channel; got x {x.shape}")
+
+
+@batch_norm.pullback
+def _(dys: Any, ys: Any, x: Tensor, weight: Tensor, eps: float) -> Any:
+    """Ioffe & Szegedy's backward pass, with the sums that the weight and bias need shared."""
+    dy, d_mean, d_var = dys
+    _, mean, var = ys
+    over = tuple(range(x.ndim - 1))
+    share = 1.0 / math.prod(x.shape[:-1])
+    centred = x - mean
+    d_x = d_weight = d_bias = None
+    if dy is not None:
+        scale = (var + eps) ** -0.5
+        normal = centred * scale
+        d_bias = sum_(dy, axis=over)
+        d_weight = sum_(dy * normal, axis=over)
+        d_x = (dy - d_bias * share - normal * (d_weight * share)) * (scale * weight)
+    if d_mean is not None:
+        d_x = d_mean * share + x * 0.0 if d_x is None else d_x + d_mean * share
+    if d_var is not None:
+        through = centred * (d_var * (2.0 * share))
+        d_x = through if d_x is None else d_x + through
+    return (d_x, d_weight, d_bias)

@@ -1,0 +1,167 @@
+"""Sums, means and extremes over axes, and broadcasting, which is the transpose of a sum.
+
+``axis`` is an integer, a tuple of integers or ``None`` for all axes; ``keepdims`` leaves reduced
+axes in place with length 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flagstone.errors import InputError, ShapeError
+from flagstone.ops.checks import axes, floating
+from flagstone.ops.door import op
+from flagstone.ops.shape import reshape
+from flagstone.tensor import Tensor
+
+Axis = int | tuple[int, ...] | None
+
+
+@op
+def expand(xp: Any, x: Any, *, shape: tuple[int, ...]) -> Any:
+    """The op behind :func:`broadcast_to`."""
+    return xp.broadcast_to(x, shape)
+
+
+@expand.check
+def _(x: Any, *, shape: Any) -> None:
+    lead = len(shape) - x.ndim
+    fits = lead >= 0 and all(m in (1, n) for m, n in zip(x.shape, shape[lead:], strict=True))
+    if not fits:
+        raise ShapeError(f"broadcast_to: expected a shape that {x.shape} broadcasts to; got {shape}")
+
+
+@expand.pullback
+def _(dy: Tensor, x_shape: Any) -> Any:
+    return sum_to(dy, x_shape)
+
+
+def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``x`` repeated along new axes and axes of length 1, by NumPy's rules; a view.
+
+    Raises:
+        ShapeError: ``x.shape`` does not broadcast to ``shape``.
+    """
+    if x.shape == tuple(shape):
+        return x
+    out: Tensor = expand(x, shape=tuple(shape))
+    return out
+
+
+@op
+def sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001  # NumPy's
+    """The sum over ``axis``; 0 where nothing is summed."""
+    return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+
+
+@sum.check
+def _(x: Any, *, axis: Axis = None, keepdims: bool = False) -> None:
+    axes("sum", axis, x.ndim)
+
+
+@sum.pullback
+def _(dy: Tensor, x_shape: Any, axis: Axis) -> Any:
+    return broadcast_to(reshape(dy, _kept(x_shape, axis)), x_shape)
+
+
+def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The arithmetic mean over ``axis``.
+
+    Raises:
+        InputError: nothing is averaged, or ``axis`` does not exist.
+    """
+    floating("mean", x=x)
+    count = math.prod(x.shape[a] for a in axes("mean", axis, x.ndim))
+    if not count:
+        raise InputError(f"mean: expected at least one value; got shape {x.shape}, axis {axis}")
+    return sum(x, axis=axis, keepdims=keepdims) * (1.0 / count)
+
+
+def var(
+    x: Tensor, axis: Axis = None, correction: float = 0, keepdims: bool = False
+) -> Tensor:
+    """The variance over ``axis``: squared deviations from the mean over ``count - correction``.
+
+    Raises:
+        InputError: ``count - correction`` is not positive.
+    """
+    count = math.prod(x.shape[a] for a in axes("var", axis, x.ndim))
+    if count - correction <= 0:
+        raise InputError(
+            f"var: expected more than correction={correction} values; got {count} "
+            f"(shape {x.shape}, axis {axis})"
+        )
+    deviation = x - mean(x, axis, keepdims=True)
+    return sum(deviation * deviation, axis=axis, keepdims=keepdims) * (1.0 / (count - correction))
+
+
+@op
+def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001  # NumPy's
+    """The largest value over ``axis``; equal maxima share the gradient equally."""
+    return xp.max(x, axis=axis, keepdims=keepdims)
+
+
+@op
+def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001  # NumPy's
+    """The smallest value over ``axis``; equal minima share the gradient equally."""
+    return xp.min(x, axis=axis, keepdims=keepdims)
+
+
+def _extreme_check(name: str, x: Any, axis: Axis) -> None:
+    if not math.prod(x.shape[a] for a in axes(name, axis, x.ndim)):
+        raise InputError(f"{name}: expected at least one value; got shape {x.shape}, axis {axis}")
+
+
+@max.check
+def _(x: Any, *, axis: Axis = None, keepdims: bool = False) -> None:
+    _extreme_check("max", x, axis)
+
+
+@min.check
+def _(x: Any, *, axis: Axis = None, keepdims: bool = False) -> None:
+    _extreme_check("min", x, axis)
+
+
+def _extreme_pullback(dy: Tensor, y: Tensor, x: Tensor, axis: Axis) -> Tensor:
+    kept = _kept(x.shape, axis)
+    is_extreme = (x == reshape(y, kept)).astype(x.dtype_name)
+    return is_extreme * (reshape(dy, kept) / sum(is_extreme, axis=axis, keepdims=True))
+
+
+@max.pullback
+def _(dy: Tensor, y: Tensor, x: Tensor, axis: Axis) -> Any:
+    return _extreme_pullback(dy, y, x, axis)
+
+
+@min.pullback
+def _(dy: Tensor, y: Tensor, x: Tensor, axis: Axis) -> Any:
+    return _extreme_pullback(dy, y, x, axis)
+
+
+@op(differentiable=False)
+def argmax(xp: Any, x: Any, *, axis: int) -> Any:
+    """The index of the first largest value along ``axis``, as int64."""
+    return xp.argmax(x, axis=axis)
+
+
+@argmax.check
+def _(x: Any, *, axis: int) -> None:
+    _extreme_check("argmax", x, axis)
+
+
+def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``x`` summed over the axes that broadcasting ``shape`` to ``x.shape`` repeated."""
+    if x.shape == shape:
+        return x
+    lead = x.ndim - len(shape)
+    repeated = tuple(i for i in range(lead)) + tuple(
+        lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1
+    )
+    return reshape(sum(x, axis=repeated, keepdims=True), shape)
+
+
+def _kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
+    """``shape`` with the reduced axes at length 1."""
+    reduced = axes("axis", axis, len(shape))
+    return tuple(1 if i in reduced else n for i, n in enumerate(shape))

@@ -1,0 +1,207 @@
+"""Rearranging and picking values: nothing here computes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flagstone.errors import DTypeError, InputError, ShapeError
+from flagstone.ops.checks import axes, same_dtype
+from flagstone.ops.door import op
+from flagstone.tensor import Tensor
+
+Index = int | slice | None | Any  # Any: Ellipsis
+
+
+@op
+def reshape_to(xp: Any, x: Any, *, shape: tuple[int, ...]) -> Any:
+    """The op behind :func:`reshape`, for a complete shape."""
+    return xp.reshape(x, shape)
+
+
+@reshape_to.pullback
+def _(dy: Tensor, x_shape: Any) -> Any:
+    return reshape(dy, x_shape)
+
+
+def reshape(x: Tensor, *shape: int | tuple[int, ...]) -> Tensor:
+    """The values of ``x`` in row-major order with another shape.
+
+    Args:
+        x: a tensor.
+        shape: the new lengths, one of which may be -1 (what is left over).
+
+    Raises:
+        ShapeError: the number of values differs.
+    """
+    given = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+    lengths: tuple[Any, ...] = tuple(given)  # type: ignore[arg-type]  # a tuple by the line above
+    old = x.shape
+    if lengths == old:
+        return x
+    if -1 in lengths:
+        known = -math.prod(lengths)
+        if known > 0 and lengths.count(-1) == 1 and x.size % known == 0:
+            lengths = tuple(x.size // known if n == -1 else n for n in lengths)
+    if any(n < 0 for n in lengths) or math.prod(lengths) != math.prod(old):
+        raise ShapeError(f"reshape: expected a shape of {x.size} values, as {old} has; got {given}")
+    out: Tensor = reshape_to(x, shape=lengths)
+    return out
+
+
+def flatten(x: Tensor, start: int = 1) -> Tensor:
+    """``x`` with the axes from ``start`` on merged into one."""
+    if x.ndim < start:
+        raise ShapeError(f"flatten: expected at least {start} axes; got shape {x.shape}")
+    return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
+
+
+@op
+def permute_dims(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+    """The op behind :func:`transpose`: output axis ``i`` is input axis ``axes[i]``."""
+    return xp.permute_dims(x, axes)
+
+
+@permute_dims.pullback
+def _(dy: Tensor, axes: tuple[int, ...]) -> Any:
+    return permute_dims(dy, axes=tuple(axes.index(i) for i in range(len(axes))))
+
+
+def transpose(x: Tensor, *order: int) -> Tensor:
+    """``x`` with its axes in another order; reversed by default.
+
+    Raises:
+        InputError: ``order`` does not name every axis once.
+    """
+    wanted = order or tuple(reversed(range(x.ndim)))
+    if axes("transpose", wanted, x.ndim) != tuple(range(x.ndim)):
+        raise InputError(f"transpose: expected each of {x.ndim} axes once; got {order}")
+    out: Tensor = permute_dims(x, axes=tuple(a % x.ndim for a in wanted))
+    return out
+
+
+@op
+def concatenate(xp: Any, *xs: Any, axis: int = 0) -> Any:
+    """The tensors one after another along ``axis``; other lengths must be equal."""
+    return xp.concat(xs, axis=axis)
+
+
+@concatenate.check
+def _(*xs: Any, axis: int = 0) -> None:
+    if not xs or not all(isinstance(x, Tensor) for x in xs):
+        raise InputError(f"concatenate: expected at least one tensor; got {len(xs)} arguments")
+    same_dtype("concatenate", **{f"xs[{i}]": x for i, x in enumerate(xs)})
+    (a,) = axes("concatenate", axis, xs[0].ndim)
+    rest = [x.shape[:a] + x.shape[a + 1 :] for x in xs]
+    if any(x.ndim != xs[0].ndim for x in xs) or any(r != rest[0] for r in rest):
+        raise ShapeError(
+            f"concatenate: expected shapes that differ in axis {axis} only; "
+            f"got {', '.join(str(x.shape) for x in xs)}"
+        )
+
+
+@concatenate.pullback
+def _(dy: Tensor, xs_shape: Any, axis: int, need: Any) -> Any:
+    axis %= dy.ndim
+    out, start = [], 0
+    for shape, needed in zip(xs_shape, need, strict=True):
+        stop = start + shape[axis]
+        part = (slice(None),) * axis + (slice(start, stop),)
+        out.append(getitem(dy, part) if needed else None)
+        start = stop
+    return tuple(out)
+
+
+@op
+def basic_index(xp: Any, x: Any, *, index: tuple[Any, ...]) -> Any:
+    """The op behind ``x[index]``: integers, slices, ``None`` and ``...``; a view."""
+    return x[index]
+
+
+@basic_index.pullback
+def _(dy: Tensor, x_shape: Any, index: Any) -> Any:
+    return scatter_index(dy, shape=x_shape, index=index)
+
+
+@op
+def scatter_index(xp: Any, g: Any, *, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
+    """Zeros of ``shape`` with ``g`` at ``index``: the transpose of :func:`basic_index`."""
+    out = xp.zeros(shape, dtype=g.dtype)
+    out[index] = g
+    return out
+
+
+@scatter_index.pullback
+def _(dy: Tensor, index: Any) -> Any:
+    return basic_index(dy, index=index)
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """``x[index]`` for integers, slices, ``None`` and ``...``; rows by number with :func:`take`.
+
+    Raises:
+        InputError: another kind of index, too many of them, or one out of range.
+    """
+    if isinstance(index, Tensor):
+        return take(x, index) if index.ndim == 1 else _bad_index(x, index)
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(isinstance(i, (int, slice)) or i is None or i is ... for i in parts):
+        return _bad_index(x, index)
+    try:
+        out: Tensor = basic_index(x, index=parts)
+    except IndexError as error:
+        raise InputError(f"x[...]: index {index!r} does not fit shape {x.shape}: {error}") from None
+    return out
+
+
+def _bad_index(x: Tensor, index: Any) -> Tensor:
+    raise InputError(
+        "x[...]: expected integers, slices, None, ... or one 1-d integer tensor; "
+        f"got {index!r} for shape {x.shape}"
+    )
+
+
+@op
+def take_rows(xp: Any, x: Any, index: Any) -> Any:
+    """The op behind :func:`take`."""
+    return xp.take(x, index, axis=0)
+
+
+@take_rows.check
+def _(x: Any, index: Any) -> None:
+    if not isinstance(index, Tensor) or index.ndim != 1 or "int" not in index.dtype_name:
+        raise DTypeError(
+            "take: index expected a 1-d integer tensor; got "
+            + (f"{index.dtype_name} of shape {index.shape}" if isinstance(index, Tensor)
+               else type(index).__name__)
+        )
+    if not x.ndim:
+        raise ShapeError("take: x expected at least one axis; got a scalar")
+
+
+@take_rows.pullback
+def _(dy: Tensor, x_shape: Any, index: Tensor) -> Any:
+    return (add_rows(dy, index, rows=x_shape[0]), None)
+
+
+@op
+def add_rows(xp: Any, g: Any, index: Any, *, rows: int) -> Any:
+    """Row ``r`` of the result is the sum of the rows of ``g`` whose index is ``r``."""
+    flat = xp.reshape(g, (g.shape[0], math.prod(g.shape[1:])))  # (m, f)
+    number = xp.reshape(xp.arange(rows, dtype=index.dtype), (rows, 1))
+    chosen = xp.astype(number == xp.reshape(index, (1, -1)), g.dtype)  # (rows, m)
+    return xp.reshape(xp.matmul(chosen, flat), (rows, *g.shape[1:]))
+
+
+@add_rows.pullback
+def _(dy: Tensor, index: Tensor) -> Any:
+    return (take_rows(dy, index), None)
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of ``x`` (n, ...) by number: ``index`` (m,) integers in [0, n) -> (m, ...).
+
+    The numbers are not checked on the host, for that would read the device in the middle of a step.
+    """
+    out: Tensor = take_rows(x, index)
+    return out

@@ -1,0 +1,135 @@
+"""What convolution and pooling share: strides, padding, dilation, and the windows they make."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from flagstone.errors import InputError, ShapeError
+
+Lengths = int | tuple[int, ...]
+Padding = int | str | tuple[int, ...] | tuple[tuple[int, int], ...]
+Pairs = tuple[tuple[int, int], ...]
+
+
+class Window(NamedTuple):
+    """A resolved sliding window over ``d`` spatial axes.
+
+    Attributes:
+        stride: per axis.
+        padding: (before, after) per axis.
+        dilation: per axis.
+        out: the output's length per axis, ``(n + before + after - dilation*(k-1) - 1)//stride + 1``.
+    """
+
+    stride: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+    out: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def resolve(
+    op: str,
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: Lengths,
+    padding: Padding,
+    dilation: Lengths,
+) -> Window:
+    """The window that the user's arguments mean for an input of spatial ``size``.
+
+    ``"same"`` gives ``ceil(n / stride)`` outputs with the odd zero at the end, as Keras and ONNX's
+    ``SAME_UPPER`` do; ``"valid"`` is 0.
+
+    Raises:
+        InputError: an argument is of another kind, or out of range.
+        ShapeError: the window does not fit into the padded input even once.
+    """
+    d = len(size)
+    strides = per_axis(op, "stride", stride, d)
+    dilations = per_axis(op, "dilation", dilation, d)
+    reach = tuple(a * (k - 1) + 1 for a, k in zip(dilations, kernel, strict=True))
+    pairs = _pairs(op, padding, size, strides, reach)
+    out = tuple(
+        (n + lo + hi - r) // s + 1
+        for n, (lo, hi), r, s in zip(size, pairs, reach, strides, strict=True)
+    )
+    if any(n < 1 for n in out):
+        raise ShapeError(
+            f"{op}: expected an input that the window fits into; got size {size} with padding "
+            f"{pairs} for a window of {reach} (kernel {kernel}, dilation {dilations})"
+        )
+    return Window(strides, pairs, dilations, out)
+
+
+def per_axis(op: str, name: str, value: Any, d: int) -> tuple[int, ...]:
+    """A positive integer, or one per spatial axis, as one per axis."""
+    given = (value,) * d if isinstance(value, int) else value
+    fits = isinstance(given, tuple) and len(given) == d
+    if not fits or not all(isinstance(v, int) and v >= 1 for v in given):
+        raise InputError(
+            f"{op}: {name} expected a positive integer or {d} of them; got {value!r}"
+        )
+    return tuple(given)
+
+
+def _pairs(
+    op: str, padding: Any, size: tuple[int, ...], stride: tuple[int, ...], reach: tuple[int, ...]
+) -> Pairs:
+    d = len(size)
+    if padding == "valid":
+        return ((0, 0),) * d
+    if padding == "same":
+        total = (
+            max((-(-n // s) - 1) * s + r - n, 0)
+            for n, s, r in zip(size, stride, reach, strict=True)
+        )
+        return tuple((t // 2, t - t // 2) for t in total)
+    given = (padding,) * d if isinstance(padding, int) else padding
+    if isinstance(given, tuple) and len(given) == d:
+        pairs = tuple((p, p) if isinstance(p, int) else p for p in given)
+        if all(
+            isinstance(p, tuple) and len(p) == 2 and all(isinstance(v, int) and v >= 0 for v in p)
+            for p in pairs
+        ):
+            return pairs
+    raise InputError(
+        f"{op}: padding expected 'same', 'valid', a number >= 0, {d} numbers, "
+        f"or {d} pairs (before, after); got {padding!r}"
+    )
+
+
+def pad(xp: Any, x: Any, padding: Pairs, value: float = 0.0) -> Any:
+    """``x`` (n, *spatial, c) with ``value`` around its spatial axes."""
+    if not any(lo or hi for lo, hi in padding):
+        return x
+    size = x.shape[1:-1]
+    longer = tuple(n + lo + hi for n, (lo, hi) in zip(size, padding, strict=True))
+    out = xp.full((x.shape[0], *longer, x.shape[-1]), value, dtype=x.dtype)
+    out[inner(size, padding)] = x
+    return out
+
+
+def inner(size: tuple[int, ...], padding: Pairs) -> tuple[Any, ...]:
+    """The index of the unpadded part of a padded array."""
+    return (
+        slice(None),
+        *(slice(lo, lo + n) for n, (lo, _) in zip(size, padding, strict=True)),
+        slice(None),
+    )
+
+
+def taps(
+    kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], out: Any
+) -> Iterator[tuple[tuple[int, ...], tuple[Any, ...]]]:
+    """For each place in the window, in row-major order: the place, and the index of what lies
+    under it in the padded input for all outputs at once."""
+    for place in itertools.product(*(range(k) for k in kernel)):
+        spatial = (
+            slice(t * a, t * a + (n - 1) * s + 1, s)
+            for t, a, n, s in zip(place, dilation, out, stride, strict=True)
+        )
+        yield place, (slice(None), *spatial, slice(None))

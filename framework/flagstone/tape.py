@@ -1,0 +1,255 @@
+"""The tape: which op made which tensor, and reverse-mode differentiation over it.
+
+Every op call that a gradient may have to pass through leaves a :class:`Node`. The node keeps what
+the op's pullback names as its parameters and nothing else, so activations that no derivative needs
+are freed as soon as the forward pass lets go of them. Differentiation is Linnainmaa's reverse
+accumulation (BIT 16, 1976): nodes are visited once each, every consumer before its producer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from flagstone.errors import DeviceMismatchError, GradientError, ShapeError
+from flagstone.tensor import Tensor
+
+
+class Differentiable(Protocol):
+    """What the tape needs to know of an op."""
+
+    name: str
+
+    def pull(self, node: Node, gradients: list[Tensor | None]) -> Sequence[Tensor | None]: ...
+
+
+class _State(threading.local):
+    grad_enabled = True
+    observer: Callable[..., None] | None = None
+
+
+state = _State()
+
+
+class Node:
+    """One op call on the tape.
+
+    Attributes:
+        op: what was called.
+        edges: for each array argument: a leaf tensor, ``(node, output)``, or ``None`` where no
+            gradient is wanted.
+        saved: what the pullback asked for; ``None`` once it has been used up.
+        static: the call's other arguments.
+        outputs: how many tensors the call returned.
+    """
+
+    __slots__ = ("backend", "edges", "op", "outputs", "saved", "static")
+
+    def __init__(
+        self,
+        op: Differentiable,
+        edges: tuple[Any, ...],
+        saved: tuple[Any, ...] | None,
+        static: dict[str, Any],
+        outputs: int,
+        backend: Any,
+    ) -> None:
+        self.op = op
+        self.edges = edges
+        self.saved = saved
+        self.static = static
+        self.outputs = outputs
+        self.backend = backend
+
+
+def edge_of(x: Any) -> Any:
+    """Where a gradient with respect to the op argument ``x`` has to go."""
+    if isinstance(x, Tensor) and x.requires_grad:
+        return x if x.node is None else (x.node, x.output)
+    return None
+
+
+@contextlib.contextmanager
+def _grad_mode(enabled: bool) -> Iterator[None]:
+    before = state.grad_enabled
+    state.grad_enabled = enabled
+    try:
+        yield
+    finally:
+        state.grad_enabled = before
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """A context (or decorator) in which ops leave nothing on the tape."""
+    return _grad_mode(False)
+
+
+def enable_grad() -> contextlib.AbstractContextManager[None]:
+    """A context in which ops are taped again, inside a :func:`no_grad`."""
+    return _grad_mode(True)
+
+
+@contextlib.contextmanager
+def observe(observer: Callable[..., None]) -> Iterator[None]:
+    """Call ``observer(op, inputs, static, outputs)`` after every op call of this thread."""
+    before = state.observer
+    state.observer = observer
+    try:
+        yield
+    finally:
+        state.observer = before
+
+
+def backward(
+    output: Tensor, gradient: Tensor | None = None, *, retain_graph: bool = False
+) -> None:
+    """Add the derivative of ``output`` to ``grad`` of every leaf that requires it.
+
+    Args:
+        output: the tensor to differentiate, usually a loss of shape ().
+        gradient: the derivative of something with respect to ``output``, of its shape; 1 by
+            default, which needs ``output`` to hold one value.
+        retain_graph: keep what the pullbacks need, for another call.
+
+    Raises:
+        GradientError: nothing below ``output`` requires a gradient, or the tape was used up.
+        ShapeError: ``gradient`` is missing or has another shape than ``output``.
+    """
+    seed = _seed(output, gradient)
+    with no_grad():
+        if output.node is None:
+            _accumulate(output, seed)
+        else:
+            _propagate(output.node, output.output, seed, _accumulate, {}, retain_graph)
+
+
+def grad(
+    output: Tensor,
+    inputs: Sequence[Tensor],
+    gradient: Tensor | None = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> tuple[Tensor | None, ...]:
+    """The derivatives of ``output`` with respect to ``inputs``; no ``grad`` is touched.
+
+    Args:
+        output: the tensor to differentiate.
+        inputs: leaves or intermediate tensors below it.
+        gradient: as in :func:`backward`.
+        create_graph: tape the derivative itself, so that it can be differentiated again.
+        retain_graph: keep the tape of ``output``; by default what ``create_graph`` says.
+
+    Returns:
+        One tensor per input, ``None`` where ``output`` does not depend on it.
+    """
+    seed = _seed(output, gradient)
+    found: dict[Any, Tensor | None] = {_key(x): None for x in inputs}
+    keep = create_graph if retain_graph is None else retain_graph
+
+    def leaf(x: Tensor, g: Tensor) -> None:
+        if id(x) in found:
+            before = found[id(x)]
+            found[id(x)] = g if before is None else before + g
+
+    with _grad_mode(create_graph):
+        if output.node is None:
+            leaf(output, seed)
+        else:
+            _propagate(output.node, output.output, seed, leaf, found, keep)
+    return tuple(found[_key(x)] for x in inputs)
+
+
+def _key(x: Tensor) -> Any:
+    return id(x) if x.node is None else (x.node, x.output)
+
+
+def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
+    if not output.requires_grad:
+        raise GradientError(
+            "backward: nothing that this tensor was computed from has requires_grad=True "
+            "(or it was computed under no_grad)"
+        )
+    if gradient is None:
+        if output.size != 1:
+            raise ShapeError(
+                f"backward: expected a tensor of one value, or gradient= of shape {output.shape}; "
+                f"got shape {output.shape} and no gradient. Sum or average it first"
+            )
+        xp = output.backend.xp
+        return Tensor(xp.ones_like(xp.asarray(output.array)), output.backend)
+    if gradient.backend is not output.backend:
+        raise DeviceMismatchError(
+            f"backward: expected gradient on {output.device}; got one on {gradient.device}"
+        )
+    if gradient.shape != output.shape:
+        raise ShapeError(
+            f"backward: expected gradient of shape {output.shape}; got {gradient.shape}"
+        )
+    return gradient
+
+
+def _accumulate(leaf: Tensor, gradient: Tensor) -> None:
+    leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+
+
+def _propagate(
+    root: Node,
+    output: int,
+    seed: Tensor,
+    leaf: Callable[[Tensor, Tensor], None],
+    wanted: dict[Any, Tensor | None],
+    retain: bool,
+) -> None:
+    """Visit every node below ``root``, each after all of its consumers."""
+    waiting = _count_consumers(root)
+    arrived: dict[Node, list[Tensor | None]] = {root: [None] * root.outputs}
+    arrived[root][output] = seed
+    ready = [root]
+    while ready:
+        node = ready.pop()
+        gradients = arrived.pop(node, None)
+        results: Sequence[Tensor | None] = ()
+        if gradients is not None:
+            if wanted:
+                for i, g in enumerate(gradients):
+                    if (node, i) in wanted:
+                        wanted[node, i] = g
+            results = node.op.pull(node, gradients)
+            if not retain:
+                node.saved = None
+        for i, edge in enumerate(node.edges):
+            if edge is None:
+                continue
+            g = results[i] if i < len(results) else None
+            if isinstance(edge, Tensor):
+                if g is not None:
+                    leaf(edge, g)
+                continue
+            parent, index = edge
+            if g is not None:
+                sums = arrived.get(parent)
+                if sums is None:
+                    sums = arrived[parent] = [None] * parent.outputs
+                before = sums[index]
+                sums[index] = g if before is None else before + g
+            waiting[parent] -= 1
+            if not waiting[parent]:
+                ready.append(parent)
+
+
+def _count_consumers(root: Node) -> dict[Node, int]:
+    waiting = {root: 0}
+    stack = [root]
+    while stack:
+        for edge in stack.pop().edges:
+            if type(edge) is tuple:
+                parent = edge[0]
+                if parent in waiting:
+                    waiting[parent] += 1
+                else:
+                    waiting[parent] = 1
+                    stack.append(parent)
+    return waiting

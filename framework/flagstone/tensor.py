@@ -1,0 +1,211 @@
+"""A tensor: one array of a backend, and what the tape knows of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flagstone.backend import Array, Backend
+from flagstone.device import Device
+from flagstone.errors import InputError
+
+if TYPE_CHECKING:
+    from flagstone.tape import Node
+
+Scalar = int | float | bool
+operators: Any = None  # the ops behind +, [], .sum() ...; flagstone.ops sets it when imported
+
+
+class Tensor:
+    """An array on a device that ops can take and gradients can reach.
+
+    Made by :func:`flagstone.tensor` and by ops. Arithmetic broadcasts as NumPy's does; dtypes are
+    never mixed silently (``DTypeError``), devices neither (``DeviceMismatchError``).
+
+    Attributes:
+        array: the backend's array.
+        backend: the opened backend it lives on.
+        requires_grad: whether ``backward`` should reach it.
+        grad: after ``backward``, the gradient of a leaf: a tensor of the same shape, or ``None``.
+        node: the op call that made it, while the tape keeps it.
+        output: which output of that call it is.
+    """
+
+    __slots__ = ("__weakref__", "array", "backend", "grad", "node", "output", "requires_grad")
+
+    def __init__(self, array: Array, backend: Backend, requires_grad: bool = False) -> None:
+        self.array = array
+        self.backend = backend
+        self.requires_grad = requires_grad
+        self.grad: Tensor | None = None
+        self.node: Node | None = None
+        self.output = 0
+
+    # What it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """The backend's dtype object; ``str`` of :attr:`dtype_name` is the portable form."""
+        return self.array.dtype
+
+    @property
+    def dtype_name(self) -> str:
+        """The dtype's name on every backend, such as ``"float32"``."""
+        return str(self.array.dtype).rpartition(".")[2]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.array.shape)
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for n in self.array.shape:
+            size *= n
+        return size
+
+    @property
+    def device(self) -> Device:
+        return self.backend.device
+
+    def __len__(self) -> int:
+        if not self.array.shape:
+            raise InputError("len(): expected a tensor with at least one axis; got a scalar")
+        return int(self.array.shape[0])
+
+    def __repr__(self) -> str:
+        values = str(self.numpy()).replace("\n", "\n       ")
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({values}, {self.dtype_name}, device={str(self.device)!r}{grad})"
+
+    # To the host
+
+    def numpy(self) -> Any:
+        """A NumPy array of the values; on the CPU it shares memory with the tensor."""
+        return self.backend.to_numpy(self.array)
+
+    def item(self) -> Scalar:
+        """The one value as a Python number.
+
+        Raises:
+            InputError: the tensor holds more than one value.
+        """
+        if self.size != 1:
+            raise InputError(f"item(): expected one value; got a tensor of shape {self.shape}")
+        value: Scalar = self.numpy().item()
+        return value
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    # Elsewhere
+
+    def to(self, device: str | Device) -> Tensor:
+        """The same values on ``device``; the tape does not follow."""
+        from flagstone.backend import open_backend
+
+        backend = open_backend(device)
+        if backend is self.backend:
+            return self
+        return Tensor(backend.asarray(self.numpy()), backend)
+
+    def detach(self) -> Tensor:
+        """The same array, unknown to the tape."""
+        return Tensor(self.array, self.backend)
+
+    def backward(self, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
+        """Add to ``grad`` of every leaf below; see :func:`flagstone.tape.backward`."""
+        from flagstone.tape import backward
+
+        backward(self, gradient, retain_graph=retain_graph)
+
+    # Arithmetic
+
+    def __add__(self, other: Tensor | Scalar) -> Tensor:
+        return operators.add(self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Tensor | Scalar) -> Tensor:
+        return operators.subtract(self, other)
+
+    def __rsub__(self, other: Scalar) -> Tensor:
+        return operators.subtract(other, self)
+
+    def __mul__(self, other: Tensor | Scalar) -> Tensor:
+        return operators.multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Tensor | Scalar) -> Tensor:
+        return operators.divide(self, other)
+
+    def __rtruediv__(self, other: Scalar) -> Tensor:
+        return operators.divide(other, self)
+
+    def __pow__(self, exponent: Scalar) -> Tensor:
+        return operators.power(self, exponent=exponent)
+
+    def __neg__(self) -> Tensor:
+        return operators.negative(self)
+
+    def __abs__(self) -> Tensor:
+        return operators.abs(self)
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        return operators.matmul(self, other)
+
+    # Comparison: element by element, so a tensor hashes by identity
+
+    def __eq__(self, other: object) -> Any:
+        return operators.equal(self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return operators.not_equal(self, other)
+
+    def __lt__(self, other: Tensor | Scalar) -> Tensor:
+        return operators.less(self, other)
+
+    def __le__(self, other: Tensor | Scalar) -> Tensor:
+        return operators.less_equal(self, other)
+
+    def __gt__(self, other: Tensor | Scalar) -> Tensor:
+        return operators.greater(self, other)
+
+    def __ge__(self, other: Tensor | Scalar) -> Tensor:
+        return operators.greater_equal(self, other)
+
+    __hash__ = object.__hash__
+
+    # Shape and reduction
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return operators.getitem(self, index)
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802  # NumPy's name
+        return operators.transpose(self)
+
+    def reshape(self, *shape: int | tuple[int, ...]) -> Tensor:
+        return operators.reshape(self, *shape)
+
+    def transpose(self, *axes: int) -> Tensor:
+        return operators.transpose(self, *axes)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return operators.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return operators.mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        return operators.max(self, axis=axis, keepdims=keepdims)
+
+    def astype(self, dtype: str) -> Tensor:
+        return operators.astype(self, dtype=dtype)
