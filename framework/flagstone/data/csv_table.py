@@ -241,7 +241,7 @@ def _records(lines: Iterable[str], source: str) -> Iterator[tuple[int, list[str]
             f"A double quote inside a quoted field is written twice"
         ) from error
     except UnicodeDecodeError as error:
+        byte = error.object[error.start]
         raise InputError(
-            f"{source}: not UTF-8 text, after line {counted.number}: {error.reason}. "
-            f"Save the file as UTF-8"
+            f"{source}: not UTF-8 text (byte 0x{byte:02x}: {error.reason}); save the file as UTF-8"
         ) from error
