@@ -235,10 +235,10 @@ def _labels(metric: str, y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> tuple[
 
 
 def _comparable(metric: str, name: str, values: Array, true: Array) -> None:
-    def sort(array: Array) -> str:
+    def sort_of(array: Array) -> str:
         return array.dtype.kind if array.dtype.kind in "US" else "number"
 
-    if sort(values) != sort(true):
+    if sort_of(values) != sort_of(true):
         raise InputError(
             f"{metric}: y_true and {name} must hold labels of one type; "
             f"got {true.dtype} and {values.dtype}"

@@ -44,7 +44,7 @@ class CsvTable:
         if first is None:
             raise InputError(f"{source}: the file is empty; it holds no row")
         line, cells = first
-        cells = _trimmed(cells, 1)
+        cells = [cell.strip() for cell in _trimmed(cells, 1)]
         self.width = len(cells)
         self.names: tuple[str, ...] | None = None
         self._pending = [first]
@@ -62,9 +62,9 @@ class CsvTable:
             cells = self._checked_width(line, row)
             self._append_numbers(numbers, line, [cells[i] for i in features], features)
             for text, i in zip(texts, targets, strict=True):
-                if not cells[i]:
+                text.append(cells[i].strip())
+                if not text[-1]:
                     raise InputError(self._at(line, i) + ": the cell is empty")
-                text.append(cells[i])
             lines.append(line)
         if not lines:
             raise InputError(f"{self.source}: the file has a header but no row below it")
@@ -102,7 +102,7 @@ class CsvTable:
             plain = False
         if plain:
             return
-        for cell, i in zip(cells, features, strict=True):
+        for cell, i in zip(map(str.strip, cells), features, strict=True):
             if not cell:
                 raise InputError(self._at(line, i) + ": the cell is empty")
             if not _is_number(cell):
@@ -184,9 +184,9 @@ def _is_header(cells: Sequence[str]) -> bool:
 def _trimmed(cells: list[str], width: int) -> list[str]:
     """``cells`` without the empty ones that stand beyond ``width``."""
     end = len(cells)
-    while end > width and not cells[end - 1]:
+    while end > width and not cells[end - 1].strip():
         end -= 1
-    return cells[:end]
+    return cells if end == len(cells) else cells[:end]
 
 
 class _Lines:
@@ -219,7 +219,7 @@ class _Lines:
 
 
 def _records(lines: Iterable[str], source: str) -> Iterator[tuple[int, list[str]]]:
-    """(line number, stripped cells) of every row."""
+    """(line number, cells) of every row; a cell may still end in spaces."""
     counted = _Lines(lines)
     try:
         first = next(counted, None)
@@ -234,7 +234,7 @@ def _records(lines: Iterable[str], source: str) -> Iterator[tuple[int, list[str]
         reader = csv.reader(replayed(), delimiter=delimiter, strict=True, skipinitialspace=True)
         for row in reader:
             counted.row_starts = True
-            yield counted.first, [cell.strip() for cell in row]
+            yield counted.first, row
     except csv.Error as error:
         raise InputError(
             f"{source}, line {counted.first}: not valid CSV: {error}. "
