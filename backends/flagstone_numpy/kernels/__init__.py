@@ -1,0 +1,1 @@
+"""Kernels of the NumPy backend: plain functions, each with the name and arguments of its op."""

@@ -1,0 +1,174 @@
+"""Convolution and its two gradients: which algorithm does the work.
+
+Layout is channels-last: x is (n, *size, c), w is (k, *kernel, c / groups), y is
+(n, *positions, k), for one, two or three spatial axes (nothing here counts them). "Convolution"
+is the cross-correlation that every deep-learning library means. The three functions are linear
+maps that are each other's transposes: <conv(x, w), dy> = <x, conv_input_grad(dy, w)> =
+<w, conv_weight_grad(dy, x)>.
+
+| case | module |
+|---|---|
+| all kernels 1 and no padding | ``pointwise``: one product |
+| one input channel a group | ``depthwise``: a multiply-add a tap |
+| at most 4 input channels | ``narrow``: products over blocks of transposed columns |
+| else | ``im2col``: products over blocks of columns |
+
+The input gradient of stride 1 is itself a convolution, of dy with the flipped weights, and needs
+no adding back of columns; where x has far fewer channels than dy, adding back touches less
+memory. Arguments are taken as valid: the ops check them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flagstone_numpy.kernels import depthwise, im2col, narrow, pointwise
+from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
+
+SCATTER_RATIO = 4
+"""dy must have this many times the channels of x for adding back columns to be the faster."""
+
+
+def conv(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    *,
+    stride: Sizes,
+    padding: Pairs,
+    dilation: Sizes,
+    groups: int,
+) -> Array:
+    """Return the convolution of ``x`` with ``w``, plus ``b``.
+
+    Arguments:
+        x: (n, *size, c).
+        w: (k, *kernel, c / groups), of the dtype of ``x``.
+        b: (k,), or None.
+        stride, dilation: one integer >= 1 for each spatial axis.
+        padding: one pair (low, high) of numbers of zeros for each spatial axis.
+        groups: a divisor of c and k; output channels i*k/groups and up see input channels
+            i*c/groups and up.
+
+    Returns:
+        (n, *positions, k), where positions = (size + low + high - dilation * (kernel - 1) - 1)
+        // stride + 1 along each axis.
+    """
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    positions = window.positions(x.shape[1:-1])
+    if _is_pointwise(window):
+        return pointwise.forward(x, w, b, positions, stride, groups)
+    if _is_depthwise(x.shape[-1], groups):
+        return depthwise.forward(x, w, b, window, positions)
+    if _is_narrow(x.shape[-1], groups):
+        return narrow.forward(x, w, b, window, positions)
+    return im2col.forward(x, w, b, window, positions, groups)
+
+
+def conv_input_grad(
+    dy: Array,
+    w: Array,
+    *,
+    size: Sizes,
+    stride: Sizes,
+    padding: Pairs,
+    dilation: Sizes,
+    groups: int,
+) -> Array:
+    """Return the gradient with respect to ``x`` of <conv(x, w), dy>, (n, *size, c).
+
+    Arguments:
+        dy: (n, *positions, k).
+        w: (k, *kernel, c / groups).
+        size: the spatial shape of x.
+        stride, padding, dilation, groups: those of the convolution.
+    """
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    c = w.shape[-1] * groups
+    if _is_pointwise(window):
+        return pointwise.input_grad(dy, w, size, stride, groups)
+    if _is_depthwise(c, groups):
+        return depthwise.input_grad(dy, w, size, window, c)
+    if _is_narrow(c, groups):
+        return narrow.input_grad(dy, w, size, window)
+    if any(step != 1 for step in stride) or c * SCATTER_RATIO <= w.shape[0]:
+        return im2col.input_grad(dy, w, size, window, groups)
+    kept, opposite = _opposite_padding(dy.shape[1:-1], size, window)
+    return conv(
+        dy[(slice(None), *kept)],
+        _flipped(w, groups),
+        None,
+        stride=stride,
+        padding=opposite,
+        dilation=dilation,
+        groups=groups,
+    )
+
+
+def conv_weight_grad(
+    dy: Array,
+    x: Array,
+    *,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Pairs,
+    dilation: Sizes,
+    groups: int,
+) -> Array:
+    """Return the gradient with respect to ``w`` of <conv(x, w), dy>, (k, *kernel, c / groups).
+
+    Arguments:
+        dy: (n, *positions, k).
+        x: (n, *size, c).
+        kernel: the window's spatial shape.
+        stride, padding, dilation, groups: those of the convolution.
+    """
+    window = Window(kernel, stride, padding, dilation)
+    if _is_pointwise(window):
+        dw = pointwise.weight_grad(dy, x, stride, groups)
+        return dw.reshape(dw.shape[0], *kernel, dw.shape[1])
+    if _is_depthwise(x.shape[-1], groups):
+        return depthwise.weight_grad(dy, x, window)
+    if _is_narrow(x.shape[-1], groups):
+        return narrow.weight_grad(dy, x, window)
+    return im2col.weight_grad(dy, x, window, groups)
+
+
+def _is_pointwise(window: Window) -> bool:
+    return window.taps == 1 and not window.is_padded
+
+
+def _is_depthwise(c: int, groups: int) -> bool:
+    return groups == c > 1
+
+
+def _is_narrow(c: int, groups: int) -> bool:
+    return groups == 1 and c <= narrow.MOST_CHANNELS
+
+
+def _flipped(w: Array, groups: int) -> Array:
+    """Return the weights of the transposed convolution, (c, *kernel, k / groups)."""
+    k, *kernel, c = w.shape  # c of one group
+    grouped = w.reshape(groups, k // groups, *kernel, c)
+    flipped = np.flip(grouped, tuple(range(2, grouped.ndim - 1)))
+    return np.ascontiguousarray(flipped.swapaxes(1, -1)).reshape(groups * c, *kernel, k // groups)
+
+
+def _opposite_padding(
+    positions: Sizes, size: Sizes, window: Window
+) -> tuple[tuple[slice, ...], Pairs]:
+    """Return which positions to keep and how to pad them so that the flip gives ``size``.
+
+    The transposed convolution is padded by reach - low and reach - high. Where the padding was
+    wider than the kernel's reach, those are negative: the outermost positions saw nothing but
+    zeros, and are left out instead.
+    """
+    kept, padding = [], []
+    for p, s, k, d, (low, _) in zip(
+        positions, size, window.kernel, window.dilation, window.padding, strict=True
+    ):
+        before = d * (k - 1) - low
+        after = s - p + low
+        kept.append(slice(max(0, -before), p - max(0, -after)))
+        padding.append((max(0, before), max(0, after)))
+    return tuple(kept), tuple(padding)

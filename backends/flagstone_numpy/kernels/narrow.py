@@ -1,0 +1,100 @@
+"""Convolution of inputs with very few channels, such as images: transposed columns.
+
+A row of ordinary columns would be copied in runs of kernel-width * c numbers: too short to copy
+well. Here the columns of a block stand transposed, (c * taps, m), each row one tap of one
+channel, copied in runs of a row of positions straight from the unpadded input. What the padding
+would fill is zero from the start and never written. A last row of ones adds the bias within the
+product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks, taps
+
+BLOCK_BYTES = 1 << 20
+MOST_CHANNELS = 4
+
+
+def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Sizes) -> Array:
+    """Return the convolution, (n, *positions, k)."""
+    k = w.shape[0]
+    y = np.empty((x.shape[0], *positions, k), x.dtype)
+    weights = w.reshape(k, window.taps, -1).transpose(2, 1, 0).reshape(-1, k)  # (c*taps, k)
+    if b is not None:
+        weights = np.concatenate([weights, b[None]])
+    for block, columns in _columns(x, window, positions, ones=b is not None):
+        np.matmul(columns.T, weights, out=y[block.images, block.rows].reshape(-1, k))
+    return y
+
+
+def weight_grad(dy: Array, x: Array, window: Window) -> Array:
+    """Return the gradient of the weights, (k, *kernel, c)."""
+    k, c = dy.shape[-1], x.shape[-1]
+    total = np.zeros((c * window.taps, k), x.dtype)
+    part = np.empty_like(total)
+    for block, columns in _columns(x, window, dy.shape[1:-1], ones=False):
+        total += np.matmul(columns, dy[block.images, block.rows].reshape(-1, k), out=part)
+    dw = total.reshape(c, window.taps, k).transpose(2, 1, 0)  # (k, taps, c)
+    return np.ascontiguousarray(dw).reshape(k, *window.kernel, c)
+
+
+def input_grad(dy: Array, w: Array, size: Sizes, window: Window) -> Array:
+    """Return the gradient of the input, (n, *size, c)."""
+    k, c = w.shape[0], w.shape[-1]
+    n, *positions = dy.shape[:-1]
+    dx = np.zeros((n, *size, c), dy.dtype)
+    weights = w.reshape(k, window.taps, c).transpose(2, 1, 0).reshape(-1, k)  # (c*taps, k)
+    buffer: Array | None = None
+    for block in _blocks(n, positions, c * window.taps, dy.itemsize):
+        shape = (*block.shape, *positions[1:])
+        if buffer is None:
+            buffer = np.empty((c * window.taps, math.prod(shape)), dy.dtype)
+        columns = buffer[:, : math.prod(shape)]
+        np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
+        by_tap = columns.reshape(c, window.taps, *shape)
+        image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
+        rows = (block.rows.start, block.rows.stop)
+        for tap in taps(window, size, rows, tuple(positions[1:])):
+            inputs = image[(slice(None), slice(None), *tap.inputs)]
+            inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
+    return dx
+
+
+def _columns(
+    x: Array, window: Window, positions: Sizes, *, ones: bool
+) -> Iterator[tuple[Block, Array]]:
+    """Yield each block with its columns, (c * taps, m), in one buffer that is used again.
+
+    With ``ones`` a last row of ones stands below them.
+    """
+    n, c = x.shape[0], x.shape[-1]
+    channels_first = np.moveaxis(x, -1, 0)  # (c, n, *size)
+    buffer: Array | None = None
+    for block in _blocks(n, positions, c * window.taps + ones, x.itemsize):
+        shape = (*block.shape, *positions[1:])
+        m = math.prod(shape)
+        if buffer is None:
+            buffer = np.zeros((c * window.taps + ones, m), x.dtype)
+            if ones:
+                buffer[-1] = 1
+        columns = buffer[:, :m]
+        by_tap = columns[: c * window.taps].reshape(c, window.taps, *shape)
+        whole = block.rows == slice(0, positions[0])
+        if window.is_padded and not whole:
+            by_tap[...] = 0  # the padding lies elsewhere in each block of rows
+        images = channels_first[:, block.images]
+        rows = (block.rows.start, block.rows.stop)
+        for tap in taps(window, x.shape[1:-1], rows, tuple(positions[1:])):
+            into = by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
+            into[...] = images[(slice(None), slice(None), *tap.inputs)]
+        yield block, columns
+
+
+def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> Iterator[Block]:
+    """Cut the positions of n images into blocks; a position's columns are ``row`` numbers."""
+    return blocks(n, positions[0], math.prod(positions[1:]) * row * itemsize, BLOCK_BYTES)
