@@ -45,7 +45,11 @@ def main() -> int:
 def build(folder: str) -> Path:
     """The wheel made from the source archive made from this checkout, in ``folder``."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, str(ROOT)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    run = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if run.returncode:
+        sys.exit(f"{run.stdout}\nthe wheel cannot be built")
     (wheel,) = Path(folder).glob("*.whl")
     return wheel
 

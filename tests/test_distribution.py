@@ -51,6 +51,12 @@ def test_one_version_is_told_everywhere() -> None:
     )
 
 
+def test_the_readme_gives_the_commands_that_are_tested() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert 'pip install ".[all]" && flagstone train softmax --data digits' in readme
+    assert 'pip install -e ".[dev]" && pytest' in readme  # what .ci/run runs
+
+
 def test_the_changelog_opens_with_this_version() -> None:
     headings = [
         line.split("]")[0].removeprefix("## [")
