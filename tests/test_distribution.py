@@ -125,6 +125,16 @@ def test_all_is_every_extra_that_needs_no_gpu() -> None:
     assert everything.extras == PROJECT["optional-dependencies"].keys() - separate
 
 
+def test_the_oldest_versions_that_ci_tests_are_those_that_are_allowed() -> None:
+    lines = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line for line in lines if line and not line.startswith("#")}
+    extras = PROJECT["optional-dependencies"]
+    texts = [*PROJECT["dependencies"], *extras["sklearn"], *extras["data"], *extras["dev"]]
+    allowed = {text.replace(">=", "==") for text in texts if ">=" in text}
+    tools = ("build", "hatchling", "import-linter", "mypy", "packaging", "pytest-xdist", "ruff")
+    assert pinned == {text for text in allowed if not text.startswith(tools)}
+
+
 def test_every_module_can_be_imported_with_warnings_as_errors() -> None:
     result = run(sys.executable, "-W", "error", "-c", IMPORT_ALL, *PACKAGES)
     assert result.returncode == 0, result.stderr
