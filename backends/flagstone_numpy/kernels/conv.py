@@ -3,8 +3,8 @@
 Layout is channels-last: x is (n, *size, c), w is (k, *kernel, c / groups), y is
 (n, *positions, k), for one, two or three spatial axes (nothing here counts them). "Convolution"
 is the cross-correlation that every deep-learning library means. The three functions are linear
-maps that are each other's transposes: <conv(x, w), dy> = <x, conv_input_grad(dy, w)> =
-<w, conv_weight_grad(dy, x)>.
+maps that are each other's transposes: <conv(x, w), g> = <x, conv_input_grad(g, w)> =
+<w, conv_weight_grad(g, x)>.
 
 | case | module |
 |---|---|
@@ -13,8 +13,8 @@ maps that are each other's transposes: <conv(x, w), dy> = <x, conv_input_grad(dy
 | at most 4 input channels | ``narrow``: products over blocks of transposed columns |
 | else | ``im2col``: products over blocks of columns |
 
-The input gradient of stride 1 is itself a convolution, of dy with the flipped weights, and needs
-no adding back of columns; where x has far fewer channels than dy, adding back touches less
+The input gradient of stride 1 is itself a convolution, of g with the flipped weights, and needs
+no adding back of columns; where x has far fewer channels than g, adding back touches less
 memory. Arguments are taken as valid: the ops check them.
 """
 
@@ -26,13 +26,13 @@ from flagstone_numpy.kernels import depthwise, im2col, narrow, pointwise
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
 
 SCATTER_RATIO = 4
-"""dy must have this many times the channels of x for adding back columns to be the faster."""
+"""g must have this many times the channels of x for adding back columns to be the faster."""
 
 
 def conv(
     x: Array,
     w: Array,
-    b: Array | None,
+    b: Array | None = None,
     *,
     stride: Sizes,
     padding: Pairs,
@@ -66,7 +66,7 @@ def conv(
 
 
 def conv_input_grad(
-    dy: Array,
+    g: Array,
     w: Array,
     *,
     size: Sizes,
@@ -75,10 +75,10 @@ def conv_input_grad(
     dilation: Sizes,
     groups: int,
 ) -> Array:
-    """Return the gradient with respect to ``x`` of <conv(x, w), dy>, (n, *size, c).
+    """Return the gradient with respect to ``x`` of <conv(x, w), g>, (n, *size, c).
 
     Arguments:
-        dy: (n, *positions, k).
+        g: (n, *positions, k), the gradient with respect to the convolution.
         w: (k, *kernel, c / groups).
         size: the spatial shape of x.
         stride, padding, dilation, groups: those of the convolution.
@@ -86,16 +86,16 @@ def conv_input_grad(
     window = Window(w.shape[1:-1], stride, padding, dilation)
     c = w.shape[-1] * groups
     if _is_pointwise(window):
-        return pointwise.input_grad(dy, w, size, stride, groups)
+        return pointwise.input_grad(g, w, size, stride, groups)
     if _is_depthwise(c, groups):
-        return depthwise.input_grad(dy, w, size, window, c)
+        return depthwise.input_grad(g, w, size, window, c)
     if _is_narrow(c, groups):
-        return narrow.input_grad(dy, w, size, window)
+        return narrow.input_grad(g, w, size, window)
     if any(step != 1 for step in stride) or c * SCATTER_RATIO <= w.shape[0]:
-        return im2col.input_grad(dy, w, size, window, groups)
-    kept, opposite = _opposite_padding(dy.shape[1:-1], size, window)
+        return im2col.input_grad(g, w, size, window, groups)
+    kept, opposite = _opposite_padding(g.shape[1:-1], size, window)
     return conv(
-        dy[(slice(None), *kept)],
+        g[(slice(None), *kept)],
         _flipped(w, groups),
         None,
         stride=stride,
@@ -106,7 +106,7 @@ def conv_input_grad(
 
 
 def conv_weight_grad(
-    dy: Array,
+    g: Array,
     x: Array,
     *,
     kernel: Sizes,
@@ -115,23 +115,23 @@ def conv_weight_grad(
     dilation: Sizes,
     groups: int,
 ) -> Array:
-    """Return the gradient with respect to ``w`` of <conv(x, w), dy>, (k, *kernel, c / groups).
+    """Return the gradient with respect to ``w`` of <conv(x, w), g>, (k, *kernel, c / groups).
 
     Arguments:
-        dy: (n, *positions, k).
+        g: (n, *positions, k), the gradient with respect to the convolution.
         x: (n, *size, c).
         kernel: the window's spatial shape.
         stride, padding, dilation, groups: those of the convolution.
     """
     window = Window(kernel, stride, padding, dilation)
     if _is_pointwise(window):
-        dw = pointwise.weight_grad(dy, x, stride, groups)
+        dw = pointwise.weight_grad(g, x, stride, groups)
         return dw.reshape(dw.shape[0], *kernel, dw.shape[1])
     if _is_depthwise(x.shape[-1], groups):
-        return depthwise.weight_grad(dy, x, window)
+        return depthwise.weight_grad(g, x, window)
     if _is_narrow(x.shape[-1], groups):
-        return narrow.weight_grad(dy, x, window)
-    return im2col.weight_grad(dy, x, window, groups)
+        return narrow.weight_grad(g, x, window)
+    return im2col.weight_grad(g, x, window, groups)
 
 
 def _is_pointwise(window: Window) -> bool:
