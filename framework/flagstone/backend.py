@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flagstone.device import AUTO, Device, default_device, parse_device
+from flagstone.devices import AUTO, Device, default_device, parse_device
 from flagstone.errors import DeviceMismatchError, PluginError, UnavailableError, UnknownNameError
 from flagstone.plugins import BackendSpec, registry
 
@@ -63,6 +63,9 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} on {self.device}>"
+
+    def __deepcopy__(self, memo: object) -> Backend:
+        return self  # a device is shared, never copied
 
     def describe(self) -> str:
         """What serves here, for people: ``"numpy 2.4.6, OpenBLAS, 2 threads"``."""

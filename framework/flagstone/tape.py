@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from flagstone.errors import DeviceMismatchError, GradientError, ShapeError
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 
 class Differentiable(Protocol):
@@ -120,9 +120,9 @@ def backward(
     seed = _seed(output, gradient)
     with no_grad():
         if output.node is None:
-            _accumulate(output, seed)
+            output.accumulate_grad(seed)
         else:
-            _propagate(output.node, output.output, seed, _accumulate, {}, retain_graph)
+            _propagate(output.node, output.output, seed, _into_grad, {}, retain_graph)
 
 
 def grad(
@@ -191,8 +191,8 @@ def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
     return gradient
 
 
-def _accumulate(leaf: Tensor, gradient: Tensor) -> None:
-    leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+def _into_grad(leaf: Tensor, gradient: Tensor) -> None:
+    leaf.accumulate_grad(gradient)
 
 
 def _propagate(

@@ -2,7 +2,7 @@
 
 import sys as _sys
 
-from flagstone import tensor as _tensor
+from flagstone import tensors as _tensors
 from flagstone.ops.activation import (
     elu, leaky_relu, log_softmax, logsumexp, maxout, relu, relu_grad, sigmoid, softmax, softplus,
     tanh,
@@ -41,4 +41,4 @@ __all__ = [
     "tensor", "transpose", "var", "where",
 ]  # fmt: skip
 
-_tensor.operators = _sys.modules[__name__]  # what +, [] and .sum() of a tensor call
+_tensors.operators = _sys.modules[__name__]  # what +, [] and .sum() of a tensor call

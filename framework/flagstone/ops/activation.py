@@ -11,7 +11,7 @@ from flagstone.ops.elementwise import exp, where
 from flagstone.ops.reduction import max as max_
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.shape import reshape
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 
 @op

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.errors import DTypeError, InputError, ShapeError
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 

@@ -18,7 +18,7 @@ from flagstone.ops.checks import floating, same_dtype
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.window import Lengths, Padding, Pairs, inner, pad, resolve, taps
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 Sizes = tuple[int, ...]
 

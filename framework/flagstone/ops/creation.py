@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from flagstone.backend import Backend, open_backend
-from flagstone.device import Device
+from flagstone.devices import Device
 from flagstone.errors import DTypeError
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 
 def tensor(

@@ -34,7 +34,7 @@ from typing import Any, overload
 from flagstone.backend import mismatch
 from flagstone.errors import DTypeError, GradientError
 from flagstone.tape import Node, edge_of, state
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 ALL_OPS: dict[str, Op] = {}  # name -> op, in order of definition
 

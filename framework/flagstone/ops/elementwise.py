@@ -12,7 +12,7 @@ from flagstone.errors import InputError
 from flagstone.ops.checks import broadcastable, floating
 from flagstone.ops.door import Op, op
 from flagstone.ops.reduction import sum_to
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 
 @op

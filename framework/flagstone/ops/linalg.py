@@ -11,7 +11,7 @@ from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.reduction import sum_to
 from flagstone.ops.shape import permute_dims, reshape
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 
 @op

@@ -10,7 +10,7 @@ from flagstone.ops.checks import broadcastable, floating
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.shape import reshape
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 
 @op

@@ -9,7 +9,7 @@ from flagstone.errors import ShapeError
 from flagstone.ops.checks import floating, same_dtype
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 
 @op

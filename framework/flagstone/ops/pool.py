@@ -11,7 +11,7 @@ from flagstone.ops.door import op
 from flagstone.ops.window import (
     Lengths, Padding, Pairs, Window, inner, pad, per_axis, resolve, taps,
 )  # fmt: skip
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 Sizes = tuple[int, ...]
 

@@ -13,7 +13,7 @@ from flagstone.errors import InputError, ShapeError
 from flagstone.ops.checks import axes, floating
 from flagstone.ops.door import op
 from flagstone.ops.shape import reshape
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 Axis = int | tuple[int, ...] | None
 

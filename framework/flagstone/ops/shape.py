@@ -8,7 +8,7 @@ from typing import Any
 from flagstone.errors import DTypeError, InputError, ShapeError
 from flagstone.ops.checks import axes, same_dtype
 from flagstone.ops.door import op
-from flagstone.tensor import Tensor
+from flagstone.tensors import Tensor
 
 Index = int | slice | None | Any  # Any: Ellipsis
 

@@ -12,7 +12,8 @@ from typing import Any
 from flagstone.errors import InputError
 from flagstone.ops.checks import floating
 from flagstone.ops.door import op
-from flagstone.tensor import Tensor
+from flagstone.random import keep_threshold
+from flagstone.tensors import Tensor
 
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
@@ -72,13 +73,13 @@ def dropout_mask(
     Args:
         words: uint64, ``4 * blocks_per_example(shape)`` for every example.
         shape: of the mask; an example's lanes start at a block of their own.
-        threshold: an element stays where its lane is at least this.
+        threshold: an element stays where its lane is below this.
     """
     n, width = shape[0], math.prod(shape[1:])
     mask = xp.asarray(0xFFFF, dtype=xp.uint64)
     lanes = [(words >> xp.asarray(16 * i, dtype=xp.uint64)) & mask for i in range(4)]
     per_example = xp.reshape(xp.stack(lanes, axis=1), (n, 16 * blocks_per_example(shape)))
-    stays = per_example[:, :width] >= xp.asarray(threshold, dtype=xp.uint64)
+    stays = per_example[:, :width] < xp.asarray(threshold, dtype=xp.uint64)
     return xp.reshape(stays, shape)
 
 
@@ -116,12 +117,12 @@ def dropout(x: Tensor, p: float, counter: Tensor, key: tuple[int, int]) -> Tenso
     floating("dropout", x=x)
     if not 0 <= p < 1:
         raise InputError(f"dropout: p expected a probability in [0, 1); got {p!r}")
-    threshold = round(p * 65536)
-    if not threshold or not x.size:
+    threshold = keep_threshold(p)
+    if threshold == 65536 or not x.size:
         return x
-    if threshold == 65536:
+    if not threshold:
         raise InputError(f"dropout: p expected at most {1 - 2**-16}; got {p!r}")
     words = random_bits(counter, key=key, blocks=x.shape[0] * blocks_per_example(x.shape))
     mask = dropout_mask(words, shape=x.shape, threshold=threshold)
-    y: Tensor = keep(x, mask, scale=65536 / (65536 - threshold))
+    y: Tensor = keep(x, mask, scale=65536 / threshold)
     return y

@@ -1,1 +1,7 @@
-"""Training: the loop, its callbacks, checkpoints and the directory of a run."""
+"""Training: the loop, what it reports, and where a run is kept."""
+
+from flagstone.training.callbacks import Callback
+from flagstone.training.objective import Objective
+from flagstone.training.trainer import Trainer
+
+__all__ = ["Callback", "Objective", "Trainer"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flagstone.backend import Array, Backend
-from flagstone.device import Device
+from flagstone.devices import Device
 from flagstone.errors import InputError
 
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ class Tensor:
         from flagstone.tape import backward
 
         backward(self, gradient, retain_graph=retain_graph)
+
+    def accumulate_grad(self, gradient: Tensor) -> None:
+        """Add ``gradient`` to :attr:`grad`; the tape calls it on leaves."""
+        self.grad = gradient if self.grad is None else self.grad + gradient
 
     # Arithmetic
 

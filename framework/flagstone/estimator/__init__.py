@@ -1,0 +1,30 @@
+"""Models as scikit-learn estimators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flagstone.estimator.base import Estimator
+from flagstone.estimator.classifier import Classifier
+from flagstone.estimator.linear_model import coefficients
+from flagstone.estimator.parameters import require_known
+from flagstone.estimator.persistence import load
+from flagstone.estimator.regressor import Regressor
+from flagstone.estimator.spec import Spec
+
+__all__ = ["Classifier", "Estimator", "Regressor", "Spec", "coefficients", "load", "model"]
+
+
+def model(name: str, **params: Any) -> Estimator:
+    """The registered model ``name`` with these hyper-parameters.
+
+    Raises:
+        UnknownNameError: no plugin provides it.
+        ConfigurationError: it has no such hyper-parameter.
+    """
+    from flagstone.plugins import registry
+
+    cls = registry.load("model", name)
+    require_known(f"model {name!r}", params, cls.hyperparameters())
+    out: Estimator = cls(**params)
+    return out

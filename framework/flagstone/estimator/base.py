@@ -1,0 +1,334 @@
+"""The estimator that every model is: hyper-parameters, fit, predict, save.
+
+A model's author declares hyper-parameters and defines :meth:`Estimator.build`; see
+:class:`flagstone.Classifier` and :class:`flagstone.Regressor`. Declaring them as dataclass fields
+gives an ``__init__`` that stores and does nothing else, as scikit-learn asks; those of the bases
+are inherited and a new default is one line::
+
+    @dataclass(kw_only=True, eq=False, repr=False)
+    class Softmax(fs.Classifier):
+        epochs: int = 50
+
+        def build(self, inputs, outputs):
+            return nn.Sequential(nn.Flatten(), nn.Linear(inputs.size, outputs.size))
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from flagstone.backend import Backend, open_backend
+from flagstone.errors import ConfigurationError, PluginError, ShapeError
+from flagstone.estimator import validation as check
+from flagstone.estimator.parameters import Hyperparameters
+from flagstone.estimator.spec import Spec
+from flagstone.estimator.standardize import statistics
+from flagstone.named import make
+from flagstone.nn import Layer, Sequential, Standardize
+from flagstone.tape import no_grad
+from flagstone.tensors import Tensor
+from flagstone.training import Callback, Objective, Trainer
+from flagstone.training.callbacks import Metrics
+
+PREDICTION_BATCH = 1000  # examples
+
+Solution = Callable[[Layer, Any, Any, Any], None]
+State = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Estimator(Hyperparameters):
+    """What classifiers and regressors share.
+
+    Attributes:
+        epochs: how many times to go through the data.
+        batch_size: examples per step; ``None`` for all.
+        lr: the learning rate.
+        optimizer: a registered optimizer's name, with options as in ``"sgd(momentum=0.9)"``.
+        schedule: a registered schedule's name, with options as in ``"cosine(warmup=0.1)"``.
+        weight_decay: the optimizer's; 0 leaves it to the optimizer's own options.
+        validation_fraction: how much of the data ``fit`` holds out to evaluate after every epoch.
+        patience: epochs without a better (validation) loss after which to stop and go back to the
+            best; ``None`` for never.
+        standardize: subtract the training data's mean and divide by its deviation, per feature or
+            per channel; the statistics are kept in the model.
+        seed: of weights, shuffles, dropout and splits.
+        device: where to train and predict: auto, cpu, cuda:N or a backend's name.
+        precision: ``"exact"``: float32 throughout.
+        verbose: print a line per epoch to standard error.
+
+    After ``fit``:
+
+    Attributes:
+        layer_: the trained layer, preprocessing first.
+        history_: one dict per epoch: ``{"epoch", "train", "validation", "lr", "seconds"}``.
+        n_parameters_: how many numbers training changed.
+        device_: where it was trained.
+        n_features_in_, feature_names_in_: as in scikit-learn, where the input was a table.
+    """
+
+    epochs: int = 50
+    batch_size: int | None = 100
+    lr: float = 1e-3
+    optimizer: str = "adam"
+    schedule: str = "constant"
+    weight_decay: float = 0.0
+    validation_fraction: float = 0.0
+    patience: int | None = None
+    standardize: bool = True
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "exact"
+    verbose: bool = False
+
+    task: ClassVar[str] = ""
+    predicts_in: ClassVar[str] = "float64"  # models of tables; an image model says float32
+    takes_images_only: ClassVar[bool] = False
+
+    # What an author defines
+
+    def build(self, inputs: Spec, outputs: Spec) -> Layer:
+        """The layer for examples like ``inputs`` and ``outputs``; the last layer gives logits."""
+        raise NotImplementedError(f"{type(self).__name__} defines no build")
+
+    def objective(self, layer: Layer, backend: Backend) -> Objective:
+        """What training minimises and reports."""
+        raise NotImplementedError(f"{type(self).__name__} defines no objective")
+
+    def closed_form(self) -> Solution | None:
+        """A function (layer, X, targets, weight) that sets the layer's parameters to the optimum
+        without gradient descent; ``None`` where there is none."""
+        return None
+
+    def layer_dtype(self) -> str:
+        """The dtype of the parameters."""
+        return "float32"
+
+    # Fitting
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        callbacks: Sequence[Callback] = (),
+        resume_from: State | None = None,
+    ) -> Any:
+        """Train on ``X`` and ``y``, from the start.
+
+        Args:
+            X: (n, features), or images (n, h, w) or (n, h, w, channels).
+            y: (n,) labels or numbers; (n, t) for a regression of several targets.
+            sample_weight: (n,) how much each example counts.
+            validation_data: inputs and targets that are evaluated after every epoch; by default
+                ``validation_fraction`` of the data is held out.
+            callbacks: what looks on.
+            resume_from: a trainer's ``state()`` to go on from.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            InputError, DTypeError, ShapeError, ConfigurationError: before any work starts.
+            RunError: training diverged.
+        """
+        self.check_types()
+        self.check_hyperparameters()
+        X, y = check.training_data(self, X, y, self.task)
+        X = self._as_examples(X)
+        weight = check.sample_weights(sample_weight, len(X))
+        if weight is not None and not weight.all():  # a weight of 0 is an absent example
+            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+            weight = weight / weight.mean()
+        backend = open_backend(self.device)
+        targets = self._learn_targets(y, weight)
+        self._inputs = Spec(tuple(int(n) for n in X.shape[1:]))
+        held_out = None
+        if validation_data is not None:
+            held_out = self._validation(*validation_data)
+        elif self.validation_fraction:
+            X, targets, weight, held_out = self._split(X, targets, weight)
+        layer = self._make_layer(X, weight, backend)
+        trainer = self._trainer(layer, backend, callbacks)
+        self.layer_, self.device_ = layer, str(backend.device)
+        self.n_parameters_ = layer.count_parameters()
+        solve = self.closed_form()
+        if solve is None:
+            trainer.fit(X, targets, weight=weight, validation=held_out, resume_from=resume_from)
+        else:
+            trainer.solve(solve, X, targets, weight=weight, validation=held_out)
+        self.history_: list[Metrics] = trainer.history
+        return self
+
+    def check_hyperparameters(self) -> None:
+        """Raise for values that no data could make right; a subclass adds its own.
+
+        Raises:
+            ConfigurationError: names the hyper-parameter.
+        """
+        name = type(self).__name__
+        for what, holds, expected in (
+            ("epochs", self.epochs >= 1, "a positive integer"),
+            ("batch_size", self.batch_size is None or self.batch_size >= 1, "a positive integer"),
+            ("lr", 0 <= self.lr < float("inf"), "a finite number >= 0"),
+            ("weight_decay", self.weight_decay >= 0, "a number >= 0"),
+            ("validation_fraction", 0 <= self.validation_fraction < 1, "a number in [0, 1)"),
+            ("patience", self.patience is None or self.patience >= 1, "a positive integer or None"),
+            ("seed", 0 <= self.seed < 2**64, "an integer in [0, 2**64)"),
+            ("precision", self.precision == "exact", "'exact', the one this backend computes in"),
+        ):
+            if not holds:
+                raise ConfigurationError(
+                    f"{name}: {what} expected {expected}; got {getattr(self, what)!r}"
+                )
+
+    def _trainer(
+        self, layer: Layer, backend: Backend, callbacks: Sequence[Callback]
+    ) -> Trainer:
+        optimizer = make("optimizer", self._with_decay(), layer, self.lr)
+        return Trainer(
+            layer, self.objective(layer, backend), optimizer,
+            epochs=self.epochs, batch_size=self.batch_size, lr=self.lr,
+            schedule=make("schedule", self.schedule), seed=self.seed, patience=self.patience,
+            callbacks=[*callbacks, *([_Lines()] if self.verbose else [])],
+        )  # fmt: skip
+
+    def _with_decay(self) -> str:
+        if not self.weight_decay:
+            return self.optimizer
+        name, _, options = self.optimizer.partition("(")
+        options = options.removesuffix(")").strip()
+        return f"{name}({options}{', ' if options else ''}weight_decay={self.weight_decay!r})"
+
+    def _as_examples(self, X: Any) -> Any:
+        """``X`` as the model's examples: rows folded to images where the model says so."""
+        X = check.folded(X, getattr(self, "image_shape", None))
+        if self.takes_images_only and X.ndim == 2:
+            raise ShapeError(
+                f"{type(self).__name__}: X expected images (n, h, w) or (n, h, w, channels); got a "
+                f"table of shape {X.shape}. Say image_shape=(h, w) to fold its rows"
+            )
+        return X
+
+    def _make_layer(self, X: Any, weight: Any, backend: Backend) -> Layer:
+        layer = self._assemble(backend)
+        if self.standardize:
+            mean, scale = statistics(X, weight)
+            assert isinstance(layer, Sequential)  # _assemble puts Standardize first
+            first = layer[0]
+            assert isinstance(first, Standardize)
+            for buffer, value in ((first.mean, mean), (first.inverse_scale, 1.0 / scale)):
+                buffer.array[...] = backend.asarray(value.astype(buffer.dtype_name))
+        return layer
+
+    def _assemble(self, backend: Backend) -> Layer:
+        """The layer with its preprocessing, its parameters at their start."""
+        body = self.build(self._inputs, self._outputs)
+        if not isinstance(body, Layer):
+            raise PluginError(
+                f"{type(self).__name__}.build: expected to return a flagstone.nn.Layer; "
+                f"it returned {type(body).__name__}"
+            )
+        if self.standardize:
+            body = Sequential(Standardize(self._inputs.shape[-1:]), body)
+        return body.initialize(self.seed, device=str(backend.device), dtype=self.layer_dtype())
+
+    def _split(self, X: Any, targets: Any, weight: Any) -> tuple[Any, Any, Any, Any]:
+        from flagstone.data import split
+
+        stratify = targets if self.task == "classification" else None
+        train, held = split(len(X), self.validation_fraction, seed=self.seed, stratify=stratify)
+        weight = None if weight is None else weight[train] / weight[train].mean()
+        return X[train], targets[train], weight, (X[held], targets[held])
+
+    def _validation(self, X: Any, y: Any) -> tuple[Any, Any]:
+        X = self._as_examples(check.prediction_data(self, X))
+        self._require_inputs(X)
+        return X, self._encode_targets(np.asarray(y))
+
+    # Predicting
+
+    def _outputs_of(self, X: Any) -> Any:
+        """What the layer gives for ``X``, as float64 (n, outputs)."""
+        check.require_fitted(self)
+        X = check.prediction_data(self, X)
+        if self._inputs.is_image and X.ndim == 2 and X.shape[1] == self._inputs.size:
+            X = X.reshape(-1, *self._inputs.shape)
+        self._require_inputs(X)
+        return self._forward(X)
+
+    def _require_inputs(self, X: Any) -> None:
+        if X.shape[1:] != self._inputs.shape:
+            raise ShapeError(
+                f"X: expected examples of shape {self._inputs.shape}, as in fit; got {X.shape[1:]}"
+            )
+
+    def _forward(self, X: Any) -> Any:
+        layer = self.layer_
+        dtype = self.predicts_in
+        if layer.flat.values.dtype_name != dtype:
+            layer = layer.with_dtype(dtype)
+        backend = layer.backend
+        was_training = layer.training
+        layer.eval()
+        try:
+            with no_grad(), np.errstate(over="ignore", invalid="ignore"):
+                parts = []
+                for start in range(0, len(X), PREDICTION_BATCH):
+                    batch = np.ascontiguousarray(X[start : start + PREDICTION_BATCH], dtype)
+                    out = layer(Tensor(backend.asarray(batch), backend))
+                    parts.append(np.asarray(out.numpy(), np.float64))
+        finally:
+            layer.train(was_training)
+        return np.concatenate(parts)
+
+    # Saving
+
+    def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
+        """Write the fitted model to one ``.safetensors`` file; :func:`flagstone.load` reads it.
+
+        Args:
+            path: where; an existing file is replaced in one step.
+            extra: what else to keep in the file's metadata; JSON must be able to hold it.
+        """
+        from flagstone.estimator.persistence import save
+
+        save(self, path, extra or {})
+
+    # What Classifier and Regressor define
+
+    def _learn_targets(self, y: Any, weight: Any) -> Any:
+        """Learn what targets look like, set ``_outputs``, and encode them for the objective."""
+        raise NotImplementedError
+
+    def _encode_targets(self, y: Any) -> Any:
+        raise NotImplementedError
+
+    # scikit-learn
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "layer_")
+
+    def __sklearn_tags__(self) -> Any:
+        from flagstone.estimator.sklearn_tags import tags_of
+
+        return tags_of(self)
+
+
+class _Lines(Callback):
+    """One line per epoch on standard error."""
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: Metrics) -> None:
+        parts = [
+            f"{part} " + ", ".join(f"{name} {value:.4g}" for name, value in metrics[part].items())
+            for part in ("train", "validation")
+            if part in metrics
+        ]
+        sys.stderr.write(f"epoch {epoch}/{trainer.epochs}: {'; '.join(parts)}\n")

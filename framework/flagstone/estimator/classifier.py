@@ -1,0 +1,116 @@
+"""Classifiers: labels of any type in, labels and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from flagstone import metrics
+from flagstone.backend import Backend
+from flagstone.errors import InputError
+from flagstone.estimator.base import Estimator
+from flagstone.estimator.spec import Spec
+from flagstone.nn import Layer
+from flagstone.training.objective import BinaryCrossEntropy, CrossEntropy, Objective
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Classifier(Estimator):
+    """A base for classifiers: ``build`` returns a layer that gives one logit per class.
+
+    After ``fit``, besides :class:`Estimator`'s:
+
+    Attributes:
+        classes_: the labels, sorted; columns of ``predict_proba`` follow them.
+    """
+
+    task: ClassVar[str] = "classification"
+    binary_only: ClassVar[bool] = False  # one logit instead of one per class
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities of the classes: (n, classes), float64, rows sum to 1."""
+        logits = self._outputs_of(X)
+        if self.binary_only:
+            positive = _sigmoid(logits[:, 0])
+            return np.stack([1.0 - positive, positive], axis=1)
+        e = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    def decision_function(self, X: Any) -> Any:
+        """Logits: (n, classes); for two classes, as in scikit-learn, the second's margin (n,)."""
+        logits = self._outputs_of(X)
+        if self.binary_only:
+            return logits[:, 0]
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict(self, X: Any) -> Any:
+        """The most probable label of each example: (n,), of the labels' own dtype."""
+        logits = self._outputs_of(X)
+        if self.binary_only:
+            return self.classes_[(logits[:, 0] > self._margin()).astype(np.intp)]
+        return self.classes_[logits.argmax(axis=1)]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy on ``X`` and ``y``."""
+        return float(metrics.accuracy(np.asarray(y), self.predict(X), sample_weight=sample_weight))
+
+    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+        """``{"loss", "accuracy", "log_loss"}`` on ``X`` and ``y``; loss is the log-loss here."""
+        probabilities = self.predict_proba(X)
+        codes = self._encode_targets(np.asarray(y))
+        log_loss = metrics.log_loss(codes, probabilities, labels=np.arange(len(self.classes_)))
+        accuracy = metrics.accuracy(codes, self._encode_targets(self.predict(X)))
+        return {"loss": float(log_loss), "accuracy": float(accuracy), "log_loss": float(log_loss)}
+
+    def _margin(self) -> float:
+        """The logit above which the second class is predicted."""
+        return 0.0
+
+    def _learn_targets(self, y: Any, weight: Any) -> Any:
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        n = len(self.classes_)
+        if n < 2:
+            raise InputError(
+                f"{type(self).__name__}: y expected at least two classes; got one class, "
+                f"{_shown(self.classes_)}"
+            )
+        if self.binary_only and n > 2:
+            raise InputError(
+                f"Only binary classification is supported by {type(self).__name__}: y expected two "
+                f"classes; got {n}: {_shown(self.classes_)}. Use a softmax model"
+            )
+        self._outputs = Spec((1 if self.binary_only else n,))
+        return codes.astype(np.int64)
+
+    def _encode_targets(self, y: Any) -> Any:
+        places = np.searchsorted(self.classes_, y) if _same_kind(self.classes_, y) else None
+        if places is not None:
+            places = np.minimum(places, len(self.classes_) - 1)
+        if places is None or (self.classes_[places] != y).any():
+            known = set(self.classes_.tolist())
+            new = sorted({str(label) for label in np.asarray(y).tolist() if label not in known})
+            raise InputError(
+                f"y: expected the classes of the training data, {_shown(self.classes_)}; "
+                f"got also {', '.join(new[:5])}"
+            )
+        return places.astype(np.int64)
+
+    def objective(self, layer: Layer, backend: Backend) -> Objective:
+        return BinaryCrossEntropy() if self.binary_only else CrossEntropy()
+
+
+def _same_kind(a: Any, b: Any) -> bool:
+    return (a.dtype.kind in "iufb") == (b.dtype.kind in "iufb")
+
+
+def _shown(classes: Sequence[Any]) -> str:
+    shown = ", ".join(repr(c) for c in np.asarray(classes).tolist()[:5])
+    return shown if len(classes) <= 5 else f"{shown}, ... ({len(classes)})"
+
+
+def _sigmoid(x: Any) -> Any:
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, e) / (1.0 + e)

@@ -1,0 +1,135 @@
+"""A fitted model in one file: weights, statistics, classes, hyper-parameters. No code, no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flagstone.backend import open_backend
+from flagstone.errors import InputError, RunError, UnavailableError, UnknownNameError
+from flagstone.estimator.base import Estimator
+from flagstone.estimator.parameters import require_known
+from flagstone.estimator.spec import Spec
+from flagstone.estimator.validation import require_fitted
+from flagstone.plugins import registry
+from flagstone.training.files import read_arrays, write_arrays
+
+FORMAT = 1
+_LAYER = "layer."
+_FITTED = "fitted."
+
+
+def save(model: Estimator, path: Any, extra: Mapping[str, Any]) -> None:
+    """Write ``model``; see :meth:`Estimator.save`.
+
+    Raises:
+        NotFittedError: it was not fitted.
+        InputError: a hyper-parameter or ``extra`` holds what JSON cannot, or no plugin provides
+            the model's class, so that it could not be loaded again.
+    """
+    require_fitted(model)
+    arrays = {_LAYER + name: value for name, value in model.layer_.state_dict().items()}
+    values: dict[str, Any] = {}
+    for name in _remembered(model):
+        value = getattr(model, name)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            arrays[_FITTED + name] = value
+        elif isinstance(value, np.ndarray):
+            values[name] = {"dtype": value.dtype.str, "values": value.tolist()}
+        else:
+            values[name] = value
+    metadata = {
+        "format": FORMAT,
+        "model": _registered_name(type(model)),
+        "params": {k: _plain(k, v) for k, v in model.get_params().items()},
+        "inputs": list(model._inputs.shape),
+        "outputs": list(model._outputs.shape),
+        "fitted": values,
+        "extra": dict(extra),
+    }
+    try:
+        write_arrays(Path(path), arrays, metadata)
+    except TypeError as error:
+        raise InputError(f"save: expected values that JSON can hold; {error}") from None
+
+
+def load(path: Any, device: str | None = None) -> Estimator:
+    """The model that :meth:`Estimator.save` wrote.
+
+    Args:
+        path: the file.
+        device: where it predicts; by default what its ``device`` hyper-parameter says, so a model
+            trained with ``device="cuda"`` says so where there is no card.
+
+    Raises:
+        RunError, ChecksumError: the file cannot be read, or was changed.
+        UnavailableError: the plugin that provides its model is not installed, or its device is not
+            there.
+    """
+    arrays, metadata = read_arrays(Path(path))
+    if metadata.get("format") != FORMAT or "model" not in metadata:
+        raise RunError(
+            f"{path}: expected a model file of format {FORMAT}; "
+            f"got format {metadata.get('format')!r}"
+        )
+    try:
+        cls = registry.load("model", metadata["model"])
+    except UnknownNameError:
+        raise UnavailableError(
+            f"{path}: holds a model {metadata['model']!r}, which no installed plugin provides; "
+            "install the plugin it was trained with"
+        ) from None
+    require_known(f"{path}: model {metadata['model']!r}", metadata["params"], cls.hyperparameters())
+    params = {k: tuple(v) if isinstance(v, list) else v for k, v in metadata["params"].items()}
+    model: Estimator = cls(**params)
+    if device is not None:
+        model.device = device
+    model._inputs, model._outputs = Spec(tuple(metadata["inputs"])), Spec(tuple(metadata["outputs"]))
+    for name, value in metadata["fitted"].items():
+        is_array = isinstance(value, dict) and value.keys() == {"dtype", "values"}
+        setattr(model, name, np.array(value["values"], value["dtype"]) if is_array else value)
+    for name, value in arrays.items():
+        if name.startswith(_FITTED):
+            setattr(model, name.removeprefix(_FITTED), value)
+    backend = open_backend(model.device)
+    model.layer_ = model._assemble(backend)
+    model.layer_.load_state_dict(
+        {k.removeprefix(_LAYER): v for k, v in arrays.items() if k.startswith(_LAYER)}
+    )
+    model.device_ = str(backend.device)
+    return model
+
+
+def _remembered(model: Estimator) -> list[str]:
+    """The names of what ``fit`` learned besides the layer."""
+    skip = {"layer_", "device_", "_inputs", "_outputs", *model.hyperparameters()}
+    return [name for name in vars(model) if name not in skip]
+
+
+def _registered_name(cls: type) -> str:
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    for spec in registry.specs("model"):
+        if spec.target == target or spec.target.rpartition(":")[2] == cls.__qualname__ and (
+            spec.load() is cls
+        ):
+            return spec.name
+    raise InputError(
+        f"save: expected a model that a plugin provides, so that load can find it; got {target}. "
+        "Register it with a ModelSpec (flagstone.plugins.register does so in one process)"
+    )
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (tuple, list)):
+        return [_plain(name, v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise InputError(
+        f"save: hyper-parameter {name} expected a number, text, or a tuple of them; "
+        f"got {type(value).__name__}"
+    )

@@ -1,0 +1,25 @@
+"""What scikit-learn asks of an estimator; imported only when scikit-learn asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+
+
+def tags_of(model: Any) -> Tags:
+    """The tags of a flagstone estimator."""
+    classifies = model.task == "classification"
+    tags = Tags(
+        estimator_type="classifier" if classifies else "regressor",
+        target_tags=TargetTags(required=True, multi_output=not classifies),
+        transformer_tags=None,
+        classifier_tags=None,
+        regressor_tags=None,
+        input_tags=InputTags(two_d_array=True, three_d_array=model.takes_images_only),
+    )
+    if classifies:
+        tags.classifier_tags = ClassifierTags(multi_class=not model.binary_only)
+    else:
+        tags.regressor_tags = RegressorTags()
+    return tags

@@ -1,0 +1,58 @@
+"""Making a registered thing from text: ``"adam"``, ``"sgd(momentum=0.9, nesterov=True)"``."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+from typing import Any
+
+from flagstone.errors import ConfigurationError
+from flagstone.plugins import registry
+
+
+def make(kind: str, text: Any, *arguments: Any) -> Any:
+    """The registered ``kind`` that ``text`` writes, called with ``arguments`` and its options.
+
+    Args:
+        kind: a registry's kind, such as ``"optimizer"``.
+        text: a name, or a call with keyword arguments that are Python literals. What is not a
+            string is returned as it is.
+        arguments: what the framework itself passes, before the options.
+
+    Raises:
+        UnknownNameError: nothing of that kind has the name.
+        ConfigurationError: the text is not of that form, or an option is unknown.
+    """
+    if not isinstance(text, str):
+        return text
+    name, options = _parse(kind, text)
+    target = registry.load(kind, name)
+    known = [
+        p.name
+        for p in list(inspect.signature(target).parameters.values())[len(arguments) :]
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            raise ConfigurationError(
+                f"{kind} {name!r} has no option {option!r}; known: {', '.join(known) or 'none'}."
+                + (f" Did you mean {near[0]!r}?" if near else "")
+            )
+    return target(*arguments, **options)
+
+
+def _parse(kind: str, text: str) -> tuple[str, dict[str, Any]]:
+    name, bracket, rest = text.strip().partition("(")
+    if not bracket:
+        return name, {}
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+            raise ValueError
+        return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (ValueError, SyntaxError):
+        raise ConfigurationError(
+            f"{kind}: expected a name or name(option=value, ...); got {text!r}"
+        ) from None

@@ -1,0 +1,72 @@
+"""Dropout, and where in the random stream a training step is."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from flagstone import ops, random
+from flagstone.errors import InputError
+from flagstone.nn.layer import Layer
+from flagstone.tensors import Tensor
+
+
+class _Position(threading.local):
+    counter: Tensor | None = None
+
+
+_position = _Position()
+
+
+@contextlib.contextmanager
+def stream_position(counter: Tensor) -> Iterator[None]:
+    """Let the layers called inside draw at ``counter``: uint64 (2,), step and epoch, on the device.
+
+    The trainer sets it for every step. Outside of it a layer counts its own calls.
+    """
+    before, _position.counter = _position.counter, counter
+    try:
+        yield
+    finally:
+        _position.counter = before
+
+
+class Dropout(Layer):
+    """While training, zero each element with probability ``p`` and scale the rest by 1/(1-p).
+
+    The mask depends on the seed, the layer's path, the step and the example's place in the batch,
+    and is the same on every backend; see :func:`flagstone.ops.dropout`.
+
+    Args:
+        p: the probability of zero, in [0, 1).
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p < 1:
+            raise InputError(f"Dropout: p expected a probability in [0, 1); got {p!r}")
+        self.p = p
+        self._calls = 0
+        self._key: tuple[tuple[int, str], tuple[int, int]] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        counter = _position.counter
+        if counter is None:
+            now = np.array([self._calls, 0], np.uint64)
+            counter = Tensor(x.backend.asarray(now), x.backend)
+            self._calls += 1
+        return ops.dropout(x, self.p, counter, self._stream_key())
+
+    def _stream_key(self) -> tuple[int, int]:
+        place = (self.seed, self.path)
+        if self._key is None or self._key[0] != place:
+            low, high = random.key(self.seed, "dropout", self.path)
+            self._key = (place, (int(low), int(high)))
+        return self._key[1]
+
+    def describe(self) -> str:
+        return f"p={self.p}"

@@ -1,0 +1,54 @@
+"""Multi-layer perceptrons, for the models that have one."""
+
+from __future__ import annotations
+
+from flagstone.errors import ConfigurationError
+from flagstone.named import make
+from flagstone.nn.container import Flatten, Sequential
+from flagstone.nn.dropout import Dropout
+from flagstone.nn.init import Initializer
+from flagstone.nn.layer import Layer
+from flagstone.nn.linear import Linear, Maxout
+
+
+def mlp(
+    in_features: int,
+    hidden: tuple[int, ...],
+    out_features: int,
+    *,
+    activation: str = "relu",
+    dropout: float = 0.0,
+    init: str | Initializer | None = None,
+) -> Sequential:
+    """Flatten, then hidden layers with activation and dropout, then a linear layer.
+
+    Args:
+        in_features: numbers per example.
+        hidden: width of each hidden layer; may be empty.
+        out_features: numbers out.
+        activation: a registered layer's name with its options, such as ``"relu"`` or
+            ``"leaky-relu(negative_slope=0.1)"``; ``"maxout"`` or ``"maxout(pieces=3)"`` makes the
+            hidden layers :class:`Maxout`.
+        dropout: the probability of zero after each activation.
+        init: of the weights; see :class:`Linear`.
+    """
+    layers: list[Layer] = [Flatten()]
+    width = in_features
+    for units in hidden:
+        if activation.partition("(")[0].strip() == "maxout":
+            layers.append(Maxout(width, units, _pieces(activation), init=init))
+        else:
+            layers += [Linear(width, units, init=init), make("layer", activation)]
+        if dropout:
+            layers.append(Dropout(dropout))
+        width = units
+    return Sequential(*layers, Linear(width, out_features, init=init))
+
+
+def _pieces(activation: str) -> int:
+    text = activation.replace(" ", "").removeprefix("maxout").strip("()").removeprefix("pieces=")
+    if text and not text.isdigit():
+        raise ConfigurationError(
+            f"activation: expected maxout or maxout(pieces=N); got {activation!r}"
+        )
+    return int(text or 2)

@@ -1,0 +1,80 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+import math
+
+from flagstone import ops
+from flagstone.errors import InputError, ShapeError
+from flagstone.nn.init import ones, zeros
+from flagstone.nn.layer import Layer
+from flagstone.nn.linear import positive
+from flagstone.nn.parameter import Buffer, Parameter
+from flagstone.tape import no_grad
+from flagstone.tensors import Tensor
+
+
+class BatchNorm(Layer):
+    """Normalise each channel by the batch's mean and variance (Ioffe & Szegedy, ICML 2015).
+
+    While training, running means and (unbiased) variances follow the batch's with weight
+    ``momentum``; when predicting they take the batch's place.
+
+    Args:
+        num_features: length of the input's last axis.
+        eps: added to the variance.
+        momentum: how far one batch moves the running statistics, in (0, 1].
+
+    Shapes: (n, ..., num_features), the same out. As in PyTorch, training needs more than one value
+    per channel.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        positive("BatchNorm", num_features=num_features)
+        if not 0 < momentum <= 1:
+            raise InputError(f"BatchNorm: momentum expected a number in (0, 1]; got {momentum!r}")
+        self.eps, self.momentum = eps, momentum
+        self.weight = Parameter((num_features,), ones)
+        self.bias = Parameter((num_features,), zeros)
+        self.running_mean = Buffer((num_features,))
+        self.running_var = Buffer((num_features,), ones)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x.shape[-1] != self.weight.shape[0]:
+            raise ShapeError(
+                f"BatchNorm: x expected shape (n, ..., {self.weight.shape[0]}); got {x.shape}"
+            )
+        if not self.training:
+            scale = self.weight * (self.running_var + self.eps) ** -0.5
+            return x * scale + (self.bias - self.running_mean * scale)
+        count = math.prod(x.shape[:-1])
+        if count < 2:
+            raise ShapeError(
+                "BatchNorm: training expected more than one value per channel; "
+                f"got x of shape {x.shape}. Use a larger batch, or eval() to predict"
+            )
+        y: Tensor
+        y, mean, var = ops.batch_norm(x, self.weight, self.bias, eps=self.eps)
+        with no_grad():
+            unbiased = var.detach() * (count / (count - 1))
+            ops.interpolate(self.running_mean, mean.detach(), weight=self.momentum)
+            ops.interpolate(self.running_var, unbiased, weight=self.momentum)
+        return y
+
+    def describe(self) -> str:
+        return f"{self.weight.shape[0]}, eps={self.eps}, momentum={self.momentum}"
+
+
+class Standardize(Layer):
+    """``(x - mean) / scale`` with statistics measured once, as a model's first layer.
+
+    Args:
+        shape: of the statistics, which broadcasts over the input: (features,) or (channels,).
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.mean = Buffer(shape)
+        self.inverse_scale = Buffer(shape, ones)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) * self.inverse_scale

@@ -1,0 +1,131 @@
+"""Parameters and buffers: tensors that a layer owns, views into one flat array per model."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+
+from flagstone import ops
+from flagstone.backend import Backend
+from flagstone.errors import GradientError
+from flagstone.nn.init import Initializer, zeros
+from flagstone.tensors import Tensor
+
+ALIGN = 16  # values: a parameter starts at a multiple, 64 bytes in float32, for vector loads
+
+
+class Parameter(Tensor):
+    """What training changes. It holds no array until its layer is initialised.
+
+    Args:
+        shape: fixed when the layer is made.
+        init: how it starts.
+        channels_last: its first axis is "out" and its last "in" with a kernel between; files hold
+            it in PyTorch's order (out, in, *kernel).
+    """
+
+    __slots__ = ("channels_last", "declared", "gradient", "init")
+    trainable = True
+
+    def __init__(
+        self, shape: tuple[int, ...], init: Initializer, *, channels_last: bool = False
+    ) -> None:
+        super().__init__(None, None, self.trainable)  # type: ignore[arg-type]  # bound later
+        self.declared = shape
+        self.init = init
+        self.channels_last = channels_last
+        self.gradient: Tensor | None = None  # its view into the flat gradients, if there are any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.declared
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.declared)
+
+    def accumulate_grad(self, gradient: Tensor) -> None:
+        if self.gradient is None:
+            super().accumulate_grad(gradient)
+        elif self.grad is None:
+            ops.assign(self.gradient, gradient)
+            self.grad = self.gradient
+        else:
+            ops.accumulate(self.gradient, gradient)
+
+    def unbound(self) -> Parameter:
+        """A parameter like this one that holds no array yet."""
+        twin = copy.copy(self)
+        twin.array = twin.grad = twin.gradient = None
+        return twin
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        if self.array is None:
+            return f"{kind}(shape={self.shape}, not initialised)"
+        return f"{kind}({super().__repr__()})"
+
+
+class Buffer(Parameter):
+    """What a layer remembers but training does not differentiate, such as running means."""
+
+    __slots__ = ()
+    trainable = False
+
+    def __init__(self, shape: tuple[int, ...], init: Initializer = zeros) -> None:
+        super().__init__(shape, init)
+
+
+class Flat:
+    """Tensors as views into one array, each at a multiple of :data:`ALIGN`; the gaps stay zero.
+
+    Attributes:
+        tensors: the parameters, in order.
+        offsets: where each starts.
+        values: the array, as a tensor (size,).
+        gradients: an array like it, once :meth:`need_gradients` was called.
+    """
+
+    def __init__(
+        self, tensors: list[Parameter], initial: list[Any], backend: Backend, dtype: str
+    ) -> None:
+        self.tensors = tensors
+        self.offsets = []
+        end = 0
+        for t in tensors:
+            self.offsets.append(end)
+            end += -(-t.size // ALIGN) * ALIGN
+        host = np.zeros(end, dtype)
+        for t, offset, value in zip(tensors, self.offsets, initial, strict=True):
+            host[offset : offset + t.size] = value.reshape(-1)
+        self.values = Tensor(backend.asarray(host), backend)
+        self.gradients: Tensor | None = None
+        for t, view in zip(tensors, self._views(self.values), strict=True):
+            t.array, t.backend = view.array, backend
+
+    def need_gradients(self) -> Tensor:
+        """The flat gradients; made, and the parameters' views with them, at the first call."""
+        if self.gradients is None:
+            zeros_like = self.values.backend.xp.zeros_like(self.values.array)
+            self.gradients = Tensor(zeros_like, self.values.backend)
+            for t, view in zip(self.tensors, self._views(self.gradients), strict=True):
+                t.gradient = view
+        return self.gradients
+
+    def zero_untouched(self) -> None:
+        """Zero the gradients that the last backward passes did not reach."""
+        for t in self.tensors:
+            if t.grad is None:
+                if t.gradient is None:
+                    raise GradientError("zero_untouched: call need_gradients() first")
+                ops.assign(t.gradient, 0.0)
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        xp = flat.backend.xp
+        return [
+            Tensor(xp.reshape(flat.array[o : o + t.size], t.declared), flat.backend)
+            for t, o in zip(self.tensors, self.offsets, strict=True)
+        ]

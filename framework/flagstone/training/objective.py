@@ -1,0 +1,88 @@
+"""What training minimises and what it reports, one value per example."""
+
+from __future__ import annotations
+
+from flagstone import losses, ops
+from flagstone.nn.layer import Layer
+from flagstone.tensors import Tensor
+
+
+class Objective:
+    """A loss per example, further measures per example, and a penalty on the layer.
+
+    The trainer sums all of them over an epoch on the device and divides once.
+    """
+
+    def losses(self, out: Tensor, y: Tensor) -> Tensor:
+        """The loss of each example: (n, ...), (n, ...) -> (n,)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no losses")
+
+    def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Name -> a value for each example (n,); their means are reported beside the loss."""
+        return {}
+
+    def penalty(self, layer: Layer) -> Tensor | None:
+        """What is added to the mean loss, shape (), such as an L2 norm."""
+        return None
+
+
+class CrossEntropy(Objective):
+    """Softmax cross-entropy and accuracy; ``y`` holds class numbers (n,)."""
+
+    def losses(self, out: Tensor, y: Tensor) -> Tensor:
+        return losses.cross_entropy(out, y, reduction="none")
+
+    def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
+        right = ops.equal(ops.argmax(out, axis=1), y)
+        return {"accuracy": ops.astype(right, dtype=out.dtype_name)}
+
+
+class BinaryCrossEntropy(Objective):
+    """Logistic loss and accuracy; ``out`` is (n, 1), ``y`` holds 0 or 1 (n,)."""
+
+    def losses(self, out: Tensor, y: Tensor) -> Tensor:
+        target = ops.astype(ops.reshape(y, out.shape), dtype=out.dtype_name)
+        return losses.binary_cross_entropy_with_logits(out, target, reduction="none")
+
+    def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
+        positive = ops.astype(ops.reshape(out, y.shape) > 0, dtype=y.dtype_name)
+        return {"accuracy": ops.astype(ops.equal(positive, y), dtype=out.dtype_name)}
+
+
+class SquaredError(Objective):
+    """Squared error of standardised targets; mean squared and absolute error in their own units.
+
+    Args:
+        scale: what targets were divided by, one per output, as a tensor (t,).
+    """
+
+    def __init__(self, scale: Tensor) -> None:
+        self.scale = scale
+
+    def losses(self, out: Tensor, y: Tensor) -> Tensor:
+        return losses.mse(out, y, reduction="none")
+
+    def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
+        error = (out - y) * self.scale
+        return {"mse": ops.mean(error * error, axis=1), "mae": ops.mean(ops.abs(error), axis=1)}
+
+
+class L2(Objective):
+    """Another objective with ``strength * sum(weight**2)`` over all weights, biases left out."""
+
+    def __init__(self, base: Objective, strength: float) -> None:
+        self.base, self.strength = base, strength
+
+    def losses(self, out: Tensor, y: Tensor) -> Tensor:
+        return self.base.losses(out, y)
+
+    def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return self.base.measures(out, y)
+
+    def penalty(self, layer: Layer) -> Tensor | None:
+        total = None
+        for name, p in layer.named_parameters():
+            if name.rpartition(".")[2] == "weight":
+                term = ops.sum(p * p)
+                total = term if total is None else total + term
+        return None if total is None else total * self.strength

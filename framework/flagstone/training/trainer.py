@@ -1,0 +1,360 @@
+"""The training loop.
+
+One step gathers a batch by number from the data on the device, runs the layer forward and back,
+updates the parameters and adds to running sums, all without the host reading a value: what changes
+from step to step (row numbers, learning rate, random counter) are arrays that an epoch's start puts
+on the device. The host reads the sums once an epoch.
+
+The batch's loss is a sum; gradients are divided once by the batch's size when the optimizer reads
+them. Everything random is a function of (seed, epoch, step), so a run resumed from
+:meth:`Trainer.state` goes on bit for bit as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flagstone import ops, random
+from flagstone.errors import ConfigurationError, InputError, RunError
+from flagstone.nn import Layer, stream_position
+from flagstone.optim import Optimizer
+from flagstone.schedules import Constant, Schedule
+from flagstone.tape import no_grad
+from flagstone.tensors import Tensor
+from flagstone.training.callbacks import Callback, Listeners, Metrics
+from flagstone.training.device_data import DeviceData
+from flagstone.training.interrupt import InterruptFlag
+from flagstone.training.objective import Objective
+
+EVALUATION_BATCH = 1000  # examples; without gradients a batch costs memory only
+PROGRESS_EVERY = 0.1  # seconds
+
+
+class Trainer:
+    """Trains a layer.
+
+    Args:
+        layer: initialised; its parameters say device and dtype.
+        objective: the loss and the measures.
+        optimizer: over that layer.
+        epochs: how many times to go through the data in all.
+        batch_size: examples per step; ``None`` for all of them.
+        lr: the base learning rate.
+        schedule: how the rate changes; constant by default.
+        seed: of shuffles and dropout.
+        patience: stop when the monitored loss (the validation's, or the training's without one) has
+            not improved for so many epochs, and go back to the best parameters; ``None`` to never.
+        callbacks: what looks on.
+
+    Attributes:
+        epoch: how many epochs are done.
+        history: one dict per epoch: ``{"epoch", "train", "validation", "lr", "seconds"}``.
+        stop: set it to end after the current epoch.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        objective: Objective,
+        optimizer: Optimizer,
+        *,
+        epochs: int,
+        batch_size: int | None = 100,
+        lr: float | None = None,
+        schedule: Schedule | None = None,
+        seed: int = 0,
+        patience: int | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        _positive("epochs", epochs)
+        for name, value in (("batch_size", batch_size), ("patience", patience)):
+            if value is not None:
+                _positive(name, value)
+        self.layer, self.objective, self.optimizer = layer, objective, optimizer
+        self.backend = optimizer.backend
+        self.epochs, self.batch_size, self.seed, self.patience = epochs, batch_size, seed, patience
+        self.lr = optimizer.lr if lr is None else lr
+        self.schedule = Constant() if schedule is None else schedule
+        self.epoch = 0
+        self.history: list[Metrics] = []
+        self.stop = False
+        self._listeners = Listeners(callbacks)
+        self._dtype = optimizer.flat.values.dtype_name
+        self._step_in_epoch = 0
+        self._sums: dict[str, Tensor] = {}
+        self._scales: dict[int, Tensor] = {}
+        self._best_loss, self._best_epoch = math.inf, 0
+        self._best: dict[str, Any] = {}
+        self._seconds_before = 0.0
+
+    # The loop
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        weight: Any = None,
+        validation: tuple[Any, Any] | None = None,
+        resume_from: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None,
+    ) -> list[Metrics]:
+        """Train to the end, or to where a callback, patience or Ctrl-C stops it.
+
+        Args:
+            x: inputs (n, ...), a NumPy array.
+            y: targets as the objective wants them, (n, ...).
+            weight: (n,) with mean 1, or ``None``.
+            validation: inputs and targets that are evaluated after every epoch.
+            resume_from: a :meth:`state` to go on from.
+
+        Returns:
+            The history.
+
+        Raises:
+            RunError: the loss is no longer finite, or the state is of another run.
+            KeyboardInterrupt: after Ctrl-C, once the step was finished and callbacks were told.
+        """
+        if not len(x):
+            raise InputError(f"fit: x expected at least one example; got shape {x.shape}")
+        self._data = DeviceData(x, y, weight, self.backend, self._dtype)
+        held_out = None
+        if validation is not None:
+            held_out = DeviceData(*validation, None, self.backend, self._dtype)
+        if resume_from is not None:
+            self._restore(*resume_from)
+        self._step = self.backend.capture(self._eager_step)
+        self._listeners.tell("on_train_begin", self)
+        with InterruptFlag() as flag, np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            while self.epoch < self.epochs and not self.stop:
+                started = time.perf_counter()
+                lr = self._train_epoch(flag)
+                metrics: Metrics = {"epoch": self.epoch + 1, "train": self._read(self._sums)}
+                self._require_finite(metrics["train"]["loss"])
+                if held_out is not None:
+                    metrics["validation"] = self.evaluate(held_out)
+                metrics["lr"] = lr
+                metrics["seconds"] = self._seconds_before + time.perf_counter() - started
+                self._finish_epoch(metrics)
+            self._go_back_to_best()
+        self._listeners.tell("on_train_end", self)
+        return self.history
+
+    def solve(
+        self,
+        solution: Callable[[Layer, Any, Any, Any], None],
+        x: Any,
+        y: Any,
+        *,
+        weight: Any = None,
+        validation: tuple[Any, Any] | None = None,
+    ) -> list[Metrics]:
+        """Let ``solution(layer, x, y, weight)`` set the parameters; reported as one epoch."""
+        started = time.perf_counter()
+        self.epochs = 1
+        self._data = DeviceData(x, y, weight, self.backend, self._dtype)
+        self._listeners.tell("on_train_begin", self)
+        solution(self.layer, x, y, weight)
+        metrics: Metrics = {"epoch": 1, "train": self.evaluate(self._data)}
+        if validation is not None:
+            held_out = DeviceData(*validation, None, self.backend, self._dtype)
+            metrics["validation"] = self.evaluate(held_out)
+        metrics["lr"], metrics["seconds"] = 0.0, time.perf_counter() - started
+        self._finish_epoch(metrics)
+        self._listeners.tell("on_train_end", self)
+        return self.history
+
+    def _train_epoch(self, flag: InterruptFlag) -> float:
+        """Run the epoch's remaining steps; the learning rate of its last one."""
+        data, n = self._data, self._data.n
+        size = n if self.batch_size is None else min(self.batch_size, n)
+        steps = -(-n // size)
+        first = self.epoch * steps
+        rates = [
+            self.lr * self.schedule.factor(first + i, self.epochs * steps, steps)
+            for i in range(steps)
+        ]
+        counters = np.array([[i, self.epoch] for i in range(steps)], np.uint64)
+        on_device = self.backend.asarray
+        lrs, places = on_device(np.array(rates, self._dtype)), on_device(counters)
+        order = None if steps == 1 else data.order(self.seed, self.epoch).array
+        self.layer.train()
+        told, wants_progress = time.perf_counter(), self._listeners.has("on_progress")
+        for i in range(self._step_in_epoch, steps):
+            start, stop = i * size, min((i + 1) * size, n)
+            rows = None if order is None else Tensor(order[start:stop], self.backend)
+            self._step(
+                rows, Tensor(lrs[i], self.backend), Tensor(places[i], self.backend),
+                self._scale(stop - start),
+            )  # fmt: skip
+            self._step_in_epoch = i + 1
+            if flag.raised:
+                self._listeners.tell("on_interrupt", self)
+                raise KeyboardInterrupt
+            if wants_progress and time.perf_counter() - told > PROGRESS_EVERY:
+                told = time.perf_counter()
+                self._listeners.tell("on_progress", self, i + 1, steps)
+        return rates[-1]
+
+    def _eager_step(self, rows: Tensor | None, lr: Tensor, place: Tensor, scale: Tensor) -> None:
+        """One training step; nothing in it reads the device."""
+        x, y, weight = self._data.batch(rows)
+        with stream_position(place):
+            out = self.layer(x)
+        losses = self.objective.losses(out, y)
+        if weight is not None:
+            losses = losses * weight
+        total = losses.sum()
+        penalty = self.objective.penalty(self.layer)
+        if penalty is not None:
+            total = total + penalty / scale
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step(lr=lr, scale=scale)
+        with no_grad():
+            self._add("loss", total)
+            for name, values in self.objective.measures(out, y).items():
+                self._add(name, (values if weight is None else values * weight).sum())
+
+    def evaluate(self, data: DeviceData) -> dict[str, float]:
+        """The mean loss and measures over ``data``, without training."""
+        sums: dict[str, Tensor] = {}
+        was_training = self.layer.training
+        self.layer.eval()
+        with no_grad():
+            for start in range(0, data.n, EVALUATION_BATCH):
+                x, y, weight = data.slice(start, min(start + EVALUATION_BATCH, data.n))
+                out = self.layer(x)
+                values = {"loss": self.objective.losses(out, y), **self.objective.measures(out, y)}
+                for name, value in values.items():
+                    part = (value if weight is None else value * weight).sum()
+                    sums[name] = part + sums[name] if name in sums else part
+        self.layer.train(was_training)
+        return {name: float(value.item()) / data.total_weight for name, value in sums.items()}
+
+    # Sums on the device
+
+    def _add(self, name: str, value: Tensor) -> None:
+        if name not in self._sums:
+            zero = self.backend.asarray(np.zeros((), self._dtype))
+            self._sums[name] = Tensor(zero, self.backend)
+        ops.accumulate(self._sums[name], value.detach())
+
+    def _read(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
+        return {name: float(t.item()) / self._data.total_weight for name, t in sums.items()}
+
+    def _scale(self, batch: int) -> Tensor:
+        if batch not in self._scales:
+            value = self.backend.asarray(np.asarray(1 / batch, self._dtype))
+            self._scales[batch] = Tensor(value, self.backend)
+        return self._scales[batch]
+
+    # After an epoch
+
+    def _finish_epoch(self, metrics: Metrics) -> None:
+        self.epoch += 1
+        self._step_in_epoch, self._sums, self._seconds_before = 0, {}, 0.0
+        self.history.append(metrics)
+        if self.patience is not None:
+            loss = metrics.get("validation", metrics["train"])["loss"]
+            if loss < self._best_loss:
+                self._best_loss, self._best_epoch = loss, self.epoch
+                self._best = {name: np.array(a) for name, a in self._values().items()}
+            elif self.epoch - self._best_epoch >= self.patience:
+                self.stop = True
+        self._listeners.tell("on_epoch_end", self, self.epoch, metrics)
+
+    def _go_back_to_best(self) -> None:
+        if self._best:
+            self._set_values(self._best)
+
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the loss is {loss} after epoch {self.epoch + 1}: training diverged. "
+                f"Lower lr (now {self.lr:g}), limit gradients with "
+                "optimizer='adam(clip_norm=1.0)', or check the data"
+            )
+
+    # Checkpoints
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Everything that :meth:`fit` needs to go on: NumPy arrays, and what JSON can hold."""
+        arrays = dict(self._values())
+        arrays.update({f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()})
+        arrays.update({f"best.{k}": v for k, v in self._best.items()})
+        arrays.update({f"sum.{k}": np.array(t.numpy()) for k, t in self._sums.items()})
+        metadata = {
+            "scheme": random.SCHEME,
+            "seed": self.seed,
+            "examples": self._data.n,
+            "batch_size": self.batch_size,
+            "epoch": self.epoch,
+            "step": self._step_in_epoch,
+            "stop": self.stop,
+            "history": self.history,
+            "best_epoch": self._best_epoch,
+            "best_loss": self._best_loss if math.isfinite(self._best_loss) else None,
+        }
+        return arrays, metadata
+
+    def _restore(self, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        own = {
+            "scheme": random.SCHEME,
+            "seed": self.seed,
+            "examples": self._data.n,
+            "batch_size": self.batch_size,
+        }
+        for name, value in own.items():
+            if metadata.get(name) != value:
+                raise RunError(
+                    f"resume: the checkpoint was made with {name} {metadata.get(name)}; "
+                    f"this run has {value}, so it cannot go on exactly"
+                )
+        parts: dict[str, dict[str, Any]] = {"optimizer": {}, "best": {}, "sum": {}, "": {}}
+        for name, a in arrays.items():
+            kind, dot, rest = name.partition(".")
+            parts[kind if dot else ""][rest if dot else name] = np.asarray(a)
+        self._set_values(parts[""])
+        self.optimizer.load_state_dict(parts["optimizer"])
+        self._best = parts["best"]
+        self._sums = {
+            k: Tensor(self.backend.asarray(np.array(v)), self.backend)
+            for k, v in parts["sum"].items()
+        }
+        self.epoch, self._step_in_epoch = int(metadata["epoch"]), int(metadata["step"])
+        self.stop = bool(metadata["stop"])
+        self.history = list(metadata["history"])
+        best = metadata["best_loss"]
+        self._best_loss = math.inf if best is None else float(best)
+        self._best_epoch = int(metadata["best_epoch"])
+
+    def _values(self) -> dict[str, Any]:
+        """The flat parameters and buffers, as NumPy arrays of their own."""
+        buffers = self.layer.flat_buffers
+        values = {"parameters": np.array(self.optimizer.flat.values.numpy())}
+        if buffers is not None and buffers.tensors:
+            values["buffers"] = np.array(buffers.values.numpy())
+        return values
+
+    def _set_values(self, values: Mapping[str, Any]) -> None:
+        targets = {"parameters": self.optimizer.flat.values}
+        if self.layer.flat_buffers is not None and self.layer.flat_buffers.tensors:
+            targets["buffers"] = self.layer.flat_buffers.values
+        for name, target in targets.items():
+            if name not in values or values[name].shape != target.shape:
+                raise RunError(
+                    f"resume: the checkpoint expected to hold {name} of shape {target.shape}; got "
+                    f"{values[name].shape if name in values else 'none'}: it is of another model"
+                )
+        for name, target in targets.items():
+            ops.assign(target, Tensor(self.backend.asarray(values[name]), self.backend))
+
+
+def _positive(name: str, value: object) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{name}: expected a positive integer; got {value!r}")

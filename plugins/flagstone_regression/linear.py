@@ -1,0 +1,106 @@
+"""Linear regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+import flagstone as fs
+from flagstone import nn
+from flagstone.errors import ConfigurationError
+from flagstone.estimator import coefficients
+from flagstone.estimator.standardize import statistics
+from flagstone.training.objective import L2, Objective
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearRegression(fs.Regressor):
+    """Linear regression: X W + b by least squares, one target or several.
+
+    Minimises ``mean((X W + b - y)**2) + l2 * sum(W**2)``, in standardised units where
+    ``standardize`` is on.
+
+    Attributes:
+        solver: ``"sgd"``: by gradient descent, as in the lecture, with ``optimizer``; ``"exact"``:
+            by least squares in float64 (LAPACK's gelsd), whatever epochs and lr say.
+        l2: strength of the penalty on the weights.
+
+    After ``fit``:
+
+    Attributes:
+        coef_: (features,), or (targets, features) for several targets, as in scikit-learn.
+        intercept_: a number, or (targets,).
+        W_, b_: the lecture's notation: H(X) = X W_ + b_, with W_ (features, targets).
+    """
+
+    epochs: int = 500
+    batch_size: int | None = None
+    lr: float = 0.1
+    optimizer: str = "sgd"
+    solver: Literal["sgd", "exact"] = "sgd"
+    l2: float = 0.0
+
+    def build(self, inputs: fs.Spec, outputs: fs.Spec) -> nn.Layer:
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(inputs.size, outputs.size, init="zeros")
+        )
+
+    def check_hyperparameters(self) -> None:
+        super().check_hyperparameters()
+        if not self.l2 >= 0:
+            raise ConfigurationError(f"linear: l2 expected a number >= 0; got {self.l2!r}")
+        if self.solver == "exact" and self.weight_decay:
+            raise ConfigurationError(
+                "linear: weight_decay belongs to solver='sgd'; with solver='exact' use l2"
+            )
+
+    def layer_dtype(self) -> str:
+        return "float64" if self.solver == "exact" else "float32"
+
+    def objective(self, layer: nn.Layer, backend: Any) -> Objective:
+        base = super().objective(layer, backend)
+        return L2(base, self.l2) if self.l2 else base
+
+    def closed_form(self) -> Any:
+        return self._least_squares if self.solver == "exact" else None
+
+    def _least_squares(self, layer: nn.Layer, X: Any, targets: Any, weight: Any) -> None:
+        """Set the layer's weights to the minimum: least squares on centred columns, whose
+        intercept is the difference of the means; the penalty is rows of sqrt(n * l2) I below."""
+        rows = np.asarray(X, np.float64).reshape(len(X), -1)
+        share = np.full(len(X), 1.0) if weight is None else np.asarray(weight, np.float64)
+        if self.standardize:
+            mean, scale = statistics(np.asarray(X), weight)
+            shape = (1, *self._inputs.shape)
+            rows = ((np.asarray(X, np.float64) - mean) / scale).reshape(-1, int(np.prod(shape)))
+        x_mean = share @ rows / share.sum()
+        y_mean = share @ targets / share.sum()
+        root = np.sqrt(share)[:, None]
+        a, b = (rows - x_mean) * root, (targets - y_mean) * root
+        if self.l2:
+            a = np.concatenate([a, np.sqrt(share.sum() * self.l2) * np.eye(a.shape[1])])
+            b = np.concatenate([b, np.zeros((a.shape[1], b.shape[1]))])
+        solution = np.linalg.lstsq(a, b, rcond=None)[0]  # (features, targets)
+        state = layer.state_dict()
+        name = next(n for n in state if n.endswith("weight")).removesuffix("weight")
+        state[f"{name}weight"], state[f"{name}bias"] = solution.T, y_mean - x_mean @ solution
+        layer.load_state_dict(state)
+
+    @property
+    def coef_(self) -> Any:
+        weight = self.W_.T
+        return weight[0] if self._flat_target else weight
+
+    @property
+    def intercept_(self) -> Any:
+        return float(self.b_[0]) if self._flat_target else self.b_
+
+    @property
+    def W_(self) -> Any:  # noqa: N802  # the lecture's name
+        return coefficients(self)[0].T
+
+    @property
+    def b_(self) -> Any:
+        return coefficients(self)[1]

@@ -1,0 +1,34 @@
+"""A multi-layer perceptron for regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import flagstone as fs
+from flagstone import nn
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class MLPRegressor(fs.Regressor):
+    """A multi-layer perceptron that predicts numbers: one target or several.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        activation: between them: sigmoid, tanh, relu, leaky-relu, elu, maxout, with options as in
+            ``"leaky-relu(negative_slope=0.1)"``.
+        dropout: the probability of zero after each activation while training.
+        init: how weights start; ``None`` is PyTorch's default.
+    """
+
+    epochs: int = 200
+    batch_size: int | None = 100
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "relu"
+    dropout: float = 0.0
+    init: str | None = None
+
+    def build(self, inputs: fs.Spec, outputs: fs.Spec) -> nn.Layer:
+        return nn.mlp(
+            inputs.size, self.hidden, outputs.size, activation=self.activation,
+            dropout=self.dropout, init=self.init,
+        )  # fmt: skip
