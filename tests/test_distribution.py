@@ -34,8 +34,9 @@ import importlib, pkgutil, sys
 for package in sys.argv[1:]:
     root = importlib.import_module(package)
     for module in pkgutil.walk_packages(root.__path__, package + "."):
-        importlib.import_module(module.name)
-        print(module.name)
+        if not module.name.endswith(".__main__"):  # importing that is running it
+            importlib.import_module(module.name)
+            print(module.name)
 """
 
 
