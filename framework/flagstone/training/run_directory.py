@@ -180,6 +180,17 @@ class RunDirectory:
         except ValueError as error:  # not TOML, not UTF-8
             raise RunError(f"{self._config}: not readable as TOML: {error}") from error
 
+    def reopen(self, config: Mapping[str, Any]) -> None:
+        """Make a complete run one that goes on, with another config.
+
+        The summary goes first: killed in between, the run is one that can be resumed as it was.
+        """
+        try:
+            self._summary.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{self._summary}: cannot be removed: {error.strerror}") from error
+        self.write_config(config)
+
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write ``environment.json``."""
         write_atomically(self.path / "environment.json", to_json(environment, indent=2) + "\n")
@@ -198,11 +209,11 @@ class RunDirectory:
             raise RunError(f"{self._summary}: not readable as JSON: {error}") from error
         return summary
 
-    def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Add one epoch's line to ``metrics.jsonl`` and synchronise it."""
+    def append_metrics(self, *rows: Mapping[str, Any]) -> None:
+        """Add one line per epoch to ``metrics.jsonl`` and synchronise it."""
         try:
             with self._metrics.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(to_json(row) + "\n")
+                file.write("".join(to_json(row) + "\n" for row in rows))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -1,0 +1,150 @@
+"""``flagstone evaluate``: how good a trained run is, and whether that is good enough."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flagstone.cli.options import device_option, json_option
+from flagstone.cli.output import emit, number, say
+from flagstone.errors import ConfigurationError, UnknownNameError
+
+if TYPE_CHECKING:
+    from flagstone.cli.prepared_data import Pair
+    from flagstone.cli.trained_run import TrainedRun
+
+SPLITS = ("test", "validation", "train")
+TABLES = (".csv", ".parquet")
+
+
+@click.command()
+@click.argument("run")
+@click.option("--data", metavar="DATA", help="Other data than the run's; evaluated as a whole "
+              "unless it has a test split.")  # fmt: skip
+@click.option("--target", metavar="COLUMN", help="The target column of --data, if it is a file.")
+@click.option("--split", type=click.Choice(SPLITS), help="Of the run's own data.  "
+              "[default: the first of these that there is]")  # fmt: skip
+@click.option("--min", "minimums", multiple=True, metavar="MEASURE=X",
+              help="End with exit code 1 if a measure is below X.")  # fmt: skip
+@device_option
+@json_option
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    /,
+    run: str,
+    data: str | None,
+    target: str | None,
+    split: str | None,
+    minimums: tuple[str, ...],
+    device: str,
+    as_json: bool,
+) -> None:
+    """Evaluate the model of a run directory RUN."""
+    from flagstone.cli.trained_run import TrainedRun
+
+    wanted = dict(_minimum(text) for text in minimums)
+    if target is not None and data is None:
+        raise click.UsageError("--target is for --data.", ctx)
+    trained = TrainedRun(run, device)
+    if data is None:
+        name, (X, y) = _own(trained, split)
+    else:
+        name, (X, y) = _other(trained, data, target, split)
+    source = data or str(trained.config["data"])
+    say(f"{trained}, {os.path.basename(source)}: {len(X)} rows ({name})")
+    metrics = trained.model.evaluate(X, y)
+    for measure in wanted:
+        if measure not in metrics:
+            raise UnknownNameError("measure in --min", measure, metrics)
+    failed = {m: least for m, least in wanted.items() if not metrics[m] >= least}  # nan fails
+    if as_json:
+        emit(_document(trained, source, name, len(X), metrics, wanted, not failed))
+    else:
+        for measure, value in metrics.items():
+            click.echo(f"{measure}  {number(value)}")
+    for measure, least in failed.items():
+        say(f"error: {measure} is {metrics[measure]:.6g}, below the minimum {least:g}")
+    if failed:
+        ctx.exit(1)
+
+
+def _document(
+    trained: TrainedRun,
+    source: str,
+    split: str,
+    rows: int,
+    metrics: dict[str, float],
+    wanted: dict[str, float],
+    passed: bool,
+) -> dict[str, Any]:
+    document = {
+        "model": trained.config["model"],
+        "data": source,
+        "split": split,
+        "rows": rows,
+        "device": str(trained.backend.device),
+        "backend": trained.backend.name,
+        "metrics": metrics,
+        "run": str(trained.directory),
+    }
+    return {**document, "minimum": wanted, "passed": passed} if wanted else document
+
+
+def _own(trained: TrainedRun, split: str | None) -> tuple[str, Pair]:
+    """A split of the data that the run was trained on, divided as it was then."""
+    from flagstone.cli.prepared_data import prepare, require_same
+
+    config = trained.config
+    prepared = prepare(
+        config["data"],
+        config.get("target"),
+        trained.about["task"],
+        config["validation"],
+        int(config["parameters"]["seed"]),
+    )
+    require_same(
+        prepared,
+        trained.about["fingerprint"],
+        trained.directory,
+        "name it with --data to evaluate on all of it",
+    )
+    splits = prepared.splits()
+    name = split or next(name for name in SPLITS if name in splits)
+    if name not in splits:
+        raise ConfigurationError(
+            f"--split {name}: the run has no {name} rows; it has {', '.join(splits)}"
+        )
+    return name, splits[name]
+
+
+def _other(
+    trained: TrainedRun, source: str, target: str | None, split: str | None
+) -> tuple[str, Pair]:
+    """The test split of other data, or else all of it."""
+    from flagstone.data import load
+
+    if target is None and source.lower().endswith(TABLES) and trained.target_names:
+        target = ",".join(trained.target_names)
+    dataset = load(source, target=target, task=trained.about["task"], min_classes=1)
+    if trained.feature_names is not None and dataset.feature_names is not None:
+        dataset = dataset.aligned(trained.feature_names)
+    if split in ("validation", "train"):
+        raise ConfigurationError(f"--split {split}: --data has none; leave --split out")
+    if dataset.X_test is not None and dataset.y_test is not None:
+        return "test", (dataset.X_test, dataset.y_test)
+    if split is not None:
+        raise ConfigurationError(f"--split test: {source} has no test split; leave --split out")
+    return "all", (dataset.X, dataset.y)
+
+
+def _minimum(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip().replace("-", "_"), float(value)
+    except ValueError:
+        raise ConfigurationError(
+            f"--min: expected MEASURE=X such as accuracy=0.9; got {text!r}"
+        ) from None

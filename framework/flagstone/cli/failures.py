@@ -1,0 +1,84 @@
+"""From an exception to one line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from flagstone.cli.output import say
+from flagstone.errors import FlagstoneError
+
+DEBUG = "FLAGSTONE_DEBUG"
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def guarded(action: Callable[[], Any]) -> int:
+    """Run a command; returns the exit code, having told what went wrong.
+
+    With ``FLAGSTONE_DEBUG=1`` a traceback comes before the line.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            result = action()
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as head, has seen enough
+            _discard_standard_output()
+            return FAILED
+        except (click.Abort, KeyboardInterrupt):
+            say("interrupted")
+            return INTERRUPTED
+        except click.exceptions.Exit as done:
+            return done.exit_code
+        except Exception as error:  # noqa: BLE001 - the last resort; all are told
+            return _told(error)
+    return result if isinstance(result, int) else 0
+
+
+def _told(error: Exception) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return USAGE
+    if debugging():
+        traceback.print_exception(error)
+    if isinstance(error, click.ClickException):
+        say(f"error: {_one_line(error.format_message())}{_where_help_is(error)}")
+        return error.exit_code
+    if isinstance(error, FlagstoneError):
+        say(f"error: {_one_line(str(error))}")
+        return error.exit_code
+    where = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+    text = f"unexpected {type(error).__name__}{where}: {_one_line(str(error)) or 'no message'}"
+    hint = "" if debugging() else f"; set {DEBUG}=1 to see where it comes from"
+    say(f"error: {text}{hint}")
+    return FAILED
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return os.environ.get(DEBUG, "") not in ("", "0")
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _where_help_is(error: click.ClickException) -> str:
+    ctx = getattr(error, "ctx", None)
+    return f" (see {ctx.command_path} --help)" if ctx is not None else ""
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    say(f"warning: {_one_line(str(message))}")
+
+
+def _discard_standard_output() -> None:
+    """Point the closed pipe elsewhere, or the interpreter's last flush fails once more."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -1,0 +1,45 @@
+"""``flagstone plugins list``: the story of every plugin, broken ones included."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from flagstone.cli.options import json_option
+from flagstone.cli.output import emit, table
+from flagstone.plugins import KINDS, ProviderRow, registry
+
+
+@click.group()
+def plugins() -> None:
+    """Plugins that are installed."""
+
+
+@plugins.command("list")
+@click.option("--kind", type=click.Choice(sorted(KINDS)), help="Only those that bring this kind.")
+@json_option
+def list_(kind: str | None, as_json: bool) -> None:
+    """List the plugins: what each provides, or why it does not."""
+    rows = [row for row in registry.providers() if kind is None or _brings(row, kind)]
+    if as_json:
+        emit({"plugins": [dataclasses.asdict(row) for row in rows]})
+        return
+    cells = [
+        [row.name, row.status, _source(row), row.reason or _provides(row, kind)] for row in rows
+    ]
+    table(("name", "status", "from", "provides, or what is wrong"), cells)
+
+
+def _brings(row: ProviderRow, kind: str) -> bool:
+    """Whether it does or, being broken, would."""
+    return kind in row.provides or KINDS[kind].hook in row.hooks
+
+
+def _source(row: ProviderRow) -> str:
+    return f"{row.distribution} {row.version}".strip() or "this process"
+
+
+def _provides(row: ProviderRow, kind: str | None) -> str:
+    kinds = row.provides if kind is None else {kind: row.provides.get(kind, ())}
+    return "; ".join(f"{name}: {', '.join(names)}" for name, names in kinds.items())

@@ -1,0 +1,203 @@
+"""The command line of ``train``: its options are those of the chosen model.
+
+The model must be known before options can be parsed, so the arguments are looked through once for
+it: the name given, else the one in ``--config`` or in the run of ``--resume``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from flagstone.cli.hyperparameters import Hyperparameter, hyperparameters_of, written
+from flagstone.errors import FlagstoneError
+from flagstone.plugins import ModelSpec, registry
+
+# What nearly every model has: shown by `train --help` without a model. Seed and device are options
+# of every run, whether the model has them or not: the split and the backend need them.
+RUN_WIDE = {
+    "seed": Hyperparameter("seed", int, 0, "Seed of everything random."),
+    "device": Hyperparameter("device", str, "auto", "auto, cpu, cuda, cuda:N or a backend."),
+}
+USUAL = {
+    "epochs": Hyperparameter("epochs", int, None, "How many times to go through the data."),
+    "batch_size": Hyperparameter("batch_size", int, None, "Examples per step."),
+    "lr": Hyperparameter("lr", float, None, "Learning rate."),
+}
+PREFIX = "hyper_"  # keeps a model's names apart from the command's own
+NOT_FROM_ENVIRONMENT = {"data", "debug", "no_plugins", "strict_plugins", "disable_plugins"}
+
+_SPEC = "flagstone.cli.train.spec"
+_HYPERPARAMETERS = "flagstone.cli.train.hyperparameters"
+
+
+class TrainCommand(click.Command):
+    """A command that has, beside its own options, one for each of the model's hyper-parameters."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find the model, then parse."""
+        try:
+            name = _model_name(args, super().get_params(ctx))
+            if name is not None:
+                ctx.meta[_SPEC] = spec = registry.find("model", name)
+                ctx.meta[_HYPERPARAMETERS] = {**RUN_WIDE, **hyperparameters_of(spec.load())}
+                ctx.info_name = f"{ctx.info_name} {spec.name}"  # whose --help an error names
+        except FlagstoneError:
+            if not ctx.resilient_parsing:  # completion in a shell must not fail
+                raise
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own parameters, the model's, and --help last."""
+        own = super().get_params(ctx)
+        taken = {option for parameter in own for option in parameter.opts}
+        free = [h for h in hyperparameters(ctx).values() if h.flag not in taken]
+        return [*own[:-1], *(option for h in free for option in _options(h)), own[-1]]
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The two ways to call it."""
+        name = ctx.command_path.removesuffix(f" {_name_of(ctx)}")
+        model = _name_of(ctx) or "MODEL"
+        formatter.write_usage(name, f"{model} --data DATA [OPTIONS]")
+        formatter.write_usage(name, "--resume RUN [--epochs N]", prefix="   or: ")
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's text, and what the model is."""
+        super().format_help_text(ctx, formatter)
+        spec = chosen_model(ctx)
+        if spec is None:
+            known = ", ".join(registry.names("model")) or "none"
+            text = f"MODEL is one of: {known}. `train MODEL --help` lists its own options."
+        else:
+            doc = (spec.load().__doc__ or spec.summary).strip().splitlines()
+            text = f"{spec.name}: {doc[0] if doc else 'no description'}"
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(text)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's options, then the model's under a heading of their own."""
+        records = [(p, p.get_help_record(ctx)) for p in self.get_params(ctx)]
+        shown = [(p, record) for p, record in records if record and isinstance(p, click.Option)]
+        spec = chosen_model(ctx)
+        title = f"Hyper-parameters of {spec.name}" if spec else "Hyper-parameters of most models"
+        for heading, belongs in (("Options", False), (title, True)):
+            rows = [r for p, r in shown if (p.name or "").startswith(PREFIX) is belongs]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+def _name_of(ctx: click.Context) -> str:
+    spec = chosen_model(ctx)
+    return "" if spec is None else spec.name
+
+
+def chosen_model(ctx: click.Context) -> ModelSpec | None:
+    """The model of this command line, once its arguments have been looked through."""
+    spec: ModelSpec | None = ctx.meta.get(_SPEC)
+    return spec
+
+
+def hyperparameters(ctx: click.Context) -> Mapping[str, Hyperparameter]:
+    """Those of the model, seed and device included; the usual ones while there is no model."""
+    found: Mapping[str, Hyperparameter] = ctx.meta.get(_HYPERPARAMETERS, {**USUAL, **RUN_WIDE})
+    return found
+
+
+def given(ctx: click.Context, source: ParameterSource) -> dict[str, tuple[Any, str]]:
+    """name -> (value, where it was written), for what came from the flags or the environment."""
+    found: dict[str, tuple[Any, str]] = {}
+    for parameter in ctx.command.get_params(ctx):
+        name = parameter.name or ""
+        if ctx.get_parameter_source(name) is source:
+            where = parameter.opts[0]
+            if source is ParameterSource.ENVIRONMENT:
+                where = str(parameter.envvar)
+            value = ctx.params[name]
+            if name.startswith(f"no_{PREFIX}"):
+                name, value = name.removeprefix("no_"), "false"
+            name = name.removeprefix(PREFIX)
+            if name in found:
+                raise click.UsageError(f"{found[name][1]} and {where} exclude each other.", ctx)
+            found[name] = (value, where)
+    return found
+
+
+def _options(h: Hyperparameter) -> Iterator[click.Option]:
+    help_ = h.help + ("  " if h.help else "")
+    default = "" if h.default is None and h.name in USUAL else f"[default: {_shown(h.default)}]"
+    variable = None if h.name in NOT_FROM_ENVIRONMENT else f"FLAGSTONE_{h.name.upper()}"
+    # A switch may stand alone or have a value; any other option must have one.
+    attrs: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if h.is_switch else {}
+    yield click.Option(
+        [h.flag, f"{PREFIX}{h.name}"],
+        metavar=h.metavar,
+        help=f"{help_}{default}".strip(),
+        envvar=variable,
+        type=str,
+        **attrs,
+    )
+    if h.is_switch:
+        yield click.Option(
+            [f"--no-{h.flag.removeprefix('--')}", f"no_{PREFIX}{h.name}"], is_flag=True, hidden=True
+        )
+
+
+def _shown(default: Any) -> str:
+    text = written(default)
+    return text if text else '""'
+
+
+def _model_name(args: Sequence[str], own: Sequence[click.Parameter]) -> str | None:
+    words, values = _look_through(args, own)
+    names = set(registry.names("model"))
+    if words:
+        # A word after an unknown option is that option's value, unless it names a model.
+        sure = [word for word, is_value in words if word in names or not is_value]
+        return next((w for w in sure if w in names), sure[0] if sure else words[0][0])
+    if "--resume" in values:
+        from flagstone.training.run_directory import RunDirectory
+
+        return str(RunDirectory.open(values["--resume"]).read_config().get("model", ""))
+    if "--config" in values:
+        from flagstone.cli.settings import read_config_file
+
+        model = read_config_file(values["--config"]).get("model")
+        return None if model is None else str(model)
+    return None
+
+
+def _look_through(
+    args: Sequence[str], own: Sequence[click.Parameter]
+) -> tuple[list[tuple[str, bool]], dict[str, str]]:
+    """The words that are no option, each with whether an unknown option stands before it; and the
+    values of the command's own options."""
+    takes_value = {
+        opt: not getattr(p, "is_flag", False)
+        for p in own
+        if isinstance(p, click.Option)
+        for opt in p.opts
+    }
+    words: list[tuple[str, bool]] = []
+    values: dict[str, str] = {}
+    waiting, after_unknown = "", False
+    for place, arg in enumerate(args):
+        if waiting:
+            values[waiting], waiting = arg, ""
+        elif arg == "--":
+            words += [(word, False) for word in args[place + 1 :]]
+            break
+        elif arg.startswith("-") and len(arg) > 1:
+            option, equals, value = arg.partition("=")
+            after_unknown = option not in takes_value and not equals
+            if equals:
+                values[option] = value
+            elif takes_value.get(option, False):
+                waiting = option
+        else:
+            words.append((arg, after_unknown))
+            after_unknown = False
+    return words, values

@@ -1,0 +1,59 @@
+"""A run that was trained, opened again to evaluate it or to predict."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from flagstone.errors import RunError
+from flagstone.training.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from flagstone.backend import Backend
+
+
+class TrainedRun:
+    """The directory, what it says, and its model on a device.
+
+    Raises:
+        InputError: there is no such run.
+        RunError: it has no trained model yet, or a file of it is damaged.
+        UnavailableError: the device or the model's plugin is not there.
+    """
+
+    def __init__(self, path: str, device: str) -> None:
+        from flagstone.backend import open_backend
+        from flagstone.estimator import load
+
+        self.directory = RunDirectory.open(path)
+        self.config = self.directory.read_config()
+        self.about: dict[str, Any] = self.config.get("run", {})
+        if not {"task", "shape", "fingerprint"} <= self.about.keys():
+            raise RunError(f"{path}/config.toml: its [run] table is missing or incomplete")
+        if not self.directory.model_file.is_file():
+            raise RunError(
+                f"{path}: has no trained model yet; finish it with "
+                f"`flagstone train --resume {shlex.quote(path)}`"
+            )
+        self.backend: Backend = open_backend(device)
+        self.model: Any = load(self.directory.model_file, device=str(self.backend.device))
+
+    def __str__(self) -> str:
+        return f"{self.config['model']} on {self.backend.device} ({self.backend.describe()})"
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The columns it was trained on, if they had names."""
+        names = self.about.get("features")
+        return None if names is None else tuple(names)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The target columns; empty if they had no names."""
+        return tuple(self.about.get("targets", ()))
+
+    @property
+    def n_features(self) -> int:
+        """Numbers in one row."""
+        return math.prod(self.about["shape"])

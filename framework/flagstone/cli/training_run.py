@@ -1,0 +1,234 @@
+"""One run of training, from settings that were checked to a directory that is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from flagstone.backend import Backend, open_backend
+from flagstone.cli.environment import environment
+from flagstone.cli.failures import INTERRUPTED
+from flagstone.cli.hyperparameters import Hyperparameter, as_toml
+from flagstone.cli.output import emit, measures, say
+from flagstone.cli.prepared_data import PreparedData, fingerprint, prepare, require_same
+from flagstone.cli.progress import BarProgress, progress
+from flagstone.cli.recorder import Recorder
+from flagstone.cli.settings import FORMAT, Settings, settings_from_run
+from flagstone.errors import ConfigurationError, FlagstoneError
+from flagstone.plugins import registry
+from flagstone.training.run_directory import Checkpoint, RunDirectory
+
+if TYPE_CHECKING:
+    from flagstone.data import Task
+
+
+class TrainingRun:
+    """A run that is ready to go; make one with :meth:`new` or :meth:`resumed`.
+
+    Arguments:
+        settings: what was asked for.
+        backend: where it trains.
+        data: the rows.
+        run: the directory, if there is one already.
+        checkpoint: the state to go on from.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        data: PreparedData,
+        run: RunDirectory | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.settings, self.backend, self.data = settings, backend, data
+        self.run, self.checkpoint = run, checkpoint
+        self.model = settings.estimator(str(backend.device))
+        self.model.check_types()
+        self.model.check_hyperparameters()
+
+    @classmethod
+    def new(cls, settings: Settings) -> TrainingRun:
+        """Check everything that can be checked without training; nothing is made."""
+        backend = open_backend(settings.device)
+        task = cast("Task", registry.find("model", settings.model).task)
+        data = prepare(settings.data, settings.target, task, settings.validation, settings.seed)
+        return cls(settings, backend, data)
+
+    @classmethod
+    def resumed(
+        cls,
+        run: RunDirectory,
+        known: Mapping[str, Hyperparameter],
+        own: tuple[str, ...],
+        epochs: int | None,
+    ) -> TrainingRun | None:
+        """Go on with ``run``, to ``epochs`` if that is more; None if it is complete.
+
+        Raises:
+            ConfigurationError: ``epochs`` is fewer than the run has.
+            InputError: the data is not what it was.
+        """
+        config = run.read_config()
+        settings = settings_from_run(config, known, own, str(run.path.parent))
+        raised = _raised(settings, epochs)
+        if raised is None and run.is_complete:
+            return None
+        about = config["run"]
+        backend = open_backend(settings.device)
+        data = prepare(
+            settings.data, settings.target, about["task"], settings.validation, settings.seed
+        )
+        require_same(data, about["fingerprint"], run, "a run cannot go on with other data")
+        if raised is not None:
+            settings = raised
+        resumed = cls(settings, backend, data, run, run.load_checkpoint())
+        if raised is not None:
+            run.reopen({**config, **settings.as_config()})
+        return resumed
+
+    def __str__(self) -> str:
+        where = f"{self.settings.model} on {self.backend.device} ({self.backend.describe()})"
+        return f"{where}, {self.data}"
+
+    def plan(self) -> dict[str, Any]:
+        """The document of a dry run."""
+        return {
+            **self._identity(),
+            "epochs": self.settings.parameters.get("epochs"),
+            "rows": {name: len(X) for name, (X, _) in self.data.splits().items()},
+            "dry_run": True,
+        }
+
+    def go(self, as_json: bool) -> None:
+        """Train, save, evaluate and tell. Ends the command with 130 after Ctrl-C."""
+        run = self.run or RunDirectory.create(
+            self.settings.out, self.settings.model, self._config()
+        )
+        bar = progress()
+        recorder = Recorder(run, self._seconds_before(), lambda n: self._begin(run, n))
+        recorder.saved = self.run is not None
+        try:
+            with run.locked(), contextlib.ExitStack() as stack:
+                if isinstance(bar, BarProgress):
+                    stack.callback(bar.close)
+                run.remove_leftovers()
+                run.keep_history(self.checkpoint.metadata["epoch"] if self.checkpoint else 0)
+                run.write_environment(environment(self.backend))
+                self._fit([recorder, bar, *registry.callbacks(run)])
+                stack.close()
+                document = self._finish(run, recorder.seconds)
+        except KeyboardInterrupt:
+            _interrupted(run, recorder.saved)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except BaseException:
+            if recorder.saved:
+                say(f"{run} keeps what was done until then")
+            else:
+                run.discard()
+            raise
+        _tell(document, as_json)
+
+    def _fit(self, callbacks: list[Any]) -> None:
+        checkpoint = self.checkpoint
+        try:
+            self.model.fit(
+                *self.data.train,
+                validation_data=self.data.validation,
+                callbacks=callbacks,
+                resume_from=checkpoint and (checkpoint.arrays, checkpoint.metadata["state"]),
+            )
+        except FlagstoneError:
+            raise
+        except Exception as error:
+            error.add_note(f"while training {registry.find('model', self.settings.model)}")
+            raise
+
+    def _finish(self, run: RunDirectory, seconds: float) -> dict[str, Any]:
+        """Save the model and what it is worth; the run is complete then."""
+        self.model.save(run.model_file, extra={"run": str(run)})
+        history = self.model.history_
+        metrics = {"train": history[-1]["train"]} if history else {}
+        for name, (X, y) in self.data.splits().items():
+            if name not in metrics:
+                metrics[name] = self.model.evaluate(X, y)
+        document = {
+            **self._identity(),
+            "epochs": len(history),
+            "seconds": round(seconds, 3),
+            "parameters": self.model.n_parameters_,
+            "metrics": metrics,
+            "run": str(run),
+        }
+        run.write_summary(document)
+        return document
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "model": self.settings.model,
+            "data": self.settings.data,
+            "device": str(self.backend.device),
+            "backend": self.backend.name,
+            "seed": self.settings.seed,
+        }
+
+    def _config(self) -> dict[str, Any]:
+        """What was asked for, resolved, and what is needed to recognise it later."""
+        dataset = self.data.dataset
+        config = self.settings.as_config()
+        config["parameters"]["device"] = str(self.backend.device)
+        about: dict[str, Any] = {
+            "format": FORMAT,
+            "task": dataset.task,
+            "fingerprint": fingerprint(dataset),
+            "shape": [int(n) for n in dataset.X.shape[1:]],
+        }
+        for name, names in (("features", dataset.feature_names), ("targets", dataset.target_names)):
+            if names is not None:
+                about[name] = as_toml(names)
+        return {**config, "validation": self.data.fraction, "run": about}
+
+    def _begin(self, run: RunDirectory, parameters: int) -> None:
+        say(f"{self}, {parameters} parameters, {run}")
+        if self.checkpoint is not None:
+            if self.checkpoint.problem:
+                say(f"warning: {self.checkpoint.problem}")
+            say(f"resuming after epoch {self.checkpoint.metadata['epoch']}")
+
+    def _seconds_before(self) -> float:
+        return float(self.checkpoint.metadata["seconds"]) if self.checkpoint else 0.0
+
+
+def _raised(settings: Settings, epochs: int | None) -> Settings | None:
+    """The settings with more epochs; None when no more are asked for."""
+    had = settings.parameters.get("epochs")
+    if epochs is None or epochs == had:
+        return None
+    if had is None or epochs < had:
+        raise ConfigurationError(f"--epochs {epochs}: the run has {had}; they can only be raised")
+    return replace(settings, parameters={**settings.parameters, "epochs": epochs})
+
+
+def _interrupted(run: RunDirectory, saved: bool) -> None:
+    if saved:
+        say("interrupted; what was done is kept. To go on:")
+        say(f"  flagstone train --resume {shlex.quote(str(run))}")
+    else:
+        run.discard()
+        say("interrupted before training began; nothing is kept")
+
+
+def _tell(document: Mapping[str, Any], as_json: bool) -> None:
+    run = shlex.quote(document["run"])
+    if as_json:
+        emit(document)
+    else:
+        width = max(map(len, document["metrics"]))
+        for split, metrics in document["metrics"].items():
+            click.echo(f"{split.ljust(width)}  {measures(metrics)}")
+    say(f"done in {document['seconds']:.1f} s; next: flagstone evaluate {run}")
