@@ -64,8 +64,8 @@ class Backend:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} on {self.device}>"
 
-    def __deepcopy__(self, memo: object) -> Backend:
-        return self  # a device is shared, never copied
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_backend, (str(self.device),)  # copied and pickled as the device it serves
 
     def describe(self) -> str:
         """What serves here, for people: ``"numpy 2.4.6, OpenBLAS, 2 threads"``."""

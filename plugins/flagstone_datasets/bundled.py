@@ -15,15 +15,14 @@ from flagstone.data import Dataset
 
 
 def digits() -> Dataset:
-    """1797 handwritten digits of 8 x 8 pixels, 0 to 16, as rows of 64; labels are integers."""
+    """1797 handwritten digits of 8 x 8 pixels, 0 to 16; labels are integers."""
     bunch = _load("load_digits")
     return Dataset(
         "digits",
         "classification",
-        np.asarray(bunch.data, dtype=np.float64),  # (1797, 64)
+        np.asarray(bunch.images, dtype=np.float64),  # (1797, 8, 8)
         np.asarray(bunch.target),
-        tuple(bunch.feature_names),
-        ("digit",),
+        target_names=("digit",),
     )
 
 

@@ -6,9 +6,9 @@ every backend. Shapes are (out, *kernel, in), so ``fan_in`` is what is summed fo
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,63 +29,37 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def constant(value: float) -> Initializer:
     """Every element ``value``."""
-    return lambda shape, key: np.full(shape, value, np.float32)
-
-
-zeros = constant(0.0)
-ones = constant(1.0)
+    return partial(_constant, value)
 
 
 def normal(std: float = 1.0, mean: float = 0.0) -> Initializer:
     """Normal with that standard deviation and mean."""
-
-    def init(shape: tuple[int, ...], key: Any) -> Any:
-        values = random.normal(key, math.prod(shape)).reshape(shape)
-        return values * np.float32(std) + np.float32(mean)
-
-    return init
+    return partial(_normal, std, mean)
 
 
 def uniform(low: float = 0.0, high: float = 1.0) -> Initializer:
     """Uniform on [low, high)."""
-
-    def init(shape: tuple[int, ...], key: Any) -> Any:
-        n = math.prod(shape)
-        words = random.bits(key, (0, 0), 0, -(-n // 4))[:n]
-        unit = random.uniform(words).reshape(shape)
-        return unit * np.float32(high - low) + np.float32(low)
-
-    return init
+    return partial(_uniform, low, high)
 
 
 def xavier_uniform(gain: float = 1.0) -> Initializer:
     """Uniform on ±gain*sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio, AISTATS 2010, eq. 16)."""
-
-    def init(shape: tuple[int, ...], key: Any) -> Any:
-        bound = gain * math.sqrt(6.0 / sum(fans(shape)))
-        return uniform(-bound, bound)(shape, key)
-
-    return init
+    return partial(_scaled, "uniform", "sum", gain * math.sqrt(6.0))
 
 
 def xavier_normal(gain: float = 1.0) -> Initializer:
     """Normal with std gain*sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio, AISTATS 2010, eq. 12)."""
-    return lambda shape, key: normal(gain * math.sqrt(2.0 / sum(fans(shape))))(shape, key)
+    return partial(_scaled, "normal", "sum", gain * math.sqrt(2.0))
 
 
 def kaiming_uniform(gain: float = math.sqrt(2.0)) -> Initializer:
     """Uniform on ±gain*sqrt(3 / fan_in) (He et al., ICCV 2015, eq. 10; the gain is ReLU's)."""
-
-    def init(shape: tuple[int, ...], key: Any) -> Any:
-        bound = gain * math.sqrt(3.0 / max(fans(shape)[0], 1))
-        return uniform(-bound, bound)(shape, key)
-
-    return init
+    return partial(_scaled, "uniform", "in", gain * math.sqrt(3.0))
 
 
 def kaiming_normal(gain: float = math.sqrt(2.0)) -> Initializer:
     """Normal with std gain/sqrt(fan_in) (He et al., ICCV 2015, eq. 10; the gain is ReLU's)."""
-    return lambda shape, key: normal(gain / math.sqrt(max(fans(shape)[0], 1)))(shape, key)
+    return partial(_scaled, "normal", "in", gain)
 
 
 def fan_in_uniform(fan_in: int) -> Initializer:
@@ -94,9 +68,41 @@ def fan_in_uniform(fan_in: int) -> Initializer:
     return uniform(-bound, bound)
 
 
+# What the functions above return: module-level functions, so that layers can be pickled
+
+
+def _constant(value: float, shape: tuple[int, ...], key: Any) -> Any:
+    return np.full(shape, value, np.float32)
+
+
+def _normal(std: float, mean: float, shape: tuple[int, ...], key: Any) -> Any:
+    values = random.normal(key, math.prod(shape)).reshape(shape)
+    return values * np.float32(std) + np.float32(mean)
+
+
+def _uniform(low: float, high: float, shape: tuple[int, ...], key: Any) -> Any:
+    n = math.prod(shape)
+    words = random.bits(key, (0, 0), 0, -(-n // 4))[:n]
+    return random.uniform(words).reshape(shape) * np.float32(high - low) + np.float32(low)
+
+
+def _scaled(
+    distribution: str, fan: str, numerator: float, shape: tuple[int, ...], key: Any
+) -> Any:
+    """Drawn with the spread ``numerator / sqrt(fan)``, the fan being "in" or the "sum" of both."""
+    fan_in, fan_out = fans(shape)
+    spread = numerator / math.sqrt(max(fan_in + fan_out if fan == "sum" else fan_in, 1))
+    if distribution == "normal":
+        return _normal(spread, 0.0, shape, key)
+    return _uniform(-spread, spread, shape, key)
+
+
+zeros = constant(0.0)
+ones = constant(1.0)
+
 BY_NAME: dict[str, Callable[..., Initializer]] = {
-    "zeros": functools.partial(constant, 0.0),
-    "ones": functools.partial(constant, 1.0),
+    "zeros": partial(constant, 0.0),
+    "ones": partial(constant, 1.0),
     "normal": normal,
     "uniform": uniform,
     "xavier_uniform": xavier_uniform,

@@ -134,13 +134,27 @@ class Layer:
     def with_dtype(self, dtype: str) -> Layer:
         """A copy of this layer, on the same device, whose values are of another dtype."""
         self._require_values("with_dtype")
+        return copy.deepcopy(self)._rebind(dtype)
+
+    def _rebind(self, dtype: str) -> Layer:
+        """Its present values as views into new flat arrays."""
         own = dict(self._named_tensors())
-        memo: dict[int, Any] = {id(self.flat): None, id(self.flat_buffers): None}
-        for p in own.values():
-            memo[id(p)] = p.unbound()
-        twin = copy.deepcopy(self, memo)
+        device = next((str(p.device) for p in own.values()), None)
         values = {name: p.numpy() for name, p in own.items()}
-        return twin._bind(values, self.seed, self.backend, dtype)
+        return self._bind(values, self.seed, open_backend(device), dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and pickle: parameters carry their values, the flat arrays are made anew."""
+        state = {k: v for k, v in vars(self).items() if k not in ("flat", "flat_buffers")}
+        if self.flat is not None:
+            state["_outermost"] = self.flat.values.dtype_name
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        dtype = state.pop("_outermost", None)
+        vars(self).update(state)
+        if dtype is not None:
+            self._rebind(dtype)
 
     @property
     def backend(self) -> Backend:

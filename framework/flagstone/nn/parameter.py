@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
 import numpy as np
 
 from flagstone import ops
-from flagstone.backend import Backend
+from flagstone.backend import Backend, open_backend
 from flagstone.errors import GradientError
 from flagstone.nn.init import Initializer, zeros
 from flagstone.tensors import Tensor
@@ -56,11 +55,10 @@ class Parameter(Tensor):
         else:
             ops.accumulate(self.gradient, gradient)
 
-    def unbound(self) -> Parameter:
-        """A parameter like this one that holds no array yet."""
-        twin = copy.copy(self)
-        twin.array = twin.grad = twin.gradient = None
-        return twin
+    def __reduce__(self) -> tuple[Any, ...]:
+        value = None if self.array is None else np.array(self.numpy())
+        device = None if self.array is None else str(self.device)
+        return _restored, (type(self), self.declared, self.init, self.channels_last, value, device)
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -77,6 +75,18 @@ class Buffer(Parameter):
 
     def __init__(self, shape: tuple[int, ...], init: Initializer = zeros) -> None:
         super().__init__(shape, init)
+
+
+def _restored(
+    cls: type[Parameter], shape: Any, init: Any, channels_last: bool, value: Any, device: Any
+) -> Parameter:
+    """A parameter that was copied or pickled, with an array of its own until its layer binds it."""
+    p = cls.__new__(cls)
+    Parameter.__init__(p, shape, init, channels_last=channels_last)
+    if value is not None:
+        p.backend = open_backend(device)
+        p.array = p.backend.asarray(value)
+    return p
 
 
 class Flat:
