@@ -12,28 +12,43 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from flagstone import data, losses, metrics, nn, ops, optim, plugins, random, schedules
-    from flagstone.devices import device, set_device
-    from flagstone.errors import FlagstoneError
-    from flagstone.estimator import Classifier, Estimator, Regressor, Spec, load, model
-    from flagstone.ops.creation import tensor
-    from flagstone.plugins import (
-        BackendSpec,
-        CallbackSpec,
-        DatasetSpec,
-        EngineSpec,
-        KernelSpec,
-        LayerSpec,
-        LossSpec,
-        MetricSpec,
-        ModelSpec,
-        OptimizerSpec,
-        ScheduleSpec,
-        hookimpl,
-    )
-    from flagstone.tape import enable_grad, grad, no_grad
-    from flagstone.tensors import Tensor
-    from flagstone.training import Callback, Trainer
+    from flagstone import data as data
+    from flagstone import losses as losses
+    from flagstone import metrics as metrics
+    from flagstone import nn as nn
+    from flagstone import ops as ops
+    from flagstone import optim as optim
+    from flagstone import plugins as plugins
+    from flagstone import random as random
+    from flagstone import schedules as schedules
+    from flagstone.devices import device as device
+    from flagstone.devices import set_device as set_device
+    from flagstone.errors import FlagstoneError as FlagstoneError
+    from flagstone.estimator import Classifier as Classifier
+    from flagstone.estimator import Estimator as Estimator
+    from flagstone.estimator import Regressor as Regressor
+    from flagstone.estimator import Spec as Spec
+    from flagstone.estimator import load as load
+    from flagstone.estimator import model as model
+    from flagstone.ops.creation import tensor as tensor
+    from flagstone.plugins import BackendSpec as BackendSpec
+    from flagstone.plugins import CallbackSpec as CallbackSpec
+    from flagstone.plugins import DatasetSpec as DatasetSpec
+    from flagstone.plugins import EngineSpec as EngineSpec
+    from flagstone.plugins import KernelSpec as KernelSpec
+    from flagstone.plugins import LayerSpec as LayerSpec
+    from flagstone.plugins import LossSpec as LossSpec
+    from flagstone.plugins import MetricSpec as MetricSpec
+    from flagstone.plugins import ModelSpec as ModelSpec
+    from flagstone.plugins import OptimizerSpec as OptimizerSpec
+    from flagstone.plugins import ScheduleSpec as ScheduleSpec
+    from flagstone.plugins import hookimpl as hookimpl
+    from flagstone.tape import enable_grad as enable_grad
+    from flagstone.tape import grad as grad
+    from flagstone.tape import no_grad as no_grad
+    from flagstone.tensors import Tensor as Tensor
+    from flagstone.training import Callback as Callback
+    from flagstone.training import Trainer as Trainer
 
 _MODULES = (
     "data", "losses", "metrics", "nn", "ops", "optim", "plugins", "random", "schedules", "testing"
@@ -53,7 +68,7 @@ _PLACES = {
 }  # fmt: skip
 _WHERE = {name: module for module, names in _PLACES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604, RUF022  # derived from the table above
+__all__ = [  # derived from the table above
     "__version__", *_MODULES, *_WHERE,
 ]  # fmt: skip
 

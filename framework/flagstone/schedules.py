@@ -27,7 +27,9 @@ class Schedule:
     def factor(self, step: int, steps: int, steps_per_epoch: int) -> float:
         """What the base rate is multiplied by at ``step`` (from 0) of ``steps``."""
         rise = self.warmup if self.warmup >= 1 else int(self.warmup * steps)
-        proper = self.after_warmup(max(step - int(rise), 0), max(steps - int(rise), 1), steps_per_epoch)
+        proper = self.after_warmup(
+            max(step - int(rise), 0), max(steps - int(rise), 1), steps_per_epoch
+        )
         return proper * (step + 1) / rise if step < rise else proper
 
     def after_warmup(self, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -55,7 +57,7 @@ class Step(Schedule):
 
 
 class Cosine(Schedule):
-    """From 1 to ``floor`` along half a cosine (Loshchilov & Hutter, ICLR 2017, without restarts)."""
+    """From 1 to ``floor`` along half a cosine (Loshchilov & Hutter, ICLR 2017; no restarts)."""
 
     def __init__(self, floor: float = 0.0, warmup: float = 0) -> None:
         super().__init__(warmup)

@@ -34,9 +34,8 @@ class CNN(fs.Classifier):
     def build(self, inputs: fs.Spec, outputs: fs.Spec) -> nn.Layer:
         height, width, channels = inputs.shape
         side = min(height, width)
-        widths, hidden = ((32, 64, 128), 625) if side >= 16 else ((32, 64), 128)
-        if side < 4:
-            widths = (32,)
+        widths = [32, 64, 128] if side >= 16 else [32, 64] if side >= 4 else [32]
+        hidden = 625 if side >= 16 else 128
         layers: list[nn.Layer] = []
         for out in widths:
             layers += [

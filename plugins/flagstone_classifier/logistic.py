@@ -10,7 +10,7 @@ import flagstone as fs
 from flagstone import nn
 from flagstone.errors import ConfigurationError
 from flagstone.estimator import coefficients
-from flagstone.training.objective import L2, Objective
+from flagstone.training import L2, Objective
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -43,7 +43,9 @@ class LogisticRegression(fs.Classifier):
         return nn.Sequential(nn.Flatten(), nn.Linear(inputs.size, outputs.size, init="zeros"))
 
     def layer_dtype(self) -> str:
-        return "float64"  # the table is read once a step either way; coefficients deserve the digits
+        return (
+            "float64"  # the table is read once a step either way; coefficients deserve the digits
+        )
 
     def objective(self, layer: nn.Layer, backend: Any) -> Objective:
         base = super().objective(layer, backend)

@@ -9,7 +9,7 @@ import flagstone as fs
 from flagstone import nn
 from flagstone.errors import ConfigurationError
 from flagstone.estimator import coefficients
-from flagstone.training.objective import L2, Objective
+from flagstone.training import L2, Objective
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -11,8 +11,7 @@ import flagstone as fs
 from flagstone import nn
 from flagstone.errors import ConfigurationError
 from flagstone.estimator import coefficients
-from flagstone.estimator.standardize import statistics
-from flagstone.training.objective import L2, Objective
+from flagstone.training import L2, Objective
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -43,9 +42,7 @@ class LinearRegression(fs.Regressor):
     l2: float = 0.0
 
     def build(self, inputs: fs.Spec, outputs: fs.Spec) -> nn.Layer:
-        return nn.Sequential(
-            nn.Flatten(), nn.Linear(inputs.size, outputs.size, init="zeros")
-        )
+        return nn.Sequential(nn.Flatten(), nn.Linear(inputs.size, outputs.size, init="zeros"))
 
     def check_hyperparameters(self) -> None:
         super().check_hyperparameters()
@@ -57,7 +54,9 @@ class LinearRegression(fs.Regressor):
             )
 
     def layer_dtype(self) -> str:
-        return "float64"  # the table is read once a step either way; coefficients deserve the digits
+        return (
+            "float64"  # the table is read once a step either way; coefficients deserve the digits
+        )
 
     def objective(self, layer: nn.Layer, backend: Any) -> Objective:
         base = super().objective(layer, backend)
@@ -69,12 +68,12 @@ class LinearRegression(fs.Regressor):
     def _least_squares(self, layer: nn.Layer, X: Any, targets: Any, weight: Any) -> None:
         """Set the layer's weights to the minimum: least squares on centred columns, whose
         intercept is the difference of the means; the penalty is rows of sqrt(n * l2) I below."""
-        rows = np.asarray(X, np.float64).reshape(len(X), -1)
-        share = np.full(len(X), 1.0) if weight is None else np.asarray(weight, np.float64)
+        state = layer.state_dict()
+        rows = np.asarray(X, np.float64)
         if self.standardize:
-            mean, scale = statistics(np.asarray(X), weight)
-            shape = (1, *self._inputs.shape)
-            rows = ((np.asarray(X, np.float64) - mean) / scale).reshape(-1, int(np.prod(shape)))
+            rows = (rows - state["0.mean"]) * state["0.inverse_scale"]
+        rows = rows.reshape(len(X), -1)
+        share = np.ones(len(X)) if weight is None else weight
         x_mean = share @ rows / share.sum()
         y_mean = share @ targets / share.sum()
         root = np.sqrt(share)[:, None]
@@ -83,7 +82,6 @@ class LinearRegression(fs.Regressor):
             a = np.concatenate([a, np.sqrt(share.sum() * self.l2) * np.eye(a.shape[1])])
             b = np.concatenate([b, np.zeros((a.shape[1], b.shape[1]))])
         solution = np.linalg.lstsq(a, b, rcond=None)[0]  # (features, targets)
-        state = layer.state_dict()
         name = next(n for n in state if n.endswith("weight")).removesuffix("weight")
         state[f"{name}weight"], state[f"{name}bias"] = solution.T, y_mean - x_mean @ solution
         layer.load_state_dict(state)

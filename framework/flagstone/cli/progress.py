@@ -71,7 +71,7 @@ class BarProgress(Callback):
             description=summary(metrics),
         )
 
-    def on_train_end(self, trainer: Any) -> None:  # noqa: ARG002 - the event's
+    def on_train_end(self, trainer: Any) -> None:
         self.close()
 
     def close(self) -> None:

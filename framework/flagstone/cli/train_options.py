@@ -153,11 +153,11 @@ def _shown(default: Any) -> str:
 
 def _model_name(args: Sequence[str], own: Sequence[click.Parameter]) -> str | None:
     words, values = _look_through(args, own)
-    names = set(registry.names("model"))
-    if words:
-        # A word after an unknown option is that option's value, unless it names a model.
-        sure = [word for word, is_value in words if word in names or not is_value]
-        return next((w for w in sure if w in names), sure[0] if sure else words[0][0])
+    names = registry.names("model")
+    # A word after an unknown option is that option's value, unless it names a model.
+    candidates = [word for word, is_value in words if word in names or not is_value]
+    if candidates:
+        return next((word for word in candidates if word in names), candidates[0])
     if "--resume" in values:
         from flagstone.training.run_directory import RunDirectory
 
@@ -175,7 +175,7 @@ def _look_through(
 ) -> tuple[list[tuple[str, bool]], dict[str, str]]:
     """The words that are no option, each with whether an unknown option stands before it; and the
     values of the command's own options."""
-    takes_value = {
+    takes_value = {h.flag: True for h in (*USUAL.values(), *RUN_WIDE.values())} | {
         opt: not getattr(p, "is_flag", False)
         for p in own
         if isinstance(p, click.Option)

@@ -198,7 +198,9 @@ class TrainingRun:
         if self.checkpoint is not None:
             if self.checkpoint.problem:
                 say(f"warning: {self.checkpoint.problem}")
-            say(f"resuming after epoch {self.checkpoint.metadata['epoch']}")
+            say(f"going on after epoch {self.checkpoint.metadata['epoch']}")
+        elif self.run is not None:
+            say("no epoch was finished; starting over")
 
     def _seconds_before(self) -> float:
         return float(self.checkpoint.metadata["seconds"]) if self.checkpoint else 0.0

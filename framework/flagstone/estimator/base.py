@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -86,9 +86,14 @@ class Estimator(Hyperparameters):
     precision: str = "exact"
     verbose: bool = False
 
-    task: ClassVar[str] = ""
+    task: ClassVar[str] = ""  # "classification" or "regression"
     predicts_in: ClassVar[str] = "float64"  # models of tables; an image model says float32
     takes_images_only: ClassVar[bool] = False
+
+    # What fit sets, besides what is documented
+    layer_: Layer = field(init=False)
+    _inputs: Spec = field(init=False)
+    _outputs: Spec = field(init=False)
 
     # What an author defines
 
@@ -189,9 +194,7 @@ class Estimator(Hyperparameters):
                     f"{name}: {what} expected {expected}; got {getattr(self, what)!r}"
                 )
 
-    def _trainer(
-        self, layer: Layer, backend: Backend, callbacks: Sequence[Callback]
-    ) -> Trainer:
+    def _trainer(self, layer: Layer, backend: Backend, callbacks: Sequence[Callback]) -> Trainer:
         optimizer = make("optimizer", self._with_decay(), layer, self.lr)
         return Trainer(
             layer, self.objective(layer, backend), optimizer,
@@ -273,7 +276,7 @@ class Estimator(Hyperparameters):
     def _forward(self, X: Any) -> Any:
         layer = self.layer_
         dtype = self.predicts_in
-        if layer.flat.values.dtype_name != dtype:
+        if layer.dtype_name != dtype:
             layer = layer.with_dtype(dtype)
         backend = layer.backend
         was_training = layer.training

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -106,7 +105,7 @@ def _same_kind(a: Any, b: Any) -> bool:
     return (a.dtype.kind in "iufb") == (b.dtype.kind in "iufb")
 
 
-def _shown(classes: Sequence[Any]) -> str:
+def _shown(classes: Any) -> str:
     shown = ", ".join(repr(c) for c in np.asarray(classes).tolist()[:5])
     return shown if len(classes) <= 5 else f"{shown}, ... ({len(classes)})"
 

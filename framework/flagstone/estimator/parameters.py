@@ -13,7 +13,7 @@ from flagstone.errors import ConfigurationError
 
 
 class Hyperparameters:
-    """scikit-learn's ``get_params`` and ``set_params`` for classes whose ``__init__`` only stores."""
+    """scikit-learn's ``get_params`` and ``set_params`` where ``__init__`` only stores."""
 
     @classmethod
     def hyperparameters(cls) -> dict[str, inspect.Parameter]:

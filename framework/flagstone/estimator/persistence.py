@@ -1,4 +1,4 @@
-"""A fitted model in one file: weights, statistics, classes, hyper-parameters. No code, no pickle."""
+"""A fitted model in one file: weights, statistics, classes and hyper-parameters, never code."""
 
 from __future__ import annotations
 
@@ -87,7 +87,10 @@ def load(path: Any, device: str | None = None) -> Estimator:
     model: Estimator = cls(**params)
     if device is not None:
         model.device = device
-    model._inputs, model._outputs = Spec(tuple(metadata["inputs"])), Spec(tuple(metadata["outputs"]))
+    model._inputs, model._outputs = (
+        Spec(tuple(metadata["inputs"])),
+        Spec(tuple(metadata["outputs"])),
+    )
     for name, value in metadata["fitted"].items():
         is_array = isinstance(value, dict) and value.keys() == {"dtype", "values"}
         setattr(model, name, np.array(value["values"], value["dtype"]) if is_array else value)
@@ -112,8 +115,8 @@ def _remembered(model: Estimator) -> list[str]:
 def _registered_name(cls: type) -> str:
     target = f"{cls.__module__}:{cls.__qualname__}"
     for spec in registry.specs("model"):
-        if spec.target == target or spec.target.rpartition(":")[2] == cls.__qualname__ and (
-            spec.load() is cls
+        if spec.target == target or (
+            spec.target.rpartition(":")[2] == cls.__qualname__ and (spec.load() is cls)
         ):
             return spec.name
     raise InputError(

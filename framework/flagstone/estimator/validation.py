@@ -30,7 +30,9 @@ def training_data(model: Any, X: Any, y: Any, task: str) -> tuple[Array, Array]:
         X = images(X)
         y = np.asarray(y)
         if y.shape[:1] != X.shape[:1] or y.ndim > (1 if task == "classification" else 2):
-            raise ShapeError(f"y: expected one value for each of {X.shape[0]} images; got {y.shape}")
+            raise ShapeError(
+                f"y: expected one value for each of {X.shape[0]} images; got {y.shape}"
+            )
         _plain_targets(y, task)
         return X, y
     if _is_plain_table(X) and _is_plain_target(y, task) and X.shape[0] == len(y):

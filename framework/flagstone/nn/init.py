@@ -86,9 +86,7 @@ def _uniform(low: float, high: float, shape: tuple[int, ...], key: Any) -> Any:
     return random.uniform(words).reshape(shape) * np.float32(high - low) + np.float32(low)
 
 
-def _scaled(
-    distribution: str, fan: str, numerator: float, shape: tuple[int, ...], key: Any
-) -> Any:
+def _scaled(distribution: str, fan: str, numerator: float, shape: tuple[int, ...], key: Any) -> Any:
     """Drawn with the spread ``numerator / sqrt(fan)``, the fan being "in" or the "sum" of both."""
     fan_in, fan_out = fans(shape)
     spread = numerator / math.sqrt(max(fan_in + fan_out if fan == "sum" else fan_in, 1))

@@ -117,9 +117,7 @@ class Layer:
         }
         return self._bind(draw, seed, open_backend(device), dtype)
 
-    def _bind(
-        self, values: Mapping[str, Any], seed: int, backend: Backend, dtype: str
-    ) -> Layer:
+    def _bind(self, values: Mapping[str, Any], seed: int, backend: Backend, dtype: str) -> Layer:
         """Give every parameter and buffer its value (a NumPy array in the layer's own order)."""
         for attribute, named in (
             ("flat", list(self.named_parameters())),
@@ -158,10 +156,21 @@ class Layer:
 
     @property
     def backend(self) -> Backend:
-        """Where its values live."""
-        self._require_values("backend")
-        assert self.flat is not None  # only the outermost layer is asked
-        return self.flat.values.backend
+        """On the outermost layer: where its values live."""
+        return self._own_flat().values.backend
+
+    @property
+    def dtype_name(self) -> str:
+        """On the outermost layer: the dtype of its values."""
+        return self._own_flat().values.dtype_name
+
+    def _own_flat(self) -> Flat:
+        if self.flat is None:
+            raise InputError(
+                "expected the outermost layer, initialised; got "
+                + (f"the layer {self.path!r} inside of it" if self._ready else "one without values")
+            )
+        return self.flat
 
     def _initialize_like(self, inputs: tuple[Any, ...]) -> None:
         first = next((x for x in inputs if isinstance(x, Tensor)), None)

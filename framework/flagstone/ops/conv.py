@@ -54,7 +54,7 @@ def conv_input_grad(
     xp: Any, g: Any, w: Any, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
     groups: int,
 ) -> Any:  # fmt: skip
-    """The transpose of :func:`conv` in ``x``: (n, *out, k), (k, *kernel, c/groups) -> (n, *size, c).
+    """The transpose of conv in ``x``: (n, *out, k), (k, *kernel, c/groups) -> (n, *size, c).
 
     This is also the forward pass of a transposed convolution.
     """
@@ -80,7 +80,7 @@ def conv_weight_grad(
     xp: Any, g: Any, x: Any, *, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
     groups: int,
 ) -> Any:  # fmt: skip
-    """The transpose of :func:`conv` in ``w``: (n, *out, k), (n, *size, c) -> (k, *kernel, c/groups)."""
+    """The transpose of conv in ``w``: (n, *out, k), (n, *size, c) -> (k, *kernel, c/groups)."""
     padded = pad(xp, x, padding)
     k, c = g.shape[-1], x.shape[-1]
     rows = math.prod(g.shape[:-1])

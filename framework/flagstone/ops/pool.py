@@ -9,7 +9,15 @@ from flagstone.errors import InputError, ShapeError
 from flagstone.ops.checks import floating
 from flagstone.ops.door import op
 from flagstone.ops.window import (
-    Lengths, Padding, Pairs, Window, inner, pad, per_axis, resolve, taps,
+    Lengths,
+    Padding,
+    Pairs,
+    Window,
+    inner,
+    pad,
+    per_axis,
+    resolve,
+    taps,
 )  # fmt: skip
 from flagstone.tensors import Tensor
 

@@ -29,7 +29,9 @@ def _(x: Any, *, shape: Any) -> None:
     lead = len(shape) - x.ndim
     fits = lead >= 0 and all(m in (1, n) for m, n in zip(x.shape, shape[lead:], strict=True))
     if not fits:
-        raise ShapeError(f"broadcast_to: expected a shape that {x.shape} broadcasts to; got {shape}")
+        raise ShapeError(
+            f"broadcast_to: expected a shape that {x.shape} broadcasts to; got {shape}"
+        )
 
 
 @expand.pullback
@@ -78,9 +80,7 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return sum(x, axis=axis, keepdims=keepdims) * (1.0 / count)
 
 
-def var(
-    x: Tensor, axis: Axis = None, correction: float = 0, keepdims: bool = False
-) -> Tensor:
+def var(x: Tensor, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Tensor:
     """The variance over ``axis``: squared deviations from the mean over ``count - correction``.
 
     Raises:

@@ -35,7 +35,7 @@ def reshape(x: Tensor, *shape: int | tuple[int, ...]) -> Tensor:
         ShapeError: the number of values differs.
     """
     given = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-    lengths: tuple[Any, ...] = tuple(given)  # type: ignore[arg-type]  # a tuple by the line above
+    lengths: tuple[Any, ...] = tuple(given)
     old = x.shape
     if lengths == old:
         return x
@@ -172,8 +172,11 @@ def _(x: Any, index: Any) -> None:
     if not isinstance(index, Tensor) or index.ndim != 1 or "int" not in index.dtype_name:
         raise DTypeError(
             "take: index expected a 1-d integer tensor; got "
-            + (f"{index.dtype_name} of shape {index.shape}" if isinstance(index, Tensor)
-               else type(index).__name__)
+            + (
+                f"{index.dtype_name} of shape {index.shape}"
+                if isinstance(index, Tensor)
+                else type(index).__name__
+            )
         )
     if not x.ndim:
         raise ShapeError("take: x expected at least one axis; got a scalar")

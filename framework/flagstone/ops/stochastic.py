@@ -21,9 +21,7 @@ _MASK64 = (1 << 64) - 1
 
 
 @op(differentiable=False)
-def random_bits(
-    xp: Any, counter: Any, *, key: tuple[int, int], blocks: int, start: int = 0
-) -> Any:
+def random_bits(xp: Any, counter: Any, *, key: tuple[int, int], blocks: int, start: int = 0) -> Any:
     """``4 * blocks`` words of 64 random bits.
 
     Args:
@@ -65,9 +63,7 @@ def _multiply(xp: Any, a: Any, b: int) -> tuple[Any, Any]:
 
 
 @op(differentiable=False)
-def dropout_mask(
-    xp: Any, words: Any, *, shape: tuple[int, ...], threshold: int
-) -> Any:
+def dropout_mask(xp: Any, words: Any, *, shape: tuple[int, ...], threshold: int) -> Any:
     """Which elements stay: bool of ``shape`` (n, ...) from 16-bit lanes of random words.
 
     Args:

@@ -21,7 +21,7 @@ class Window(NamedTuple):
         stride: per axis.
         padding: (before, after) per axis.
         dilation: per axis.
-        out: the output's length per axis, ``(n + before + after - dilation*(k-1) - 1)//stride + 1``.
+        out: output length, ``(n + before + after - dilation*(k-1) - 1)//stride + 1`` per axis.
     """
 
     stride: tuple[int, ...]
@@ -70,9 +70,7 @@ def per_axis(op: str, name: str, value: Any, d: int) -> tuple[int, ...]:
     given = (value,) * d if isinstance(value, int) else value
     fits = isinstance(given, tuple) and len(given) == d
     if not fits or not all(isinstance(v, int) and v >= 1 for v in given):
-        raise InputError(
-            f"{op}: {name} expected a positive integer or {d} of them; got {value!r}"
-        )
+        raise InputError(f"{op}: {name} expected a positive integer or {d} of them; got {value!r}")
     return tuple(given)
 
 

@@ -87,7 +87,7 @@ def flagstone_engines() -> Iterable[EngineSpec]:
 
 
 @hookspec
-def flagstone_kernels(backend: Any) -> Iterable[KernelSpec] | None:  # noqa: ARG001 - the contract
+def flagstone_kernels(backend: Any) -> Iterable[KernelSpec] | None:
     """Kernels for ``backend`` (a ``flagstone.backend.Backend``), asked once when it is opened.
 
     ``None`` means none for this backend. A kernel that replaces the backend's own says
@@ -97,7 +97,7 @@ def flagstone_kernels(backend: Any) -> Iterable[KernelSpec] | None:  # noqa: ARG
 
 
 @hookspec
-def flagstone_callbacks(run: Any) -> Iterable[CallbackSpec] | None:  # noqa: ARG001 - the contract
+def flagstone_callbacks(run: Any) -> Iterable[CallbackSpec] | None:
     """Callbacks for ``run``, asked once before it starts. ``None`` means none for this run."""
     return None
 

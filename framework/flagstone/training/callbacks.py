@@ -46,8 +46,7 @@ class Listeners:
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise InputError(
-                    "callbacks: expected flagstone.Callback objects; "
-                    f"got {type(callback).__name__}"
+                    f"callbacks: expected flagstone.Callback objects; got {type(callback).__name__}"
                 )
         self._calls: dict[str, list[Callable[..., None]]] = {
             event: [

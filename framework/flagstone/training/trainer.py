@@ -181,12 +181,12 @@ class Trainer:
         counters = np.array([[i, self.epoch] for i in range(steps)], np.uint64)
         on_device = self.backend.asarray
         lrs, places = on_device(np.array(rates, self._dtype)), on_device(counters)
-        order = None if steps == 1 else data.order(self.seed, self.epoch).array
+        order = None if steps == 1 else data.order(self.seed, self.epoch)
         self.layer.train()
         told, wants_progress = time.perf_counter(), self._listeners.has("on_progress")
         for i in range(self._step_in_epoch, steps):
             start, stop = i * size, min((i + 1) * size, n)
-            rows = None if order is None else Tensor(order[start:stop], self.backend)
+            rows = None if order is None else Tensor(order.array[start:stop], self.backend)
             self._step(
                 rows, Tensor(lrs[i], self.backend), Tensor(places[i], self.backend),
                 self._scale(stop - start),

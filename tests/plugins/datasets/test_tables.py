@@ -24,7 +24,6 @@ SMALL = {
     "xor": (4, 2, "classification", 2),
 }
 SKLEARN = {
-    "digits": (1797, 64, "classification", 10),
     "iris": (150, 4, "classification", 3),
     "wine": (178, 13, "classification", 3),
     "breast-cancer": (569, 30, "classification", 2),
@@ -49,7 +48,7 @@ def check(name: str, facts: tuple[int, int, str, int]) -> None:
 
 
 def test_every_dataset_is_in_a_table_of_this_test() -> None:
-    assert set(SPECS) == {*SMALL, *SKLEARN, *COURSE, *DOWNLOADS}
+    assert set(SPECS) == {"digits", *SMALL, *SKLEARN, *COURSE, *DOWNLOADS}
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -76,6 +75,14 @@ def test_scikit_learns_tables(name: str) -> None:
         assert dataset.y.tolist() == [bunch.target_names[i] for i in bunch.target]
     else:
         np.testing.assert_array_equal(dataset.y, bunch.target)
+
+
+def test_scikit_learns_digits_are_images() -> None:
+    datasets = pytest.importorskip("sklearn.datasets", reason="the extra sklearn is not installed")
+    dataset, bunch = load("digits"), datasets.load_digits()
+    assert dataset.X.shape == (1797, 8, 8)
+    np.testing.assert_array_equal(dataset.X, bunch.images)
+    np.testing.assert_array_equal(dataset.y, bunch.target)
 
 
 def test_the_lectures_line_is_the_least_squares_line_it_is_said_to_be() -> None:
