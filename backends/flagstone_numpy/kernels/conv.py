@@ -10,7 +10,7 @@ maps that are each other's transposes: <conv(x, w), g> = <x, conv_input_grad(g, 
 |---|---|
 | all kernels 1 and no padding | ``pointwise``: one product |
 | one input channel a group | ``depthwise``: a multiply-add a tap |
-| at most 4 input channels | ``narrow``: products over blocks of transposed columns |
+| few input channels | ``narrow``: products over blocks of transposed columns |
 | else | ``im2col``: products over blocks of columns |
 
 The input gradient of stride 1 is itself a convolution, of g with the flipped weights, and needs
@@ -60,7 +60,7 @@ def conv(
         return pointwise.forward(x, w, b, positions, stride, groups)
     if _is_depthwise(x.shape[-1], groups):
         return depthwise.forward(x, w, b, window, positions)
-    if _is_narrow(x.shape[-1], groups):
+    if _has_short_runs(x.shape[-1], window, groups):
         return narrow.forward(x, w, b, window, positions)
     return im2col.forward(x, w, b, window, positions, groups)
 
@@ -89,7 +89,7 @@ def conv_input_grad(
         return pointwise.input_grad(g, w, size, stride, groups)
     if _is_depthwise(c, groups):
         return depthwise.input_grad(g, w, size, window, c)
-    if _is_narrow(c, groups):
+    if groups == 1 and c <= narrow.FEW_CHANNELS:
         return narrow.input_grad(g, w, size, window)
     if any(step != 1 for step in stride) or c * SCATTER_RATIO <= w.shape[0]:
         return im2col.input_grad(g, w, size, window, groups)
@@ -129,7 +129,7 @@ def conv_weight_grad(
         return dw.reshape(dw.shape[0], *kernel, dw.shape[1])
     if _is_depthwise(x.shape[-1], groups):
         return depthwise.weight_grad(g, x, window)
-    if _is_narrow(x.shape[-1], groups):
+    if _has_short_runs(x.shape[-1], window, groups):
         return narrow.weight_grad(g, x, window)
     return im2col.weight_grad(g, x, window, groups)
 
@@ -142,8 +142,8 @@ def _is_depthwise(c: int, groups: int) -> bool:
     return groups == c > 1
 
 
-def _is_narrow(c: int, groups: int) -> bool:
-    return groups == 1 and c <= narrow.MOST_CHANNELS
+def _has_short_runs(c: int, window: Window, groups: int) -> bool:
+    return groups == 1 and c * window.kernel[-1] <= narrow.SHORT_RUN
 
 
 def _flipped(w: Array, groups: int) -> Array:

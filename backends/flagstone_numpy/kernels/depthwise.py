@@ -15,7 +15,8 @@ import numpy as np
 
 from flagstone_numpy.kernels.windows import Array, Block, Sizes, Tap, Window, blocks, taps
 
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 19
+LONG_RUN = 256
 
 
 def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Sizes) -> Array:
@@ -23,13 +24,14 @@ def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Size
     k = w.shape[0]
     y = np.empty((x.shape[0], *positions, k), x.dtype)
     y[...] = 0 if b is None else b
-    weights = np.ascontiguousarray(w.reshape(k, -1).T)  # (taps, k)
+    weights = _rows_of_weights(w, positions[-1])
     products = _Products(x.dtype)
     for block in _blocks(x.shape[0], positions, k, x.itemsize):
         out, image = y[block.images, block.rows], _repeated(x[block.images], k)
         for tap, source in _pairs(image, block, window, positions):
             into = out[(slice(None), *tap.outputs)]
-            into += np.multiply(source, weights[tap.number], out=products.like(source))
+            row = weights[tap.number, tap.outputs[-1]]
+            into += np.multiply(source, row, out=products.like(source))
     return y
 
 
@@ -52,13 +54,14 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window, channels: int) 
     """Return the gradient of the input, (n, *size, channels)."""
     n, k, positions = dy.shape[0], w.shape[0], dy.shape[1:-1]
     dx = np.zeros((n, *size, channels), dy.dtype)
-    weights = np.ascontiguousarray(w.reshape(k, -1).T)  # (taps, k)
+    weights = _rows_of_weights(w, positions[-1])
     products = _Products(dy.dtype)
     for block in _blocks(n, positions, k, dy.itemsize):
         out, image = dy[block.images, block.rows], dx[block.images]
         for tap, target in _pairs(image, block, window, positions):
             source = out[(slice(None), *tap.outputs)]
-            product = np.multiply(source, weights[tap.number], out=products.like(source))
+            row = weights[tap.number, tap.outputs[-1]]
+            product = np.multiply(source, row, out=products.like(source))
             if k == channels:
                 target += product
             else:
@@ -77,6 +80,17 @@ def _pairs(
     rows = (block.rows.start, block.rows.stop)
     for tap in taps(window, image.shape[1:-1], rows, tuple(positions[1:])):
         yield tap, image[(slice(None), *tap.inputs)]
+
+
+def _rows_of_weights(w: Array, positions: int) -> Array:
+    """Return the weights of every tap for a row of positions, (taps, positions, k).
+
+    Where k is small they are written out, so that a row is one long run instead of many short.
+    """
+    k = w.shape[0]
+    weights = np.ascontiguousarray(w.reshape(k, -1).T)[:, None]  # (taps, 1, k)
+    rows = np.broadcast_to(weights, (weights.shape[0], positions, k))
+    return rows.copy() if k < LONG_RUN else rows
 
 
 def _repeated(image: Array, k: int) -> Array:

@@ -1,7 +1,7 @@
 """Convolution of inputs with very few channels, such as images: transposed columns.
 
-A row of ordinary columns would be copied in runs of kernel-width * c numbers: too short to copy
-well. Here the columns of a block stand transposed, (c * taps, m), each row one tap of one
+A row of ordinary columns is copied in runs of kernel width * c numbers, here too short to copy
+well. So the columns of a block stand transposed, (c * taps, m), each row one tap of one
 channel, copied in runs of a row of positions straight from the unpadded input. What the padding
 would fill is zero from the start and never written. A last row of ones adds the bias within the
 product.
@@ -17,7 +17,10 @@ import numpy as np
 from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks, taps
 
 BLOCK_BYTES = 1 << 20
-MOST_CHANNELS = 4
+SHORT_RUN = 16
+"""Up to so many numbers, kernel width * c, the runs of ordinary columns are the slower ones."""
+FEW_CHANNELS = 4
+"""Up to so many channels, adding columns back is faster when they stand transposed."""
 
 
 def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Sizes) -> Array:

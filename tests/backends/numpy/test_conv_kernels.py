@@ -201,7 +201,9 @@ def test_scipys_correlate(channels):
 # Every choice in conv.py, in the sizes at which each is taken in earnest.
 ROUTES = {
     "image": ((5, 28, 28, 1), (32, 3, 3, 1), plain(padding=((1, 1), (1, 1)))),
-    "narrow, strided": ((3, 21, 20, 3), (16, 7, 7, 3), plain(padding=((3, 3),) * 2, stride=(2, 2))),
+    "colour image": ((3, 21, 20, 3), (16, 5, 5, 3), plain(padding=((2, 2),) * 2, stride=(2, 2))),
+    "wide kernel": ((3, 21, 20, 3), (16, 7, 7, 3), plain(padding=((3, 3),) * 2, stride=(2, 2))),
+    "five channels": ((3, 21, 20, 5), (16, 3, 3, 5), plain(padding=((1, 1),) * 2)),
     "square": ((5, 14, 14, 32), (64, 3, 3, 32), plain(padding=((1, 1), (1, 1)))),
     "many outputs": ((4, 8, 8, 8), (64, 3, 3, 8), plain(padding=((1, 1), (1, 1)))),
     "strided": ((4, 15, 14, 16), (24, 3, 3, 16), plain(padding=((1, 1), (1, 1)), stride=(2, 2))),
