@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flagstone.backend import Backend, MemoryInfo
-from flagstone.device import Device
+from flagstone.devices import Device
 from flagstone.errors import UnavailableError
 from flagstone_numpy.table import KERNELS
 

@@ -15,6 +15,7 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     pool.avg_pool_grad,
     pool.max_pool,
     pool.max_pool_grad,
+    pool.max_pool_pick,
     elementwise.add_rows,
     elementwise.linear,
     elementwise.relu_grad,

@@ -19,7 +19,7 @@ def dropout_mask(words: Array, *, shape: tuple[int, ...], threshold: int) -> Arr
     """See :func:`flagstone.ops.stochastic.dropout_mask`; lanes are a view of the words."""
     lanes = words.astype("<u8", copy=False).view("<u2").reshape(shape[0], -1)
     width = int(np.prod(shape[1:]))
-    return (lanes[:, :width] >= np.uint16(threshold)).reshape(shape)
+    return (lanes[:, :width] < np.uint16(threshold)).reshape(shape)
 
 
 def keep(x: Array, mask: Array, *, scale: float) -> Array:
