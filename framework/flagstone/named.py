@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import numbers
 from typing import Any
 
 from flagstone.errors import ConfigurationError
@@ -49,10 +50,20 @@ def _parse(kind: str, text: str) -> tuple[str, dict[str, Any]]:
         return name, {}
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+        if (
+            not isinstance(call, ast.Call)
+            or not isinstance(call.func, ast.Name)  # not f(a=1)(b=2), which would lose a
+            or call.args
+            or any(k.arg is None for k in call.keywords)
+        ):
             raise ValueError
         return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (ValueError, SyntaxError):
         raise ConfigurationError(
             f"{kind}: expected a name or name(option=value, ...); got {text!r}"
         ) from None
+
+
+def is_number(value: object) -> bool:
+    """Whether an option is a real number: an integer or a float, also NumPy's, and no boolean."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 
 from flagstone.errors import ConfigurationError
+from flagstone.named import is_number
 
 
 class Schedule:
     """The base: a constant rate, after a warm-up if one is asked for."""
 
     def __init__(self, warmup: float = 0) -> None:
-        if not warmup >= 0 or (warmup > 1 and warmup != int(warmup)):
+        if not is_number(warmup) or not 0 <= warmup < math.inf or (warmup > 1 and warmup % 1):
             raise ConfigurationError(
                 f"schedule: warmup expected a number of steps or a fraction below 1; got {warmup!r}"
             )
@@ -50,6 +51,10 @@ class Step(Schedule):
             raise ConfigurationError(
                 f"schedule step: every expected a positive number of epochs; got {every!r}"
             )
+        if not is_number(gamma) or not 0 <= gamma < math.inf:
+            raise ConfigurationError(
+                f"schedule step: gamma expected a finite number >= 0; got {gamma!r}"
+            )
         self.every, self.gamma = every, gamma
 
     def after_warmup(self, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -61,6 +66,10 @@ class Cosine(Schedule):
 
     def __init__(self, floor: float = 0.0, warmup: float = 0) -> None:
         super().__init__(warmup)
+        if not is_number(floor) or not 0 <= floor <= 1:
+            raise ConfigurationError(
+                f"schedule cosine: floor expected a number in [0, 1]; got {floor!r}"
+            )
         self.floor = floor
 
     def after_warmup(self, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -74,7 +83,8 @@ class OneCycle(Schedule):
 
     def __init__(self, rise: float = 0.3, start: float = 25.0, end: float = 1e4) -> None:
         super().__init__()
-        if not 0 < rise < 1 or not start >= 1 or not end >= 1:
+        numbers = all(is_number(n) for n in (rise, start, end))
+        if not numbers or not 0 < rise < 1 or not start >= 1 or not end >= 1:
             raise ConfigurationError(
                 "schedule one-cycle: expected 0 < rise < 1, start >= 1 and end >= 1; "
                 f"got rise={rise!r}, start={start!r}, end={end!r}"

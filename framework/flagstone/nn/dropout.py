@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from flagstone import ops, random
-from flagstone.errors import InputError
+from flagstone.errors import InputError, ShapeError
+from flagstone.named import is_number
 from flagstone.nn.layer import Layer
 from flagstone.tensors import Tensor
 
@@ -45,7 +46,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p < 1:
+        if not is_number(p) or not 0 <= p < 1:
             raise InputError(f"Dropout: p expected a probability in [0, 1); got {p!r}")
         self.p = p
         self._calls = 0
@@ -54,6 +55,8 @@ class Dropout(Layer):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.p:
             return x
+        if not x.ndim:
+            raise ShapeError("Dropout: x expected at least one axis, of examples; got a scalar")
         counter = _position.counter
         if counter is None:
             now = np.array([self._calls, 0], np.uint64)

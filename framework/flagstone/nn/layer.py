@@ -6,10 +6,12 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from flagstone import random
 from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device
-from flagstone.errors import InputError, ShapeError
+from flagstone.errors import ConfigurationError, InputError, ShapeError
 from flagstone.nn.parameter import Buffer, Flat, Parameter
 from flagstone.tensors import Tensor
 
@@ -17,13 +19,14 @@ from flagstone.tensors import Tensor
 class Layer:
     """Named parameters, and a ``forward`` made of ops.
 
-    A subclass sets parameters, buffers and other layers (or lists of layers) as attributes and
-    defines ``forward``. They are found by attribute name, in order of assignment.
+    A subclass sets parameters, buffers and other layers (or lists and dicts of them) as attributes
+    and defines ``forward``. They are found by attribute name, in order of assignment.
 
     Parameters get their values when the outermost layer is initialised: by :meth:`initialize`, or
     at its first call, with seed 0, on the device and with the dtype of its input. What a parameter
     starts with depends on the seed and on its path from the outermost layer only, so it is the same
-    on every backend.
+    on every backend. Parameters that have values keep them when their layers are called as part of
+    another one; only :meth:`initialize` draws them anew.
 
     Attributes:
         training: whether dropout drops and batch normalisation uses the batch; see :meth:`train`.
@@ -53,7 +56,7 @@ class Layer:
 
     def __call__(self, *inputs: Any) -> Any:
         if not self._ready:
-            self._initialize_like(inputs)
+            self._get_ready(inputs)
         return self.forward(*inputs)
 
     # Its parts
@@ -61,12 +64,7 @@ class Layer:
     def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
         """The parameters, buffers and layers right below, with their names."""
         for name, value in vars(self).items():
-            if isinstance(value, (Parameter, Layer)):
-                yield name, value
-            elif isinstance(value, (list, tuple)):
-                for i, item in enumerate(value):
-                    if isinstance(item, (Parameter, Layer)):
-                        yield f"{name}.{i}", item
+            yield from _parts_of(name, value)
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """This layer and all below, outermost first, each once, with dotted paths."""
@@ -110,12 +108,41 @@ class Layer:
 
         Returns:
             The layer itself.
+
+        Raises:
+            ShapeError: an initialiser gave values of another shape than its parameter's.
         """
-        draw = {
-            name: p.init(p.declared, random.key(seed, "init", name))
-            for name, p in self._named_tensors()
-        }
+        draw = {name: _first_value(name, p, seed) for name, p in self._named_tensors()}
+        for p in self.parameters():
+            p.grad = None
         return self._bind(draw, seed, open_backend(device), dtype)
+
+    def own_parameters(self, device: str | Device | None = None, dtype: str = "float32") -> Flat:
+        """The flat array of exactly the parameters below, made where there is none yet.
+
+        Parameters that have values keep them, and say device and dtype; the others are drawn. An
+        optimizer needs this; parameters that were another layer's are this one's from then on.
+
+        Raises:
+            ConfigurationError: this layer is inside another, which owns its parameters.
+        """
+        named = dict(self._named_tensors())
+        parts = [t for flat in (self.flat, self.flat_buffers) if flat for t in flat.tensors]
+        whole = self.flat is not None and not self.flat.replaced
+        if self.flat is not None and whole and {*map(id, parts)} == {*map(id, named.values())}:
+            return self.flat
+        if self.path and any(p.owner is not None and not p.owner.replaced for p in named.values()):
+            raise ConfigurationError(
+                f"{type(self).__name__}: expected the outermost layer, which owns the parameters' "
+                f"array; got the layer {self.path!r} inside of it"
+            )
+        for p in named.values():
+            if p.array is not None:
+                device, dtype = p.device, p.dtype_name
+                break
+        self._rebind(device, dtype)
+        assert self.flat is not None  # _bind makes it
+        return self.flat
 
     def _bind(self, values: Mapping[str, Any], seed: int, backend: Backend, dtype: str) -> Layer:
         """Give every parameter and buffer its value (a NumPy array in the layer's own order)."""
@@ -132,47 +159,56 @@ class Layer:
     def with_dtype(self, dtype: str) -> Layer:
         """A copy of this layer, on the same device, whose values are of another dtype."""
         self._require_values("with_dtype")
-        return copy.deepcopy(self)._rebind(dtype)
+        device = self.backend.device
+        return copy.deepcopy(self)._rebind(device, dtype)
 
-    def _rebind(self, dtype: str) -> Layer:
-        """Its present values as views into new flat arrays."""
-        own = dict(self._named_tensors())
-        device = next((str(p.device) for p in own.values()), None)
-        values = {name: p.numpy() for name, p in own.items()}
+    def _rebind(self, device: str | Device | None, dtype: str) -> Layer:
+        """Its present values, and first ones where there are none, as views of new flat arrays."""
+        values = {
+            name: _first_value(name, p, self.seed) if p.array is None else np.array(p.numpy())
+            for name, p in self._named_tensors()
+        }
         return self._bind(values, self.seed, open_backend(device), dtype)
+
+    def __copy__(self) -> Layer:
+        """Another layer with the same parameters, as for any object with attributes."""
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self))
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         """For copy and pickle: parameters carry their values, the flat arrays are made anew."""
         state = {k: v for k, v in vars(self).items() if k not in ("flat", "flat_buffers")}
-        if self.flat is not None:
-            state["_outermost"] = self.flat.values.dtype_name
+        if self.flat is not None and not self.flat.replaced:
+            values = self.flat.values
+            state["_outermost"] = (str(values.device), values.dtype_name)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        dtype = state.pop("_outermost", None)
-        vars(self).update(state)
-        if dtype is not None:
-            self._rebind(dtype)
+        place = state.get("_outermost")
+        vars(self).update({k: v for k, v in state.items() if k != "_outermost"})
+        if place is not None:
+            self._rebind(*place)
 
     @property
     def backend(self) -> Backend:
-        """On the outermost layer: where its values live."""
-        return self._own_flat().values.backend
+        """Where its values live."""
+        return self._some_values("backend").backend
 
     @property
     def dtype_name(self) -> str:
-        """On the outermost layer: the dtype of its values."""
-        return self._own_flat().values.dtype_name
+        """The dtype of its values."""
+        return self._some_values("dtype_name").dtype_name
 
-    def _own_flat(self) -> Flat:
-        if self.flat is None:
-            raise InputError(
-                "expected the outermost layer, initialised; got "
-                + (f"the layer {self.path!r} inside of it" if self._ready else "one without values")
-            )
-        return self.flat
+    def _some_values(self, what: str) -> Tensor:
+        self._require_values(what)
+        first = next((p for _, p in self._named_tensors()), None)
+        if first is None:
+            return self.own_parameters().values
+        return first
 
-    def _initialize_like(self, inputs: tuple[Any, ...]) -> None:
+    def _get_ready(self, inputs: tuple[Any, ...]) -> None:
+        """Before the first call: give parameters values, unless they have them from elsewhere."""
         first = next((x for x in inputs if isinstance(x, Tensor)), None)
         if first is None:
             raise InputError(
@@ -181,7 +217,11 @@ class Layer:
                 "Wrap data with flagstone.tensor(...)"
             )
         dtype = first.dtype_name if first.dtype_name in ("float32", "float64") else "float32"
-        self.initialize(device=first.device, dtype=dtype)
+        own = [p for _, p in self._named_tensors()]
+        if own and all(p.array is not None for p in own):
+            self._ready = True
+        else:
+            self.own_parameters(first.device, dtype)
 
     def train(self, mode: bool = True) -> Layer:
         """Set :attr:`training` here and below."""
@@ -205,8 +245,6 @@ class Layer:
             InputError: names are missing or unexpected; nothing is changed.
             ShapeError: an array has another shape than its parameter; nothing is changed.
         """
-        import numpy as np
-
         self._require_values("load_state_dict")
         own = dict(self._named_tensors())
         missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -228,7 +266,7 @@ class Layer:
             p.array[...] = p.backend.asarray(np.ascontiguousarray(value))
 
     def _require_values(self, what: str) -> None:
-        if not self._ready:
+        if any(p.array is None for _, p in self._named_tensors()):
             raise InputError(f"{what}: the layer has no values yet; call initialize(seed) first")
 
     # Printing
@@ -247,6 +285,27 @@ class Layer:
         return f"{type(self).__name__}({self.describe()}{lines}\n)"
 
 
+def _parts_of(name: str, value: Any) -> Iterator[tuple[str, Parameter | Layer]]:
+    if isinstance(value, (Parameter, Layer)):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _parts_of(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _parts_of(f"{name}.{key}", item)
+
+
+def _first_value(name: str, p: Parameter, seed: int) -> Any:
+    value = np.asarray(p.init(p.declared, random.key(seed, "init", name)))
+    if value.shape != p.declared:
+        raise ShapeError(
+            f"initialize: the initialiser of {name} expected to give shape {p.declared}; "
+            f"it gave {value.shape}"
+        )
+    return value
+
+
 def _walk(layer: Layer, path: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
     if id(layer) in seen:
         return
@@ -263,14 +322,10 @@ def _join(prefix: str, name: str) -> str:
 
 def _to_file(p: Parameter, value: Any) -> Any:
     """PyTorch's axis order, as a copy of its own: (out, *kernel, in) -> (out, in, *kernel)."""
-    import numpy as np
-
     return np.array(np.moveaxis(value, -1, 1) if p.channels_last else value, order="C")
 
 
 def _from_file(p: Parameter, value: Any) -> Any:
-    import numpy as np
-
     return np.moveaxis(value, 1, -1) if p.channels_last and value.ndim > 1 else value
 
 

@@ -6,6 +6,7 @@ import math
 
 from flagstone import ops
 from flagstone.errors import InputError, ShapeError
+from flagstone.named import is_number
 from flagstone.nn.init import ones, zeros
 from flagstone.nn.layer import Layer
 from flagstone.nn.linear import positive
@@ -31,7 +32,9 @@ class BatchNorm(Layer):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         positive("BatchNorm", num_features=num_features)
-        if not 0 < momentum <= 1:
+        if not is_number(eps) or not eps >= 0:
+            raise InputError(f"BatchNorm: eps expected a number >= 0; got {eps!r}")
+        if not is_number(momentum) or not 0 < momentum <= 1:
             raise InputError(f"BatchNorm: momentum expected a number in (0, 1]; got {momentum!r}")
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter((num_features,), ones)
@@ -69,7 +72,10 @@ class Standardize(Layer):
     """``(x - mean) / scale`` with statistics measured once, as a model's first layer.
 
     Args:
-        shape: of the statistics, which broadcasts over the input: (features,) or (channels,).
+        shape: of the statistics, which is that of the input's last axes: (features,), (channels,).
+
+    Raises:
+        ShapeError: the input's last axes have another shape.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -77,4 +83,9 @@ class Standardize(Layer):
         self.inverse_scale = Buffer(shape, ones)
 
     def forward(self, x: Tensor) -> Tensor:
+        shape = self.mean.shape
+        if x.shape[x.ndim - len(shape) :] != shape:
+            raise ShapeError(
+                f"Standardize: x expected shape (..., {', '.join(map(str, shape))}); got {x.shape}"
+            )
         return (x - self.mean) * self.inverse_scale

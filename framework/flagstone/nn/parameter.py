@@ -26,7 +26,7 @@ class Parameter(Tensor):
             it in PyTorch's order (out, in, *kernel).
     """
 
-    __slots__ = ("channels_last", "declared", "gradient", "init")
+    __slots__ = ("channels_last", "declared", "gradient", "init", "owner")
     trainable = True
 
     def __init__(
@@ -37,6 +37,7 @@ class Parameter(Tensor):
         self.init = init
         self.channels_last = channels_last
         self.gradient: Tensor | None = None  # its view into the flat gradients, if there are any
+        self.owner: Flat | None = None  # the flat array that it is a view of
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,6 +98,7 @@ class Flat:
         offsets: where each starts.
         values: the array, as a tensor (size,).
         gradients: an array like it, once :meth:`need_gradients` was called.
+        replaced: whether a tensor has moved to another flat array, so that this one is dead.
     """
 
     def __init__(
@@ -113,8 +115,12 @@ class Flat:
             host[offset : offset + t.size] = value.reshape(-1)
         self.values = Tensor(backend.asarray(host), backend)
         self.gradients: Tensor | None = None
+        self.replaced = False
         for t, view in zip(tensors, self._views(self.values), strict=True):
-            t.array, t.backend = view.array, backend
+            if t.owner is not None:
+                t.owner.replaced = True
+            t.array, t.backend, t.owner = view.array, backend, self
+            t.gradient = None
 
     def need_gradients(self) -> Tensor:
         """The flat gradients; made, and the parameters' views with them, at the first call."""

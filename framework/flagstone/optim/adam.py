@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flagstone import ops
+from flagstone.named import is_number
 from flagstone.nn.layer import Layer
-from flagstone.optim.optimizer import Optimizer, require
+from flagstone.optim.optimizer import Optimizer, not_negative, require
 from flagstone.tensors import Tensor
 
 
@@ -33,10 +34,14 @@ class Adam(Optimizer):
         clip_norm: float | None = None,
     ) -> None:
         name = type(self).__name__
-        in_range = len(betas) == 2 and all(0 <= b < 1 for b in betas)
+        in_range = (
+            isinstance(betas, (tuple, list))
+            and len(betas) == 2
+            and all(is_number(b) and 0 <= b < 1 for b in betas)
+        )
         require(name, "betas", betas, in_range, "two numbers in [0, 1)")
-        require(name, "eps", eps, eps >= 0, "a number >= 0")
-        require(name, "weight_decay", weight_decay, weight_decay >= 0, "a number >= 0")
+        require(name, "eps", eps, not_negative(eps), "a number >= 0")
+        require(name, "weight_decay", weight_decay, not_negative(weight_decay), "a number >= 0")
         super().__init__(layer, lr, clip_norm=clip_norm)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self._m, self._v, self._t = self.state("m"), self.state("v"), self.counter("t")

@@ -9,6 +9,7 @@ import numpy as np
 
 from flagstone import ops
 from flagstone.errors import ConfigurationError, InputError
+from flagstone.named import is_number
 from flagstone.nn.layer import Layer
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
@@ -27,25 +28,20 @@ class Optimizer:
 
     Raises:
         ConfigurationError: a number is out of range, or the layer is inside another.
+
+    An optimizer made before the layer is initialised again, or becomes part of another layer that
+    is trained, is of no use from then on; its :meth:`step` says so.
     """
 
     def __init__(self, layer: Layer, lr: float, *, clip_norm: float | None = None) -> None:
-        if layer.flat is None:
-            if layer._ready:
-                raise ConfigurationError(
-                    f"{type(self).__name__}: expected the outermost layer, which owns the "
-                    f"parameters' array; got the layer {layer.path!r} inside of it"
-                )
-            layer.initialize()
-        flat = layer.flat
-        assert flat is not None  # initialize sets it
-        require(type(self).__name__, "lr", lr, lr >= 0, "a number >= 0")
+        require(type(self).__name__, "lr", lr, not_negative(lr), "a number >= 0")
         require(
-            type(self).__name__, "clip_norm", clip_norm, clip_norm is None or clip_norm > 0,
+            type(self).__name__, "clip_norm", clip_norm,
+            clip_norm is None or (is_number(clip_norm) and clip_norm > 0),
             "a positive number or None",
         )  # fmt: skip
-        self.flat = flat
-        self.backend = flat.values.backend
+        self.flat = layer.own_parameters()
+        self.backend = self.flat.values.backend
         self.clip_norm = clip_norm
         self.states: dict[str, Tensor] = {}
         self._lr = self._scalar(lr)
@@ -58,6 +54,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
+        require(type(self).__name__, "lr", value, not_negative(value), "a number >= 0")
         self._lr = self._scalar(value)
 
     def state(self, name: str) -> Tensor:
@@ -83,7 +80,15 @@ class Optimizer:
             lr: the learning rate for this step, shape (), on the device; :attr:`lr` by default.
             scale: what the gradients are multiplied by first, shape (); 1 by default. The trainer
                 passes 1 / batch size, for it sums losses.
+
+        Raises:
+            ConfigurationError: the parameters have moved to another array since.
         """
+        if self.flat.replaced:
+            raise ConfigurationError(
+                f"{type(self).__name__}: the layer was initialised again, or is part of another "
+                "one since; make a new optimizer"
+            )
         if self.flat.gradients is None:
             self._adopt_gradients()
         gradients = self.flat.need_gradients()
@@ -109,6 +114,11 @@ class Optimizer:
         Raises:
             InputError: names or shapes differ; nothing is changed.
         """
+        if extra := sorted(state.keys() - self.states.keys()):
+            raise InputError(
+                f"load_state_dict: {type(self).__name__} expected states "
+                f"{', '.join(self.states) or 'none'}; got also {', '.join(extra)}"
+            )
         for name, t in self.states.items():
             if name not in state or np.shape(state[name]) != t.shape:
                 raise InputError(
@@ -130,6 +140,11 @@ class Optimizer:
     def _scalar(self, value: float) -> Tensor:
         dtype = self.flat.values.dtype_name
         return Tensor(self.backend.asarray(np.asarray(value, dtype)), self.backend)
+
+
+def not_negative(value: Any) -> bool:
+    """Whether an option is a number >= 0."""
+    return is_number(value) and bool(value >= 0)
 
 
 def require(owner: str, name: str, value: object, holds: bool, expected: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flagstone import ops
+from flagstone.named import is_number
 from flagstone.nn.layer import Layer
-from flagstone.optim.optimizer import Optimizer, require
+from flagstone.optim.optimizer import Optimizer, not_negative, require
 from flagstone.tensors import Tensor
 
 
@@ -30,8 +31,9 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
     ) -> None:
-        require("SGD", "momentum", momentum, 0 <= momentum < 1, "a number in [0, 1)")
-        require("SGD", "weight_decay", weight_decay, weight_decay >= 0, "a number >= 0")
+        in_range = is_number(momentum) and 0 <= momentum < 1
+        require("SGD", "momentum", momentum, in_range, "a number in [0, 1)")
+        require("SGD", "weight_decay", weight_decay, not_negative(weight_decay), "a number >= 0")
         require("SGD", "nesterov", nesterov, not nesterov or momentum > 0, "momentum > 0 with it")
         super().__init__(layer, lr, clip_norm=clip_norm)
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
