@@ -260,7 +260,7 @@ class Trainer:
         self._step_in_epoch, self._sums, self._seconds_before = 0, {}, 0.0
         self.history.append(metrics)
         if self.patience is not None:
-            loss = metrics.get("validation", metrics["train"])["loss"]
+            loss = metrics["validation" if "validation" in metrics else "train"]["loss"]
             if loss < self._best_loss:
                 self._best_loss, self._best_epoch = loss, self.epoch
                 self._best = {name: np.array(a) for name, a in self._values().items()}
