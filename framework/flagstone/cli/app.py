@@ -97,6 +97,7 @@ def _disable_plugins(ctx: click.Context, _option: click.Parameter, wanted: bool)
 
 
 @click.group(
+    "flagstone",
     cls=Application,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Results go to standard output, everything else to standard error. Exit codes: 0 done; "

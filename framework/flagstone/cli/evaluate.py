@@ -63,8 +63,9 @@ def evaluate(
     if as_json:
         emit(_document(trained, source, name, len(X), metrics, wanted, not failed))
     else:
+        width = max(map(len, metrics))
         for measure, value in metrics.items():
-            click.echo(f"{measure}  {number(value)}")
+            click.echo(f"{measure.ljust(width)}  {number(value)}")
     for measure, least in failed.items():
         say(f"error: {measure} is {metrics[measure]:.6g}, below the minimum {least:g}")
     if failed:

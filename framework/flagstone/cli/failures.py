@@ -48,7 +48,7 @@ def _told(error: Exception) -> int:
     if debugging():
         traceback.print_exception(error)
     if isinstance(error, click.ClickException):
-        say(f"error: {_one_line(error.format_message())}{_where_help_is(error)}")
+        say(f"error: {_usage(error)}{_where_help_is(error)}")
         return error.exit_code
     if isinstance(error, FlagstoneError):
         say(f"error: {_one_line(str(error))}")
@@ -67,6 +67,14 @@ def debugging() -> bool:
 
 def _one_line(message: str) -> str:
     return " ".join(message.split())
+
+
+def _usage(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption):  # click names every option that is at all alike
+        nearest = f" Did you mean {error.possibilities[0]!r}?" if error.possibilities else ""
+        return f"no such option {error.option_name!r}.{nearest}"
+    message = _one_line(error.format_message())
+    return message[:1].lower() + message[1:]
 
 
 def _where_help_is(error: click.ClickException) -> str:

@@ -35,4 +35,4 @@ def number(value: Any) -> str:
 
 def measures(metrics: Mapping[str, Any]) -> str:
     """Such as ``loss 0.1034  accuracy 0.9821``."""
-    return "  ".join(f"{name.replace('_', ' ')} {number(v)}" for name, v in metrics.items())
+    return "  ".join(f"{name} {number(v)}" for name, v in metrics.items())

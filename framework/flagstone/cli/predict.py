@@ -46,7 +46,7 @@ def predict(
         rows,
         feature_names=trained.feature_names,
         n_features=trained.n_features,
-        drop=trained.target_names or (-1,),
+        drop=trained.not_features,
     )
     header: list[Any] = []
     if proba:

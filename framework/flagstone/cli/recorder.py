@@ -24,9 +24,6 @@ class Recorder(Callback):
         run: where to.
         seconds: what earlier parts of a resumed run took.
         begin: called with the number of parameters when training begins.
-
-    Attributes:
-        saved: whether there is a state to resume from.
     """
 
     def __init__(self, run: RunDirectory, seconds: float, begin: Callable[[int], None]) -> None:
@@ -34,7 +31,6 @@ class Recorder(Callback):
         self._started = time.perf_counter()
         self._rows: list[Metrics] = []
         self._save_again = 0.0  # not before this time
-        self.saved = False
 
     @property
     def seconds(self) -> float:
@@ -60,6 +56,5 @@ class Recorder(Callback):
         arrays, state = trainer.state()
         metadata = {"epoch": trainer.epoch, "seconds": self.seconds, "state": state}
         self._run.save_checkpoint(arrays, metadata)
-        self.saved = True
         now = time.perf_counter()
         self._save_again = now + (now - started) / LARGEST_SHARE

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from flagstone.cli.hyperparameters import Hyperparameter, as_toml
-from flagstone.cli.train_options import chosen_model, given, hyperparameters
+from flagstone.cli.train_options import PREFIX, chosen_model, given, hyperparameters
 from flagstone.errors import ConfigurationError, InputError, UnknownNameError
 from flagstone.plugins import registry
 
@@ -90,13 +90,18 @@ def settings_of(ctx: click.Context) -> Settings:
         raise click.UsageError("Missing option --data: a registered dataset or a path.", ctx)
     values = {}
     for name, h in known.items():
-        value, where = pick(name, None)
+        value, where = pick(PREFIX + name, None)
         values[name] = h.accept(value, where) if where else h.default
+    fraction = _fraction(*pick("validation", None))
+    if values.get("validation_fraction"):  # the same by the estimator's name
+        if fraction is not None:
+            raise ConfigurationError("--validation and --validation-fraction exclude each other")
+        fraction, values["validation_fraction"] = values["validation_fraction"], 0.0
     return Settings(
         model=spec.name,
         data=str(data),
         target=_text(pick("target", None)),
-        validation=_fraction(*pick("validation", None)),
+        validation=fraction,
         out=str(pick("out", "runs")[0]),
         parameters=values,
         own=tuple(spec.load().hyperparameters()),
@@ -157,9 +162,9 @@ def _flags(ctx: click.Context, known: Mapping[str, Hyperparameter]) -> dict[str,
         if not equals or not name:
             raise ConfigurationError(f"--set: expected name=value; got {assignment!r}")
         _checked_names({name: value}, known, str(ctx.params["model"]), "--set")
-        if name in flags:
+        if PREFIX + name in flags:
             raise ConfigurationError(f"--set {name}: {name} is given twice")
-        flags[name] = (value, f"--set {name}")
+        flags[PREFIX + name] = (value, f"--set {name}")
     return flags
 
 
@@ -169,7 +174,11 @@ def _from_file(path: str | None, known: Mapping[str, Hyperparameter]) -> dict[st
     config = read_config_file(path)
     model = str(config.get("model", "the model"))
     parameters = _checked_names(config.pop("parameters", {}), known, model, path)
-    return {name: (value, f"{path}, {name}") for name, value in {**config, **parameters}.items()}
+    prefixed = {PREFIX + name: value for name, value in parameters.items()}
+    return {
+        name: (value, f"{path}, {name.removeprefix(PREFIX)}")
+        for name, value in {**config, **prefixed}.items()
+    }
 
 
 def _checked_names(

@@ -54,14 +54,14 @@ def train(ctx: click.Context, /, resume: str | None, as_json: bool, **_: Any) ->
 
 def _resume(ctx: click.Context, path: str, as_json: bool) -> None:
     from flagstone.cli.hyperparameters import hyperparameters_of
-    from flagstone.cli.train_options import chosen_model, given, hyperparameters
+    from flagstone.cli.train_options import PREFIX, chosen_model, given, hyperparameters
     from flagstone.cli.training_run import TrainingRun
     from flagstone.training.run_directory import RunDirectory
 
     run = RunDirectory.open(path)
     flags = given(ctx, ParameterSource.COMMANDLINE)
     for name, (_, where) in flags.items():
-        if name not in ("model", "resume", "epochs", "as_json"):
+        if name not in ("model", "resume", f"{PREFIX}epochs", "as_json"):
             raise click.UsageError(
                 f"{where} cannot be changed when a run is resumed; only --epochs can be raised.",
                 ctx,
@@ -72,8 +72,8 @@ def _resume(ctx: click.Context, path: str, as_json: bool) -> None:
             f"{run} is not a run of {ctx.params['model']}; leave MODEL out.", ctx
         )
     epochs = None
-    if "epochs" in flags:
-        epochs = hyperparameters(ctx)["epochs"].parse(*flags["epochs"])
+    if f"{PREFIX}epochs" in flags:
+        epochs = hyperparameters(ctx)["epochs"].parse(*flags[f"{PREFIX}epochs"])
     own = tuple(hyperparameters_of(spec.load()))
     training = TrainingRun.resumed(run, hyperparameters(ctx), own, epochs)
     if training is not None:

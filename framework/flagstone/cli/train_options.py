@@ -108,7 +108,8 @@ def hyperparameters(ctx: click.Context) -> Mapping[str, Hyperparameter]:
 
 
 def given(ctx: click.Context, source: ParameterSource) -> dict[str, tuple[Any, str]]:
-    """name -> (value, where it was written), for what came from the flags or the environment."""
+    """name -> (value, where it was written), for what came from the flags or the environment; a
+    hyper-parameter's name has the prefix ``hyper_``."""
     found: dict[str, tuple[Any, str]] = {}
     for parameter in ctx.command.get_params(ctx):
         name = parameter.name or ""
@@ -119,7 +120,6 @@ def given(ctx: click.Context, source: ParameterSource) -> dict[str, tuple[Any, s
             value = ctx.params[name]
             if name.startswith(f"no_{PREFIX}"):
                 name, value = name.removeprefix("no_"), "false"
-            name = name.removeprefix(PREFIX)
             if name in found:
                 raise click.UsageError(f"{found[name][1]} and {where} exclude each other.", ctx)
             found[name] = (value, where)

@@ -54,6 +54,15 @@ class TrainedRun:
         return tuple(self.about.get("targets", ()))
 
     @property
+    def not_features(self) -> tuple[str | int, ...]:
+        """The target columns that rows to predict may still hold: by name, and by place for a file
+        without a header, where the place is known."""
+        target = self.config.get("target")
+        places = ["-1"] if target is None else str(target).split(",")
+        known = (int(p) for p in places if p.strip().removeprefix("-").isdecimal())
+        return (*self.target_names, *known)
+
+    @property
     def n_features(self) -> int:
         """Numbers in one row."""
         return math.prod(self.about["shape"])

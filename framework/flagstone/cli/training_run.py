@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +15,7 @@ from flagstone.cli.failures import INTERRUPTED
 from flagstone.cli.hyperparameters import Hyperparameter, as_toml
 from flagstone.cli.output import emit, measures, say
 from flagstone.cli.prepared_data import PreparedData, fingerprint, prepare, require_same
-from flagstone.cli.progress import BarProgress, progress
+from flagstone.cli.progress import progress
 from flagstone.cli.recorder import Recorder
 from flagstone.cli.settings import FORMAT, Settings, settings_from_run
 from flagstone.errors import ConfigurationError, FlagstoneError
@@ -35,7 +34,6 @@ class TrainingRun:
         backend: where it trains.
         data: the rows.
         run: the directory, if there is one already.
-        checkpoint: the state to go on from.
     """
 
     def __init__(
@@ -44,13 +42,13 @@ class TrainingRun:
         backend: Backend,
         data: PreparedData,
         run: RunDirectory | None = None,
-        checkpoint: Checkpoint | None = None,
     ) -> None:
-        self.settings, self.backend, self.data = settings, backend, data
-        self.run, self.checkpoint = run, checkpoint
+        self.settings, self.backend, self.data, self.run = settings, backend, data, run
         self.model = settings.estimator(str(backend.device))
         self.model.check_types()
         self.model.check_hyperparameters()
+        self._checkpoint: Checkpoint | None = None
+        self._began = False
 
     @classmethod
     def new(cls, settings: Settings) -> TrainingRun:
@@ -75,22 +73,15 @@ class TrainingRun:
             InputError: the data is not what it was.
         """
         config = run.read_config()
-        settings = settings_from_run(config, known, own, str(run.path.parent))
-        raised = _raised(settings, epochs)
-        if raised is None and run.is_complete:
+        had = settings_from_run(config, known, own, str(run.path.parent))
+        settings = _raised(had, epochs)
+        if settings == had and run.is_complete:
             return None
         about = config["run"]
         backend = open_backend(settings.device)
-        data = prepare(
-            settings.data, settings.target, about["task"], settings.validation, settings.seed
-        )
+        data = prepare(had.data, had.target, about["task"], had.validation, had.seed)
         require_same(data, about["fingerprint"], run, "a run cannot go on with other data")
-        if raised is not None:
-            settings = raised
-        resumed = cls(settings, backend, data, run, run.load_checkpoint())
-        if raised is not None:
-            run.reopen({**config, **settings.as_config()})
-        return resumed
+        return cls(settings, backend, data, run)
 
     def __str__(self) -> str:
         where = f"{self.settings.model} on {self.backend.device} ({self.backend.describe()})"
@@ -107,35 +98,48 @@ class TrainingRun:
 
     def go(self, as_json: bool) -> None:
         """Train, save, evaluate and tell. Ends the command with 130 after Ctrl-C."""
-        run = self.run or RunDirectory.create(
-            self.settings.out, self.settings.model, self._config()
-        )
-        bar = progress()
-        recorder = Recorder(run, self._seconds_before(), lambda n: self._begin(run, n))
-        recorder.saved = self.run is not None
+        run = self.run
+        if run is None:
+            run = RunDirectory.create(self.settings.out, self.settings.model, self._config())
         try:
-            with run.locked(), contextlib.ExitStack() as stack:
-                if isinstance(bar, BarProgress):
-                    stack.callback(bar.close)
-                run.remove_leftovers()
-                run.keep_history(self.checkpoint.metadata["epoch"] if self.checkpoint else 0)
-                run.write_environment(environment(self.backend))
-                self._fit([recorder, bar, *registry.callbacks(run)])
-                stack.close()
-                document = self._finish(run, recorder.seconds)
+            with run.locked():
+                document = self._train(run)
         except KeyboardInterrupt:
-            _interrupted(run, recorder.saved)
+            if self.run is not None or run.has_checkpoint:
+                say("interrupted; what was done is kept. To go on:")
+                say(f"  flagstone train --resume {shlex.quote(str(run))}")
+            else:
+                run.discard()
+                say("interrupted before training began; nothing is kept")
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BaseException:
-            if recorder.saved:
+            if run.has_checkpoint and self._began:
                 say(f"{run} keeps what was done until then")
-            else:
+            elif not run.has_checkpoint:
                 run.discard()
             raise
         _tell(document, as_json)
 
+    def _train(self, run: RunDirectory) -> dict[str, Any]:
+        run.remove_leftovers()
+        if self.run is not None:
+            self._checkpoint = run.load_checkpoint()
+            run.reopen({**run.read_config(), **self.settings.as_config()})
+        done: dict[str, Any] = {"epoch": 0, "seconds": 0.0}
+        if self._checkpoint is not None:
+            done = self._checkpoint.metadata
+        run.keep_history(done["epoch"])
+        run.write_environment(environment(self.backend))
+        recorder = Recorder(run, done["seconds"], lambda n: self._begin(run, n))
+        bar = progress()
+        try:
+            self._fit([recorder, bar, *registry.callbacks(run)])
+        finally:
+            bar.close()
+        return self._finish(run, recorder.seconds)
+
     def _fit(self, callbacks: list[Any]) -> None:
-        checkpoint = self.checkpoint
+        checkpoint = self._checkpoint
         try:
             self.model.fit(
                 *self.data.train,
@@ -194,35 +198,24 @@ class TrainingRun:
         return {**config, "validation": self.data.fraction, "run": about}
 
     def _begin(self, run: RunDirectory, parameters: int) -> None:
+        self._began = True
         say(f"{self}, {parameters} parameters, {run}")
-        if self.checkpoint is not None:
-            if self.checkpoint.problem:
-                say(f"warning: {self.checkpoint.problem}")
-            say(f"going on after epoch {self.checkpoint.metadata['epoch']}")
+        if self._checkpoint is not None:
+            if self._checkpoint.problem:
+                say(f"warning: {self._checkpoint.problem}")
+            say(f"going on after epoch {self._checkpoint.metadata['epoch']}")
         elif self.run is not None:
             say("no epoch was finished; starting over")
 
-    def _seconds_before(self) -> float:
-        return float(self.checkpoint.metadata["seconds"]) if self.checkpoint else 0.0
 
-
-def _raised(settings: Settings, epochs: int | None) -> Settings | None:
-    """The settings with more epochs; None when no more are asked for."""
+def _raised(settings: Settings, epochs: int | None) -> Settings:
+    """The settings, with more epochs where more are asked for."""
     had = settings.parameters.get("epochs")
     if epochs is None or epochs == had:
-        return None
+        return settings
     if had is None or epochs < had:
         raise ConfigurationError(f"--epochs {epochs}: the run has {had}; they can only be raised")
     return replace(settings, parameters={**settings.parameters, "epochs": epochs})
-
-
-def _interrupted(run: RunDirectory, saved: bool) -> None:
-    if saved:
-        say("interrupted; what was done is kept. To go on:")
-        say(f"  flagstone train --resume {shlex.quote(str(run))}")
-    else:
-        run.discard()
-        say("interrupted before training began; nothing is kept")
 
 
 def _tell(document: Mapping[str, Any], as_json: bool) -> None:

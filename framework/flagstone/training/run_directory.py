@@ -165,6 +165,11 @@ class RunDirectory:
         """Whether the run reached its last epoch and its model was saved."""
         return self._summary.is_file() and self.model_file.is_file()
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state to resume from, be it damaged."""
+        return any(path.exists() for path in self._checkpoints)
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.toml``. TOML has no None: leave such keys out."""
         import tomli_w

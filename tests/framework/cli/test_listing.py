@@ -1,0 +1,131 @@
+"""What is there: models, datasets, backends, plugins, and a doctor's report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flagstone.plugins import registry
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset", "backend"])
+def test_lists_say_what_the_registry_says(run: Callable[..., Any], kind: str) -> None:
+    rows = run(f"{kind}s --json").json[f"{kind}s"]
+    assert sorted(row["name"] for row in rows) == registry.names(kind)
+    text = run(f"{kind}s").out
+    for row in rows:
+        spec = registry.find(kind, row["name"])
+        assert row["summary"] == spec.summary
+        assert spec.provider is not None
+        assert row["provider"] == spec.provider.name
+        assert f"\n{row['name']} " in text
+        assert spec.summary in text
+
+
+def test_a_dataset_that_lacks_something_says_what(
+    run: Callable[..., Any], plugin: Callable[[str], Path]
+) -> None:
+    plugin(
+        """
+        import flagstone as fs
+
+        @fs.hookimpl
+        def flagstone_datasets():
+            yield fs.DatasetSpec("far", "x:y", "far away", ("no_such_module",), task="regression")
+        """
+    )
+    assert "far away (needs no_such_module, not installed)" in run("datasets").out
+    (row,) = (r for r in run("datasets --json").json["datasets"] if r["name"] == "far")
+    assert (row["requires"], row["missing"]) == (["no_such_module"], ["no_such_module"])
+
+
+BACKEND = """
+    import flagstone as fs
+    from flagstone.plugins import Probe, hookimpl
+
+    @hookimpl
+    def flagstone_backends():
+        yield fs.BackendSpec("tpu", "test_plugin:missing", "far away", devices=("tpu",),
+                             probe="test_plugin:probe", priority=1000)
+
+    def probe():
+        return Probe(False, "no card in here")
+"""
+
+
+def test_a_backend_that_does_not_work_says_why(
+    run: Callable[..., Any], plugin: Callable[[str], Path]
+) -> None:
+    plugin(BACKEND)
+    rows = run("backends --json").json["backends"]
+    assert rows[0]["name"] == "tpu"
+    assert (rows[0]["works"], rows[0]["reason"]) == (False, "no card in here")
+    assert "no: no card in here" in run("backends").out
+    assert "tpu (tpu): does not work: no card in here" in run("doctor").out
+    done = run("train softmax --data iris --device tpu")
+    assert (done.code, done.error) == (3, "device 'tpu': no card in here")
+    assert run("train softmax --data iris --epochs 1 --json").json["device"] == "cpu"
+
+
+def test_plugins_list(run: Callable[..., Any]) -> None:
+    rows = {row["name"]: row for row in run("plugins list --json").json["plugins"]}
+    assert rows["numpy"]["status"] == "ok"
+    assert rows["numpy"]["provides"] == {"backend": ["numpy"]}
+    assert rows["numpy"]["distribution"] == "flagstone"
+    text = run("plugins list --kind backend").out
+    assert "backend: numpy" in text
+    assert "classifier" not in text
+    assert "is not one of" in run("plugins list --kind nix").error
+
+
+def test_doctor_reports_what_is_here(run: Callable[..., Any], monkeypatch: Any) -> None:
+    import platform
+
+    monkeypatch.setenv("FLAGSTONE_SEED", "3")
+    report = run("doctor --json").json
+    assert report["python"] == platform.python_version()
+    assert report["numpy"] == np.__version__
+    assert report["variables"]["FLAGSTONE_SEED"] == "3"
+    assert report["extras"]["sklearn"] == {
+        "scikit-learn": importlib.metadata.version("scikit-learn")
+    }
+    (numpy,) = (row for row in report["backends"] if row["name"] == "numpy")
+    assert numpy["works"]
+    assert np.__version__ in numpy["detail"]
+    text = run("doctor").out
+    for part in ("FLAGSTONE_SEED=3", "sklearn: installed", numpy["detail"], "\nproblems\n"):
+        assert part in text
+
+
+def test_doctor_tells_which_kernel_serves_which_op(run: Callable[..., Any]) -> None:
+    from flagstone.backend import open_backend
+    from flagstone.ops import ALL_OPS
+
+    ops = run("doctor --ops --json").json["ops"]
+    kernels = open_backend("cpu").kernels
+    assert set(ops["served_by"]) == set(ALL_OPS)
+    generic = {name for name, by in ops["served_by"].items() if by == "generic"}
+    assert generic == set(ALL_OPS) - set(kernels)
+    assert ops["served_by"]["adam_update"].startswith("flagstone_numpy.kernels.")
+    assert "ops on cpu (numpy)" in run("doctor --ops --device cpu").out
+    assert run("doctor --ops --device tpu").code == 2
+
+
+def test_doctor_warns_of_two_cupys(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    for name in ("cupy-cuda12x", "cupy-cuda13x"):
+        info = tmp_path / "site" / f"{name.replace('-', '_')}-14.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 14.0\n")
+    assert "distributions of CuPy" not in run("doctor").out
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert (
+        "2 distributions of CuPy are installed (cupy-cuda12x, cupy-cuda13x) and overwrite each "
+        "other; uninstall all of them, then install one"
+    ) in run("doctor --json").json["problems"]

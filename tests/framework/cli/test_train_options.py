@@ -1,0 +1,204 @@
+"""``train`` has the options of the model that it is given, wherever that stands."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PRINT = "--data digits --print-config"
+
+
+@pytest.fixture
+def parameters(run: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """The resolved hyper-parameters of a command line."""
+
+    def resolve(line: str) -> dict[str, Any]:
+        done = run(f"{line} {PRINT}")
+        assert done.code == 0, done.err
+        found: dict[str, Any] = tomllib.loads(done.out)["parameters"]
+        return found
+
+    return resolve
+
+
+def test_help_lists_the_models_options_with_defaults(run: Callable[..., Any]) -> None:
+    from flagstone.plugins import registry
+
+    done = run("train mlp --help")
+    model = registry.load("model", "mlp")
+    text = " ".join(done.out.split())
+    assert done.code == 0
+    assert done.out.startswith("Usage: flagstone train mlp --data DATA [OPTIONS]\n")
+    assert f"mlp: {model.__doc__.strip().splitlines()[0]}" in text
+    for name, parameter in model.hyperparameters().items():
+        assert f"--{name.replace('_', '-')} " in text
+        if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool):
+            assert f"[default: {parameter.default}]" in text
+    assert "--hidden N,N,..." in text
+    assert "[default: 64,64]" in text
+    assert "--patience N" in text
+    assert "[default: none]" in text
+
+
+def test_help_without_a_model_names_the_models(run: Callable[..., Any]) -> None:
+    done = run("train --help")
+    assert done.code == 0
+    assert "MODEL is one of: " in done.out
+    assert "--epochs" in done.out
+    assert "--hidden" not in done.out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train mlp --hidden 8,4 --lr 0.5 --weight-decay 1e-4 --no-standardize --patience 3",
+        "train --hidden 8,4 --lr 0.5 mlp --weight-decay=1e-4 --standardize=false --patience 3",
+        "train --lr 0.5 --hidden=8,4 --weight-decay 1e-4 --patience 3 --standardize false mlp",
+        "train mlp --set hidden=8,4 --set lr=0.5 --set weight-decay=1e-4 --set standardize=no "
+        "--set patience=3",
+    ],
+)
+def test_every_way_to_write_a_value(parameters: Callable[..., Any], line: str) -> None:
+    found = parameters(line)
+    assert found["hidden"] == [8, 4]
+    assert found["lr"] == 0.5
+    assert found["weight_decay"] == 1e-4
+    assert found["standardize"] is False
+    assert found["patience"] == 3
+
+
+def test_a_switch_may_stand_alone(parameters: Callable[..., Any]) -> None:
+    assert parameters("train mlp --standardize")["standardize"] is True
+    assert parameters("train mlp --patience none --no-standardize")["patience"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train mlp --hiden 3", "no such option '--hiden'. Did you mean '--hidden'?"),
+        ("train mlp --hiden 3", "(see flagstone train mlp --help)"),
+        ("train mlpp --lr 3", "unknown model 'mlpp'; known: "),
+        ("train mlpp --hidden 3", "Did you mean 'mlp'?"),
+        ("train --lr 3", "missing argument MODEL"),
+        ("train", "missing argument MODEL"),
+        ("train mlp", "missing option --data"),
+        ("train mlp --data", "'--data'"),
+        ("train mlp softmax --data iris", "unexpected extra argument"),
+        ("train mlp --data iris --lr fast", "--lr: expected a number; got 'fast'"),
+        ("train mlp --data iris --hidden 3.5", "--hidden: expected whole numbers separated by"),
+        ("train mlp --data iris --set lr", "--set: expected name=value; got 'lr'"),
+        ("train mlp --data iris --set rl=1", "unknown hyper-parameter of mlp in --set 'rl'"),
+        ("train mlp --data iris --set lr=1 --lr 2", "--set lr: lr is given twice"),
+        ("train mlp --data iris --standardize --no-standardize", "exclude each other"),
+        ("train mlp --data iris --validation 1", "at least 0 and below 1; got 1"),
+        ("train mlp --data iris --validation half", "--validation: expected a number; got 'half'"),
+        ("train mlp --data iris --validation .1 --validation-fraction .1", "exclude each other"),
+        ("train mlp --data iris --epochs 0", "epochs expected a positive integer; got 0"),
+        ("train mlp --data iris --optimizer adan", "Did you mean 'adam'?"),
+        ("train mlp --data iris --device gpu", "unknown device 'gpu'"),
+        ("train mlp --data iris --device cpu:x", "--device"),
+        ("train mlp --data iriss", "Did you mean 'iris'?"),
+        ("train linear --data iris", "dataset iris is for classification"),
+        ("train mlp --data iris --target 3", "the dataset iris has its own target"),
+        ("train mlp --config none.toml --data iris", "none.toml: cannot be read: No such file"),
+    ],
+)
+def test_a_wrong_line_is_one_clear_line(
+    run: Callable[..., Any], folder: Path, line: str, message: str
+) -> None:
+    done = run(line)
+    assert message.replace("--device", "device") in done.error.replace("--device", "device")
+    assert (done.code, done.out) == (2, "")
+    assert list(folder.iterdir()) == []
+
+
+def test_values_come_from_flag_environment_file_default_in_that_order(
+    run: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "c.toml").write_text(
+        'model = "mlp"\ndata = "iris"\nvalidation = 0.3\n'
+        "[parameters]\nlr = 0.3\nepochs = 3\nbatch_size = 3\nhidden = [3]\nseed = 3\n"
+    )
+    monkeypatch.setenv("FLAGSTONE_LR", "0.2")
+    monkeypatch.setenv("FLAGSTONE_EPOCHS", "2")
+    monkeypatch.setenv("FLAGSTONE_DEVICE", "cpu")
+    monkeypatch.setenv("FLAGSTONE_SEED", "")
+    monkeypatch.setenv("FLAGSTONE_DATA", "/where/files/are/found")  # not the option --data
+    done = run("train --config c.toml --lr 0.1 --print-config --json")
+    assert done.code == 0, done.err
+    found = done.json["parameters"]
+    assert {name: found[name] for name in ("lr", "epochs", "batch_size", "hidden")} == {
+        "lr": 0.1,
+        "epochs": 2,
+        "batch_size": 3,
+        "hidden": [3],
+    }
+    assert (found["seed"], found["device"], found["dropout"]) == (3, "cpu", 0.0)
+    assert (done.json["data"], done.json["validation"]) == ("iris", 0.3)
+    assert run("train softmax --config c.toml --print-config").code == 2  # it has no hidden
+
+
+def test_a_wrong_environment_is_named(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLAGSTONE_LR", "fast")
+    done = run("train mlp --data iris")
+    assert done.error == "FLAGSTONE_LR: expected a number; got 'fast'"
+    assert done.code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = 3", "Hyper-parameters stand under [parameters]."),
+        ("[parameters]\nepoch = 3", "Did you mean 'epochs'?"),
+        ("[parameters]\nepochs = 1.5", "c.toml, epochs: expected a whole number; got '1.5'"),
+        ("parameters = 3", "parameters: expected a table, [parameters]"),
+        ("model = ", "c.toml: not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(
+    run: Callable[..., Any], folder: Path, text: str, message: str
+) -> None:
+    (folder / "c.toml").write_text(text)
+    done = run("train mlp --data iris --config c.toml")
+    assert message in done.error
+    assert done.code == 2
+
+
+def test_what_is_printed_is_what_config_reads(run: Callable[..., Any], folder: Path) -> None:
+    line = "train mlp --data iris --hidden 5,5 --patience none --validation 0.25 --seed 7"
+    printed = run(f"{line} --print-config").out
+    (folder / "c.toml").write_text(printed)
+    assert run("train --config c.toml --print-config").out == printed
+
+
+def test_a_models_option_named_like_the_commands_own_is_still_settable(
+    run: Callable[..., Any], plugin: Callable[[str], Path]
+) -> None:
+    plugin(
+        """
+        from dataclasses import dataclass
+        import flagstone as fs
+        from flagstone import nn
+
+        @dataclass(kw_only=True, eq=False, repr=False)
+        class Odd(fs.Classifier):
+            \"\"\"Odd.\"\"\"
+            data: int = 1
+            json: bool = False
+            def build(self, inputs, outputs):
+                return nn.Linear(inputs.size, outputs.size)
+
+        @fs.hookimpl
+        def flagstone_models():
+            yield fs.ModelSpec("odd", "test_plugin:Odd", task="classification")
+        """
+    )
+    done = run("train odd --data iris --print-config --json --set json=true --set data=2")
+    assert (done.code, done.json["data"]) == (0, "iris")
+    assert (done.json["parameters"]["json"], done.json["parameters"]["data"]) == (True, 2)
