@@ -27,7 +27,7 @@ def make(kind: str, text: Any, *arguments: Any) -> Any:
     """
     if not isinstance(text, str):
         return text
-    name, options = _parse(kind, text)
+    name, options = parse(kind, text)
     target = registry.load(kind, name)
     known = [
         p.name
@@ -44,7 +44,12 @@ def make(kind: str, text: Any, *arguments: Any) -> Any:
     return target(*arguments, **options)
 
 
-def _parse(kind: str, text: str) -> tuple[str, dict[str, Any]]:
+def parse(kind: str, text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options in ``"name(option=value, ...)"``; ``kind`` is for the error.
+
+    Raises:
+        ConfigurationError: the text is not of that form.
+    """
     name, bracket, rest = text.strip().partition("(")
     if not bracket:
         return name, {}

@@ -11,7 +11,7 @@ import numpy as np
 from flagstone import ops, random
 from flagstone.errors import InputError, ShapeError
 from flagstone.named import is_number
-from flagstone.nn.layer import Layer
+from flagstone.nn.layer import Layer, require_tensor
 from flagstone.tensors import Tensor
 
 
@@ -53,6 +53,7 @@ class Dropout(Layer):
         self._key: tuple[tuple[int, str], tuple[int, int]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        require_tensor("Dropout", x)
         if not self.training or not self.p:
             return x
         if not x.ndim:

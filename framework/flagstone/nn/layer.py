@@ -211,11 +211,7 @@ class Layer:
         """Before the first call: give parameters values, unless they have them from elsewhere."""
         first = next((x for x in inputs if isinstance(x, Tensor)), None)
         if first is None:
-            raise InputError(
-                f"{type(self).__name__}: expected a Tensor; got "
-                f"{', '.join(type(x).__name__ for x in inputs) or 'nothing'}. "
-                "Wrap data with flagstone.tensor(...)"
-            )
+            first = require_tensor(type(self).__name__, *inputs)
         dtype = first.dtype_name if first.dtype_name in ("float32", "float64") else "float32"
         own = [p for _, p in self._named_tensors()]
         if own and all(p.array is not None for p in own):
@@ -242,7 +238,8 @@ class Layer:
         """Take values from a :meth:`state_dict`.
 
         Raises:
-            InputError: names are missing or unexpected; nothing is changed.
+            InputError: names are missing or unexpected, or an array holds no real numbers; nothing
+                is changed.
             ShapeError: an array has another shape than its parameter; nothing is changed.
         """
         self._require_values("load_state_dict")
@@ -255,7 +252,12 @@ class Layer:
             )
         values = {}
         for name, p in own.items():
-            values[name] = _from_file(p, np.asarray(state[name]))
+            given = np.asarray(state[name])
+            if given.dtype.kind not in "fiub":
+                raise InputError(
+                    f"load_state_dict: {name} expected numbers; got dtype {given.dtype}"
+                )
+            values[name] = _from_file(p, given)
             if values[name].shape != p.shape:
                 raise ShapeError(
                     f"load_state_dict: {name} expected shape "
@@ -283,6 +285,16 @@ class Layer:
             f"\n  ({name}): " + repr(part).replace("\n", "\n  ") for name, part in below
         )
         return f"{type(self).__name__}({self.describe()}{lines}\n)"
+
+
+def require_tensor(owner: str, *given: Any) -> Tensor:
+    """The first of what a layer was given, which is a tensor, or an error says what it is."""
+    if given and isinstance(given[0], Tensor):
+        return given[0]
+    raise InputError(
+        f"{owner}: expected a Tensor; got {', '.join(type(x).__name__ for x in given) or 'nothing'}"
+        ". Wrap data with flagstone.tensor(...)"
+    )
 
 
 def _parts_of(name: str, value: Any) -> Iterator[tuple[str, Parameter | Layer]]:

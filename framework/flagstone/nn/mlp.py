@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flagstone.errors import ConfigurationError
-from flagstone.named import make
+from flagstone.named import make, parse
 from flagstone.nn.container import Flatten, Sequential
 from flagstone.nn.dropout import Dropout
 from flagstone.nn.init import Initializer
@@ -36,7 +38,7 @@ def mlp(
     width = in_features
     for units in hidden:
         if activation.partition("(")[0].strip() == "maxout":
-            layers.append(Maxout(width, units, _pieces(activation), init=init))
+            layers.append(Maxout(width, units, **_pieces(activation), init=init))
         else:
             layers += [Linear(width, units, init=init), make("layer", activation)]
         if dropout:
@@ -45,10 +47,10 @@ def mlp(
     return Sequential(*layers, Linear(width, out_features, init=init))
 
 
-def _pieces(activation: str) -> int:
-    text = activation.replace(" ", "").removeprefix("maxout").strip("()").removeprefix("pieces=")
-    if text and not text.isdigit():
+def _pieces(activation: str) -> dict[str, Any]:
+    _, options = parse("activation", activation)
+    if options.keys() - {"pieces"}:
         raise ConfigurationError(
             f"activation: expected maxout or maxout(pieces=N); got {activation!r}"
         )
-    return int(text or 2)
+    return options

@@ -8,7 +8,7 @@ from flagstone import ops
 from flagstone.errors import InputError, ShapeError
 from flagstone.named import is_number
 from flagstone.nn.init import ones, zeros
-from flagstone.nn.layer import Layer
+from flagstone.nn.layer import Layer, require_tensor
 from flagstone.nn.linear import positive
 from flagstone.nn.parameter import Buffer, Parameter
 from flagstone.tape import no_grad
@@ -43,6 +43,7 @@ class BatchNorm(Layer):
         self.running_var = Buffer((num_features,), ones)
 
     def forward(self, x: Tensor) -> Tensor:
+        require_tensor("BatchNorm", x)
         if x.ndim < 2 or x.shape[-1] != self.weight.shape[0]:
             raise ShapeError(
                 f"BatchNorm: x expected shape (n, ..., {self.weight.shape[0]}); got {x.shape}"
@@ -83,6 +84,7 @@ class Standardize(Layer):
         self.inverse_scale = Buffer(shape, ones)
 
     def forward(self, x: Tensor) -> Tensor:
+        require_tensor("Standardize", x)
         shape = self.mean.shape
         if x.shape[x.ndim - len(shape) :] != shape:
             raise ShapeError(

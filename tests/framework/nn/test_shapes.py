@@ -1,0 +1,154 @@
+"""What every layer refuses, in one line that names what was expected and what was given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flagstone as fs
+from flagstone import nn
+from flagstone.errors import DTypeError, FlagstoneError, InputError, ShapeError
+from flagstone.plugins import registry
+
+Wrong = tuple[Callable[[], nn.Layer], Any, type[FlagstoneError], str]
+
+
+def of(*shape: int, dtype: str = "float32") -> np.ndarray:
+    return np.ones(shape, dtype)
+
+
+WRONG: list[Wrong] = [
+    (lambda: nn.Linear(3, 2), of(2, 4), ShapeError, "linear: weight expects 3 features.*(2, 4)"),
+    (lambda: nn.Linear(3, 2), of(), ShapeError, "linear: weight expects 3 features.*shape ()"),
+    (lambda: nn.Linear(3, 2), of(2, 3, dtype="int32"), DTypeError, "linear: x expected.*int32"),
+    (lambda: nn.Maxout(3, 2), of(2, 4), ShapeError, "linear: weight expects 3 features.*(2, 4)"),
+    (lambda: nn.Conv2d(2, 3, 3), of(2, 4, 4, 3), ShapeError, "conv2d: .*2 input channels.*is 3"),
+    (lambda: nn.Conv2d(2, 3, 3), of(2, 4, 4), ShapeError, "conv2d: x expected 4 axes.*(2, 4, 4)"),
+    (lambda: nn.Conv2d(2, 3, 3), of(1, 2, 2, 2), ShapeError, "conv2d: .*fits into; got size (2, 2"),
+    (lambda: nn.MaxPool2d(2), of(2, 4, 4), ShapeError, "max_pool2d: x expected 4 axes.*(2, 4, 4)"),
+    (lambda: nn.MaxPool2d(5), of(2, 4, 4, 1), ShapeError, "max_pool2d: .*fits into; got size (4,"),
+    (lambda: nn.AvgPool2d(2), of(2, 4), ShapeError, "avg_pool2d: x expected 4 axes.*(2, 4)"),
+    (lambda: nn.AvgPool2d(5), of(2, 4, 4, 1), ShapeError, "avg_pool2d: .*fits into; got size (4,"),
+    (nn.Flatten, of(), ShapeError, "flatten: expected at least 1 ax.*shape ()"),
+    (nn.Softmax, of(), InputError, "softmax: axis.*0 axes"),
+    (nn.Dropout, of(), ShapeError, "Dropout: x expected at least one axis.*scalar"),
+    (nn.Dropout, of(2, 3, dtype="int32"), DTypeError, "dropout: x expected.*int32"),
+    (lambda: nn.BatchNorm(3), of(4, 2), ShapeError, "BatchNorm: x expected shape (n, ..., 3).*(4,"),
+    (lambda: nn.BatchNorm(3), of(3), ShapeError, "BatchNorm: x expected shape (n, ..., 3).*(3,)"),
+    (lambda: nn.BatchNorm(3), of(1, 3), ShapeError, "BatchNorm: training expected more.*(1, 3)"),
+    (lambda: nn.Standardize((3,)), of(2, 4), ShapeError, "Standardize: x expected .*3.*(2, 4)"),
+    (lambda: nn.Standardize((3,)), of(2, 1), ShapeError, "Standardize: x expected .*3.*(2, 1)"),
+    (lambda: nn.Standardize((3,)), of(), ShapeError, "Standardize: x expected .*3.*()"),
+    (nn.ReLU, of(2, dtype="int64"), DTypeError, "relu: x expected a floating.*int64"),
+    (nn.LeakyReLU, of(2, dtype="int64"), DTypeError, "leaky_relu: x expected a floating.*int64"),
+    (nn.ELU, of(2, dtype="int64"), DTypeError, "elu: x expected a floating.*int64"),
+    (nn.Sigmoid, of(2, dtype="int64"), DTypeError, "sigmoid: x expected a floating.*int64"),
+    (nn.Tanh, of(2, dtype="int64"), DTypeError, "tanh: x expected a floating.*int64"),
+    (
+        lambda: nn.Sequential(nn.Linear(4, 3), nn.Linear(2, 2)), of(2, 4), ShapeError,
+        "linear: weight expects 2 features.*(2, 3)",
+    ),
+]  # fmt: skip
+
+
+def as_pattern(text: str) -> str:
+    """``.*`` is anything; everything else is meant as it stands."""
+    return ".*".join(re.escape(part) for part in text.split(".*"))
+
+
+@pytest.mark.parametrize(("make", "x", "error", "message"), WRONG)
+def test_a_wrong_input_is_refused_in_one_line(
+    make: Callable[[], nn.Layer], x: Any, error: type[FlagstoneError], message: str
+) -> None:
+    layer = make()
+    with pytest.raises(error, match=as_pattern(message)) as caught:
+        layer(fs.tensor(x))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_registered_layer_refuses_something_above() -> None:
+    covered = {type(make()) for make, *_ in WRONG}
+    classes = {registry.load("layer", name) for name in registry.names("layer")}
+    assert {c for c in classes if c.__module__.startswith("flagstone.")} <= covered
+
+
+@pytest.mark.parametrize("given", [np.ones((2, 2), np.float32), [1.0], None])
+@pytest.mark.parametrize("called_before", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Linear(2, 2), lambda: nn.BatchNorm(2), lambda: nn.Conv2d(2, 2, 1), nn.ReLU,
+        nn.Flatten, nn.Dropout, lambda: nn.MaxPool2d(1), lambda: nn.Standardize((2,)), nn.Softmax,
+        lambda: nn.Maxout(2, 2), lambda: nn.AvgPool2d(1), nn.Sigmoid, nn.Tanh, nn.ELU, nn.LeakyReLU,
+        lambda: nn.Sequential(nn.Linear(2, 2)),
+    ],
+)  # fmt: skip
+def test_what_is_no_tensor_is_refused(
+    make: Callable[[], nn.Layer], called_before: bool, given: Any
+) -> None:
+    layer = make()
+    if called_before:
+        layer.initialize()
+    with pytest.raises(FlagstoneError, match=r"expected (a|one) Tensor") as caught:
+        layer(given)
+    assert "flagstone.tensor(...)" in str(caught.value)
+
+
+BAD_ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: nn.Linear(0, 2), "Linear: in_features expected a positive integer; got 0"),
+    (lambda: nn.Linear(2, 2.0), "Linear: out_features expected a positive integer; got 2.0"),
+    (lambda: nn.Linear(True, 2), "Linear: in_features expected a positive integer; got True"),
+    (lambda: nn.Maxout(2, 2, 0), "Maxout: pieces expected a positive integer; got 0"),
+    (lambda: nn.Maxout(2, -1), "Maxout: out_features expected a positive integer; got -1"),
+    (lambda: nn.Conv2d(2, 0, 3), "Conv2d: out_channels expected a positive integer; got 0"),
+    (lambda: nn.Conv2d(2, 2, 0), "Conv2d: kernel_size expected a positive integer or 2 of them"),
+    (lambda: nn.Conv2d(2, 2, (3, 3, 3)), "Conv2d: kernel_size expected a positive integer or 2"),
+    (
+        lambda: nn.Conv2d(3, 4, 3, groups=2),
+        "Conv2d: groups expected a divisor of in_channels=3 and out_channels=4; got 2",
+    ),
+    (lambda: nn.Conv2d(4, 4, 3, groups=0), "Conv2d: groups expected a positive integer; got 0"),
+    (lambda: nn.BatchNorm(0), "BatchNorm: num_features expected a positive integer; got 0"),
+    (lambda: nn.BatchNorm(2, momentum=0), "BatchNorm: momentum expected a number in (0, 1]; got 0"),
+    (lambda: nn.BatchNorm(2, momentum="a"), "BatchNorm: momentum expected a number in (0, 1]"),
+    (lambda: nn.BatchNorm(2, eps=-1), "BatchNorm: eps expected a number >= 0; got -1"),
+    (lambda: nn.Dropout(1.0), "Dropout: p expected a probability in [0, 1); got 1.0"),
+    (lambda: nn.Dropout(-0.1), "Dropout: p expected a probability in [0, 1); got -0.1"),
+    (lambda: nn.Dropout(float("nan")), "Dropout: p expected a probability in [0, 1); got nan"),
+    (lambda: nn.Dropout("half"), "Dropout: p expected a probability in [0, 1); got 'half'"),
+    (lambda: nn.LeakyReLU("small"), "LeakyReLU: negative_slope expected a number; got 'small'"),
+    (lambda: nn.ELU(None), "ELU: alpha expected a number; got None"),
+    (lambda: nn.Sequential(nn.ReLU(), 3), "Sequential: argument 1 expected a Layer; got int"),
+    (lambda: nn.Sequential([nn.ReLU()]), "Sequential: argument 0 expected a Layer; got list"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_ARGUMENTS)
+def test_a_bad_argument_is_named(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "out"),
+    [
+        (nn.Linear(3, 7), (0, 3), (0, 7)),
+        (nn.Linear(3, 7), (3,), (7,)),
+        (nn.Maxout(3, 5, 4), (2, 3), (2, 5)),
+        (nn.Conv2d(1, 2, 3, 2, "same"), (1, 5, 6, 1), (1, 3, 3, 2)),
+        (nn.Conv2d(1, 2, 3, padding=((1, 0), (0, 2))), (1, 4, 4, 1), (1, 3, 4, 2)),
+        (nn.MaxPool2d(2, padding="same"), (1, 7, 7, 2), (1, 4, 4, 2)),
+        (nn.AvgPool2d((1, 2)), (1, 3, 4, 1), (1, 3, 2, 1)),
+        (nn.Flatten(), (2, 3, 4, 5), (2, 60)),
+        (nn.Flatten(), (2,), (2, 1)),
+        (nn.Flatten(), (0, 3, 2), (0, 6)),
+        (nn.Standardize((3,)), (2, 5, 5, 3), (2, 5, 5, 3)),
+        (nn.BatchNorm(3), (2, 4, 3), (2, 4, 3)),
+    ],
+)  # fmt: skip
+def test_output_shapes(layer: nn.Layer, shape: tuple[int, ...], out: tuple[int, ...]) -> None:
+    assert layer(fs.tensor(np.zeros(shape, np.float32))).shape == out
