@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from flagstone.errors import DeviceMismatchError, GradientError, ShapeError
+from flagstone.errors import DeviceMismatchError, DTypeError, GradientError, ShapeError
 from flagstone.tensors import Tensor
 
 
@@ -102,9 +102,7 @@ def observe(observer: Callable[..., None]) -> Iterator[None]:
         state.observer = before
 
 
-def backward(
-    output: Tensor, gradient: Tensor | None = None, *, retain_graph: bool = False
-) -> None:
+def backward(output: Tensor, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
     """Add the derivative of ``output`` to ``grad`` of every leaf that requires it.
 
     Args:
@@ -180,6 +178,11 @@ def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
             )
         xp = output.backend.xp
         return Tensor(xp.ones_like(xp.asarray(output.array)), output.backend)
+    if not isinstance(gradient, Tensor) or gradient.array.dtype != output.array.dtype:
+        given = gradient.dtype_name if isinstance(gradient, Tensor) else type(gradient).__name__
+        raise DTypeError(
+            f"backward: expected gradient as a Tensor of {output.dtype_name}; got {given}"
+        )
     if gradient.backend is not output.backend:
         raise DeviceMismatchError(
             f"backward: expected gradient on {output.device}; got one on {gradient.device}"

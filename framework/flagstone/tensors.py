@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from flagstone.backend import Array, Backend
@@ -30,6 +32,7 @@ class Tensor:
         output: which output of that call it is.
     """
 
+    __array_ufunc__ = None  # an array + a tensor is for the tensor to refuse, value * tensor to do
     __slots__ = ("__weakref__", "array", "backend", "grad", "node", "output", "requires_grad")
 
     def __init__(self, array: Array, backend: Backend, requires_grad: bool = False) -> None:
@@ -54,7 +57,7 @@ class Tensor:
     @property
     def dtype_name(self) -> str:
         """The dtype's name on every backend, such as ``"float32"``."""
-        return str(self.array.dtype).rpartition(".")[2]
+        return _name_of(self.array.dtype)
 
     @property
     def ndim(self) -> int:
@@ -76,12 +79,21 @@ class Tensor:
             raise InputError("len(): expected a tensor with at least one axis; got a scalar")
         return int(self.array.shape[0])
 
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
     def __repr__(self) -> str:
         values = str(self.numpy()).replace("\n", "\n       ")
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({values}, {self.dtype_name}, device={str(self.device)!r}{grad})"
 
     # To the host
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """What ``numpy.asarray(x)`` asks for."""
+        import numpy as np
+
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def numpy(self) -> Any:
         """A NumPy array of the values; on the CPU it shares memory with the tensor."""
@@ -213,3 +225,9 @@ class Tensor:
 
     def astype(self, dtype: str) -> Tensor:
         return operators.astype(self, dtype=dtype)
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _name_of(dtype: Any) -> str:
+    """``"float32"`` of NumPy's ``float32``, ``array_api_strict.float32`` and ``torch.float32``."""
+    return str(dtype).rpartition(".")[2]

@@ -8,13 +8,14 @@ Array = np.ndarray
 
 
 def relu_grad(g: Array, y: Array) -> Array:
-    """``g`` where ``y > 0``, else 0: a mask multiplied, unless an infinity would make it NaN."""
+    """``g`` where ``y > 0``, else 0."""
     return np.where(y > 0, g, g.dtype.type(0))
 
 
 def sigmoid(x: Array) -> Array:
-    """``1 / (1 + exp(-x))`` as ``(1 + tanh(x/2)) / 2`` where that is exact enough, else by exp."""
-    e = np.abs(x)
+    """``1 / (1 + exp(-x))`` as ``e / (1 + e)`` with ``e = exp(-|x|)``, 1 above where x >= 0."""
+    e = np.empty_like(x)  # an array also where x is of shape (), for which np.abs gives a number
+    np.abs(x, out=e)
     np.negative(e, out=e)
     np.exp(e, out=e)
     bottom = e + 1

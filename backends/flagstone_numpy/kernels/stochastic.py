@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from flagstone.random import bits
@@ -17,13 +19,14 @@ def random_bits(counter: Array, *, key: tuple[int, int], blocks: int, start: int
 
 def dropout_mask(words: Array, *, shape: tuple[int, ...], threshold: int) -> Array:
     """See :func:`flagstone.ops.stochastic.dropout_mask`; lanes are a view of the words."""
-    lanes = words.astype("<u8", copy=False).view("<u2").reshape(shape[0], -1)
-    width = int(np.prod(shape[1:]))
-    return (lanes[:, :width] < np.uint16(threshold)).reshape(shape)
+    width = math.prod(shape[1:])
+    lanes = words.astype("<u8", copy=False).view("<u2").reshape(shape[0], -(-width // 16) * 16)
+    return (lanes[:, :width] < threshold).reshape(shape)  # 65536 too, which is no uint16
 
 
 def keep(x: Array, mask: Array, *, scale: float) -> Array:
     """``x * scale`` where ``mask``, else 0."""
-    y = x * x.dtype.type(scale)
+    y = np.empty_like(x)
+    np.multiply(x, x.dtype.type(scale), out=y)
     np.copyto(y, 0, where=~mask)
     return y

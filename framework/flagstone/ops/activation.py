@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.errors import InputError, ShapeError
-from flagstone.ops.checks import axes, floating
+from flagstone.ops.checks import floating, one_axis, tensors
 from flagstone.ops.door import op
 from flagstone.ops.elementwise import exp, where
 from flagstone.ops.reduction import max as max_
@@ -62,7 +62,7 @@ def _(dy: Tensor, y: Tensor) -> Any:
 @op
 def leaky_relu(xp: Any, x: Any, *, slope: float = 0.01) -> Any:
     """``x`` where positive, else ``slope * x``; PyTorch's default slope, the lecture's is 0.1."""
-    return xp.where(x > 0, x, x * slope)
+    return xp.where(x > 0, x, x * float(slope))
 
 
 @leaky_relu.check
@@ -80,7 +80,7 @@ def _(dy: Tensor, y: Tensor, slope: float) -> Any:
 @op
 def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
     """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., ICLR 2016)."""
-    return xp.where(x > 0, x, xp.expm1(xp.minimum(x, 0)) * alpha)
+    return xp.where(x > 0, x, xp.expm1(xp.minimum(x, 0)) * float(alpha))
 
 
 @elu.check
@@ -118,8 +118,12 @@ def maxout(x: Tensor, pieces: int) -> Tensor:
 
     Raises:
         ShapeError: the last axis is no multiple of ``pieces``.
+        InputError: ``pieces`` is no positive integer.
     """
-    if pieces < 1 or x.ndim < 1 or x.shape[-1] % pieces:
+    tensors("maxout", x=x)
+    if not isinstance(pieces, int) or pieces < 1:
+        raise InputError(f"maxout: pieces expected a positive integer; got {pieces!r}")
+    if x.ndim < 1 or x.shape[-1] % pieces:
         raise ShapeError(
             f"maxout: expected a last axis that is a multiple of pieces={pieces}; got {x.shape}"
         )
@@ -178,8 +182,7 @@ for _op in (sigmoid, tanh, relu, softplus):
 
 def _one_axis(name: str, x: Tensor, axis: int) -> None:
     floating(name, x=x)
-    (a,) = axes(name, axis, x.ndim)
-    if not x.shape[a]:
+    if not x.shape[one_axis(name, axis, x.ndim)]:
         raise InputError(f"{name}: expected at least one value along axis {axis}; got {x.shape}")
 
 

@@ -1,4 +1,8 @@
-"""Checks that several ops share; each raises before any work is done."""
+"""Checks that several ops share; each raises before any work is done.
+
+The door has seen to it that an op's inputs are tensors, or numbers where the op takes them; the
+public functions that are made of ops call :func:`tensors` first.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,24 @@ from flagstone.errors import DTypeError, InputError, ShapeError
 from flagstone.tensors import Tensor
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
+DTYPES = (
+    *FLOATS, "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+)  # fmt: skip
+
+
+def not_a_tensor(op: str, name: str, x: object) -> DTypeError:
+    """The error for an argument that should be a tensor."""
+    return DTypeError(
+        f"{op}: {name} expected a Tensor; got {type(x).__name__}. "
+        "Wrap it with flagstone.tensor(...)"
+    )
+
+
+def tensors(op: str, **given: Any) -> None:
+    """Everything given is a tensor."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise not_a_tensor(op, name, x)
 
 
 def same_dtype(op: str, **tensors: Any) -> None:
@@ -24,6 +46,11 @@ def same_dtype(op: str, **tensors: Any) -> None:
 def broadcastable(op: str, **tensors: Any) -> None:
     """The shapes of the tensors broadcast, by NumPy's rules, and their dtypes are one."""
     same_dtype(op, **tensors)
+    shapes_broadcast(op, **tensors)
+
+
+def shapes_broadcast(op: str, **tensors: Any) -> None:
+    """The shapes of the tensors broadcast, by NumPy's rules."""
     shapes = [t.shape for t in tensors.values() if isinstance(t, Tensor)]
     if all(shape == shapes[0] for shape in shapes):
         return
@@ -35,6 +62,40 @@ def broadcastable(op: str, **tensors: Any) -> None:
             raise ShapeError(
                 f"{op}: expected shapes that broadcast (equal, or 1, from the last axis on); "
                 f"got {listed}"
+            )
+
+
+def two(op: str, a: Any, b: Any) -> None:
+    """Two tensors of one dtype that broadcast, or one and a number that its dtype can hold."""
+    if not isinstance(a, Tensor):
+        holds(op, "a", a, b)
+    elif not isinstance(b, Tensor):
+        holds(op, "b", b, a)
+    elif a.array.shape != b.array.shape or a.array.dtype != b.array.dtype:
+        broadcastable(op, a=a, b=b)
+
+
+def holds(op: str, name: str, number: int | float, tensor: Tensor) -> None:
+    """``number`` can be of the tensor's dtype: no floating one among integers."""
+    dtype = tensor.dtype_name
+    if isinstance(number, bool):
+        fits = dtype == "bool"
+    else:
+        whole = isinstance(number, int) and dtype != "bool"
+        fits = whole or (isinstance(number, float) and dtype in FLOATS)
+    if not fits:
+        raise DTypeError(
+            f"{op}: {name} expected a number that {dtype} can hold; got {number!r}. Convert the "
+            "tensor first, with x.astype('float32')"
+        )
+
+
+def numeric(op: str, **given: Any) -> None:
+    """No tensor given holds truth values."""
+    for name, t in given.items():
+        if isinstance(t, Tensor) and t.dtype_name == "bool":
+            raise DTypeError(
+                f"{op}: {name} expected numbers; got bool. Convert it with {name}.astype('float32')"
             )
 
 
@@ -62,7 +123,7 @@ def axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     given = axis if isinstance(axis, tuple) else (axis,)
     for a in given:
-        if not isinstance(a, int) or not -ndim <= a < ndim:
+        if isinstance(a, bool) or not isinstance(a, int) or not -ndim <= a < ndim:
             raise InputError(
                 f"{op}: axis expected integers from {-ndim} to {ndim - 1} "
                 f"for a tensor of {ndim} axes; got {axis!r}"
@@ -71,3 +132,14 @@ def axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(out)) < len(out):
         raise InputError(f"{op}: axis names an axis twice; got {axis!r}")
     return out
+
+
+def one_axis(op: str, axis: Any, ndim: int) -> int:
+    """``axis`` as one non-negative axis.
+
+    Raises:
+        InputError: it is no integer, or does not exist.
+    """
+    if axis is None or isinstance(axis, tuple):
+        raise InputError(f"{op}: axis expected one integer; got {axis!r}")
+    return axes(op, axis, ndim)[0]

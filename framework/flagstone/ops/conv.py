@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from flagstone.errors import InputError, ShapeError
-from flagstone.ops.checks import floating, same_dtype
+from flagstone.ops.checks import floating, same_dtype, tensors
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.window import Lengths, Padding, Pairs, inner, pad, resolve, taps
@@ -140,6 +140,7 @@ def convolve(
     dilation: Any, groups: int,
 ) -> Tensor:  # fmt: skip
     """Check the arguments of a ``d``-dimensional convolution, resolve them and apply the op."""
+    tensors(name, x=x, weight=w, **({} if b is None else {"bias": b}))
     floating(name, x=x)
     same_dtype(name, x=x, weight=w, bias=b)
     if x.ndim != d + 2:
@@ -150,6 +151,8 @@ def convolve(
         raise ShapeError(
             f"{name}: weight expected {d + 2} axes (out, {d} of kernel, in/groups); got {w.shape}"
         )
+    if 0 in w.shape[1:]:
+        raise ShapeError(f"{name}: weight expected a kernel of at least one value; got {w.shape}")
     if not isinstance(groups, int) or groups < 1 or w.shape[0] % groups:
         raise InputError(
             f"{name}: groups expected a positive divisor of {w.shape[0]} output channels; "

@@ -18,6 +18,7 @@ arguments. The pullback, written in ops, says by its parameters' names what the 
 ``y`` (``ys``)                  the output (all outputs)
 an array argument's name        that tensor
 the same with ``_shape``        only its shape
+the same with ``_dtype``        only the name of its dtype
 ``need``                        for each array argument, whether its gradient is wanted
 a static argument's name        its value
 ==============================  ==========================================================
@@ -28,17 +29,19 @@ It returns the gradient of each array argument (a tuple; alone if there is one),
 from __future__ import annotations
 
 import inspect
+import numbers as numbers_
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from flagstone.backend import mismatch
-from flagstone.errors import DTypeError, GradientError
+from flagstone.errors import GradientError, InputError
+from flagstone.ops.checks import not_a_tensor
 from flagstone.tape import Node, edge_of, state
 from flagstone.tensors import Tensor
 
 ALL_OPS: dict[str, Op] = {}  # name -> op, in order of definition
 
-_TENSOR, _SHAPE, _OUTPUT, _ALL_OUTPUTS = range(4)
+_TENSOR, _SHAPE, _DTYPE, _OUTPUT, _ALL_OUTPUTS = range(5)
 
 
 class Op:
@@ -51,10 +54,20 @@ class Op:
         defaults: the static arguments that have defaults.
         differentiable: whether its outputs can carry gradients.
         mutates: names of the array arguments that it writes to.
+        numbers: names of the array arguments for which a Python number will do.
+        optional: names of the array arguments that may be ``None``.
+
+    Raises:
+        InputError: another module defined an op of this name.
     """
 
     def __init__(
-        self, generic: Callable[..., Any], differentiable: bool, mutates: tuple[str, ...]
+        self,
+        generic: Callable[..., Any],
+        differentiable: bool = True,
+        mutates: tuple[str, ...] = (),
+        numbers: tuple[str, ...] = (),
+        optional: tuple[str, ...] = (),
     ) -> None:
         self.name = self.__name__ = generic.__name__
         self.__doc__ = generic.__doc__
@@ -68,15 +81,27 @@ class Op:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.statics = tuple(p.name for p in keyword_only)
         self.defaults = {p.name: p.default for p in keyword_only if p.default is not p.empty}
+        may_be_none = [p.name for p in parameters if p.name in self.arrays and p.default is None]
+        self.numbers, self.optional = numbers, (*optional, *may_be_none)
         self._pullback: Callable[..., Any] | None = None
         self._check: Callable[..., None] | None = None
+        namesake = ALL_OPS.get(self.name)
+        if namesake is not None and namesake.generic.__module__ != generic.__module__:
+            raise InputError(
+                f"op {self.name}: {namesake.generic.__module__} defines an op of this name; "
+                f"rename the one in {generic.__module__}"
+            )
         ALL_OPS[self.name] = self
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join([*self.arrays, *self.statics])})>"
 
     def check(self, function: Callable[..., None]) -> Callable[..., None]:
-        """Decorator: run ``function(*inputs, **static)`` before every call; it raises."""
+        """Decorator: run ``function(*inputs, **static)`` before every call; it raises.
+
+        By then the inputs are tensors of one backend, or numbers or ``None`` where the op takes
+        them.
+        """
         self._check = function
         return function
 
@@ -84,7 +109,7 @@ class Op:
         """Decorator: the op's pullback; see the module's docstring."""
         keeps, names, passes, wants_all = [], [], [], ""
         for name in inspect.signature(function).parameters:
-            base = name.removesuffix("_shape")
+            base, _, part = name.rpartition("_")
             if name in ("dy", "dys"):
                 wants_all = name
             elif name in ("need", *self.statics):
@@ -95,8 +120,8 @@ class Op:
             elif name in self.arrays:
                 keeps.append((_TENSOR, self.arrays.index(name)))
                 names.append(name)
-            elif base in self.arrays:
-                keeps.append((_SHAPE, self.arrays.index(base)))
+            elif base in self.arrays and part in ("shape", "dtype"):
+                keeps.append((_SHAPE if part == "shape" else _DTYPE, self.arrays.index(base)))
                 names.append(name)
             else:
                 raise TypeError(f"pullback of {self.name}: nothing is named {name!r}")
@@ -106,8 +131,6 @@ class Op:
         return function
 
     def __call__(self, *inputs: Any, **static: Any) -> Any:
-        if self._check is not None:
-            self._check(*inputs, **static)
         backend = None
         needs_grad = False
         arrays = []
@@ -120,12 +143,12 @@ class Op:
                 if x.requires_grad:
                     needs_grad = True
                 arrays.append(x.array)
-            elif x is None or isinstance(x, (int, float)):
-                arrays.append(x)
             else:
-                raise self._not_a_tensor(x, len(arrays))
+                arrays.append(self._plain(x, len(arrays)))
         if backend is None:
-            raise self._not_a_tensor(inputs[0] if inputs else None, 0)
+            raise not_a_tensor(self.name, self._argument(0), inputs[0] if inputs else None)
+        if self._check is not None:
+            self._check(*inputs, **static)
         result = backend.table[self](*arrays, **static)
         outputs: Any
         if type(result) is tuple:
@@ -154,6 +177,8 @@ class Op:
                 saved.append(inputs[i:] if self.variadic else inputs[i])
             elif what == _SHAPE:
                 saved.append([_shape(x) for x in inputs] if self.variadic else _shape(inputs[i]))
+            elif what == _DTYPE:
+                saved.append(inputs[i].dtype_name)
             elif what == _OUTPUT:
                 saved.append(outputs[0].array)
             else:
@@ -188,12 +213,23 @@ class Op:
         result = self._pullback(gradients if self._wants_all else gradients[0], **arguments)
         return result if isinstance(result, tuple) else (result,)
 
-    def _not_a_tensor(self, x: object, i: int) -> DTypeError:
-        name = self.arrays[min(i, len(self.arrays) - 1)]
-        return DTypeError(
-            f"{self.name}: {name} expected a Tensor; got {type(x).__name__}. "
-            "Wrap it with flagstone.tensor(...)"
-        )
+    def _argument(self, i: int) -> str:
+        return self.arrays[min(i, len(self.arrays) - 1)]
+
+    def _plain(self, x: Any, i: int) -> int | float | None:
+        """The input ``x`` that is no tensor, if the op takes it.
+
+        A NumPy scalar becomes a Python number: it would decide the result's dtype, that does not.
+        """
+        name = self._argument(i)
+        if name in self.numbers:
+            if type(x) in (int, float, bool):
+                return x
+            if isinstance(x, numbers_.Real):
+                return int(x) if isinstance(x, numbers_.Integral) else float(x)
+        if x is None and name in self.optional:
+            return None
+        raise not_a_tensor(self.name, name, x)
 
 
 def _shape(x: Any) -> tuple[int, ...]:
@@ -211,7 +247,11 @@ def _output(array: Any, node: Node, i: int) -> Tensor:
 def op(generic: Callable[..., Any], /) -> Op: ...
 @overload
 def op(
-    *, differentiable: bool = True, mutates: tuple[str, ...] = ()
+    *,
+    differentiable: bool = True,
+    mutates: tuple[str, ...] = (),
+    numbers: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Op]: ...
 def op(
     generic: Callable[..., Any] | None = None,
@@ -219,6 +259,8 @@ def op(
     *,
     differentiable: bool = True,
     mutates: tuple[str, ...] = (),
+    numbers: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Any:
     """Decorator: make an op of its generic form; see the module's docstring.
 
@@ -226,7 +268,9 @@ def op(
         generic: ``generic(xp, *arrays, **static)``.
         differentiable: ``False`` for ops whose outputs carry no gradient (comparisons, indices).
         mutates: array arguments that the op writes to; such an op is never taped.
+        numbers: array arguments for which a Python number will do.
+        optional: array arguments that may be ``None``; those with that default may be anyway.
     """
     if generic is None:
-        return lambda g: Op(g, differentiable and not mutates, mutates)
-    return Op(generic, differentiable, mutates)
+        return lambda g: Op(g, differentiable and not mutates, mutates, numbers, optional)
+    return Op(generic)

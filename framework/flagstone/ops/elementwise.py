@@ -1,21 +1,22 @@
 """Arithmetic, comparison and elementary functions, element by element.
 
 Two-argument functions broadcast by NumPy's rules and take a Python number for either argument;
-tensors must be of one dtype.
+tensors must be of one dtype, which must be able to hold the number.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from flagstone.errors import InputError
-from flagstone.ops.checks import broadcastable, floating
+from flagstone.errors import DTypeError, InputError
+from flagstone.ops import checks
+from flagstone.ops.checks import FLOATS, floating, holds, numeric, tensors, two
 from flagstone.ops.door import Op, op
 from flagstone.ops.reduction import sum_to
 from flagstone.tensors import Tensor
 
 
-@op
+@op(numbers=("a", "b"))
 def add(xp: Any, a: Any, b: Any) -> Any:
     """``a + b``."""
     return xp.add(a, b)
@@ -26,7 +27,7 @@ def _(dy: Tensor, a_shape: Any, b_shape: Any, need: Any) -> Any:
     return (sum_to(dy, a_shape) if need[0] else None, sum_to(dy, b_shape) if need[1] else None)
 
 
-@op
+@op(numbers=("a", "b"))
 def subtract(xp: Any, a: Any, b: Any) -> Any:
     """``a - b``."""
     return xp.subtract(a, b)
@@ -37,7 +38,7 @@ def _(dy: Tensor, a_shape: Any, b_shape: Any, need: Any) -> Any:
     return (sum_to(dy, a_shape) if need[0] else None, sum_to(-dy, b_shape) if need[1] else None)
 
 
-@op
+@op(numbers=("a", "b"))
 def multiply(xp: Any, a: Any, b: Any) -> Any:
     """``a * b``."""
     return xp.multiply(a, b)
@@ -51,7 +52,7 @@ def _(dy: Tensor, a: Any, b: Any, a_shape: Any, b_shape: Any, need: Any) -> Any:
     )
 
 
-@op
+@op(numbers=("a", "b"))
 def divide(xp: Any, a: Any, b: Any) -> Any:
     """``a / b`` for floating-point tensors."""
     return xp.divide(a, b)
@@ -65,7 +66,7 @@ def _(dy: Tensor, y: Tensor, b: Any, a_shape: Any, b_shape: Any, need: Any) -> A
     )
 
 
-@op
+@op(numbers=("a", "b"))
 def maximum(xp: Any, a: Any, b: Any) -> Any:
     """The larger of ``a`` and ``b``; where they are equal the gradient is shared equally."""
     return xp.maximum(a, b)
@@ -76,7 +77,7 @@ def _(dy: Tensor, a: Any, b: Any, a_shape: Any, b_shape: Any, need: Any) -> Any:
     return _share(dy, a, b, greater, a_shape, b_shape, need)
 
 
-@op
+@op(numbers=("a", "b"))
 def minimum(xp: Any, a: Any, b: Any) -> Any:
     """The smaller of ``a`` and ``b``; where they are equal the gradient is shared equally."""
     return xp.minimum(a, b)
@@ -95,30 +96,37 @@ def _share(dy: Tensor, a: Any, b: Any, wins: Op, a_shape: Any, b_shape: Any, nee
     )
 
 
+def _two_numbers(op: str, a: Any, b: Any) -> None:
+    numeric(op, a=a, b=b)
+    two(op, a, b)
+
+
 for _op in (add, subtract, multiply, maximum, minimum):
-    _op.check(lambda a, b, _name=_op.name: broadcastable(_name, a=a, b=b))
+    _op.check(lambda a, b, _name=_op.name: _two_numbers(_name, a, b))
 
 
 @divide.check
 def _(a: Any, b: Any) -> None:
     floating("divide", a=a, b=b)
-    broadcastable("divide", a=a, b=b)
+    two("divide", a, b)
 
 
-@op
+@op(numbers=("a", "b"))
 def where(xp: Any, condition: Any, a: Any, b: Any) -> Any:
-    """``a`` where ``condition`` (a bool tensor) holds, else ``b``."""
+    """``a`` where ``condition`` (a bool tensor) holds, else ``b``; one of them may be a number."""
     return xp.where(condition, a, b)
 
 
 @where.check
 def _(condition: Any, a: Any, b: Any) -> None:
-    broadcastable("where", a=a, b=b)
-    if not (isinstance(condition, Tensor) and condition.dtype_name == "bool"):
-        raise InputError(
-            "where: condition expected a bool tensor, such as x > 0; got "
-            f"{getattr(condition, 'dtype_name', type(condition).__name__)}"
+    if condition.dtype_name != "bool":
+        raise DTypeError(
+            f"where: condition expected a bool tensor, such as x > 0; got {condition.dtype_name}"
         )
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        raise DTypeError(f"where: expected a tensor for a or for b; got {a!r} and {b!r}")
+    two("where", a, b)
+    checks.shapes_broadcast("where", condition=condition, a=a, b=b)
 
 
 @where.pullback
@@ -147,13 +155,13 @@ def _(dy: Tensor) -> Any:
 @op
 def power(xp: Any, x: Any, *, exponent: float) -> Any:
     """``x ** exponent`` for a Python number ``exponent``."""
-    return xp.square(x) if exponent == 2 else xp.pow(x, exponent)
+    return xp.square(x) if exponent == 2 else xp.pow(x, float(exponent))
 
 
 @power.check
 def _(x: Tensor, *, exponent: Any) -> None:
     floating("power", x=x)
-    if not isinstance(exponent, (int, float)):
+    if isinstance(exponent, bool) or not isinstance(exponent, (int, float)):
         raise InputError(
             f"power: exponent expected a Python number; got {type(exponent).__name__}. "
             "For a tensor write exp(b * log(a))"
@@ -247,12 +255,20 @@ def _(dy: Tensor) -> Any:
 @op
 def clip(xp: Any, x: Any, *, low: float | None = None, high: float | None = None) -> Any:
     """``x`` limited to [low, high]; the gradient is 0 outside."""
+    if xp.isdtype(x.dtype, "real floating"):  # a bound of NumPy's would decide the result's dtype
+        low, high = (None if bound is None else float(bound) for bound in (low, high))
     return xp.clip(x, low, high)
 
 
 @clip.check
 def _(x: Any, *, low: float | None = None, high: float | None = None) -> None:
-    if low is not None and high is not None and low > high:
+    numeric("clip", x=x)
+    for name, bound in (("low", low), ("high", high)):
+        if bound is not None:
+            holds("clip", name, bound, x)
+    if low is None and high is None:
+        raise InputError("clip: expected low, high or both; got neither")
+    if low is not None and high is not None and not low <= high:
         raise InputError(f"clip: expected low <= high; got low {low} and high {high}")
 
 
@@ -265,64 +281,80 @@ def _(dy: Tensor, x: Tensor, low: float | None, high: float | None) -> Any:
 
 for _op in (exp, log, log1p, expm1, sqrt):
     _op.check(lambda x, _name=_op.name: floating(_name, x=x))
+for _op in (negative, abs, sign):
+    _op.check(lambda x, _name=_op.name: numeric(_name, x=x))
 
 
 @op
-def astype(xp: Any, x: Any, *, dtype: str) -> Any:
-    """``x`` with another dtype, named as in ``"float32"``."""
+def cast(xp: Any, x: Any, *, dtype: str) -> Any:
+    """The op behind :func:`astype`."""
     return xp.astype(x, getattr(xp, dtype))
 
 
-@astype.check
-def _(x: Any, *, dtype: Any) -> None:
-    if not isinstance(dtype, str) or not hasattr(x.backend.xp, dtype):
-        raise InputError(f"astype: dtype expected a name such as 'float32'; got {dtype!r}")
+@cast.pullback
+def _(dy: Tensor, x_dtype: str) -> Any:
+    return cast(dy, dtype=x_dtype)
 
 
-@astype.pullback
-def _(dy: Tensor, x: Tensor) -> Any:
-    return astype(dy, dtype=x.dtype_name)
+def astype(x: Tensor, dtype: str) -> Tensor:
+    """``x`` with another dtype; no gradient passes through one that is not floating.
+
+    Args:
+        x: a tensor.
+        dtype: a name such as ``"float32"``, ``"int64"`` or ``"bool"``.
+
+    Raises:
+        DTypeError: no such dtype, or not on this device.
+    """
+    tensors("astype", x=x)
+    if dtype not in checks.DTYPES or not hasattr(x.backend.xp, dtype):
+        known = ", ".join(name for name in checks.DTYPES if hasattr(x.backend.xp, name))
+        raise DTypeError(f"astype: dtype expected one of {known}; got {dtype!r}")
+    out: Tensor = cast(x if dtype in FLOATS else x.detach(), dtype=dtype)
+    return out
 
 
 # Comparison: bool tensors, no gradient
 
 
-@op(differentiable=False)
+@op(differentiable=False, numbers=("a", "b"))
 def equal(xp: Any, a: Any, b: Any) -> Any:
     """``a == b``."""
     return xp.equal(a, b)
 
 
-@op(differentiable=False)
+@op(differentiable=False, numbers=("a", "b"))
 def not_equal(xp: Any, a: Any, b: Any) -> Any:
     """``a != b``."""
     return xp.not_equal(a, b)
 
 
-@op(differentiable=False)
+@op(differentiable=False, numbers=("a", "b"))
 def less(xp: Any, a: Any, b: Any) -> Any:
     """``a < b``."""
     return xp.less(a, b)
 
 
-@op(differentiable=False)
+@op(differentiable=False, numbers=("a", "b"))
 def less_equal(xp: Any, a: Any, b: Any) -> Any:
     """``a <= b``."""
     return xp.less_equal(a, b)
 
 
-@op(differentiable=False)
+@op(differentiable=False, numbers=("a", "b"))
 def greater(xp: Any, a: Any, b: Any) -> Any:
     """``a > b``."""
     return xp.greater(a, b)
 
 
-@op(differentiable=False)
+@op(differentiable=False, numbers=("a", "b"))
 def greater_equal(xp: Any, a: Any, b: Any) -> Any:
     """``a >= b``."""
     return xp.greater_equal(a, b)
 
 
-for _op in (equal, not_equal, less, less_equal, greater, greater_equal):
-    _op.check(lambda a, b, _name=_op.name: broadcastable(_name, a=a, b=b))
+for _op in (equal, not_equal):
+    _op.check(lambda a, b, _name=_op.name: two(_name, a, b))
+for _op in (less, less_equal, greater, greater_equal):
+    _op.check(lambda a, b, _name=_op.name: _two_numbers(_name, a, b))
 del _op

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from flagstone.errors import ShapeError
-from flagstone.ops.checks import broadcastable, floating, same_dtype
+from flagstone.ops.checks import floating, same_dtype, tensors
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.reduction import sum_to
@@ -39,9 +39,11 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         (..., m, n), without the axis of a vector.
 
     Raises:
-        ShapeError: the inner lengths differ, or an argument is a scalar.
+        ShapeError: the inner lengths differ, leading axes do not broadcast, or an argument is a
+            scalar.
         DTypeError: the dtypes differ or are not floating.
     """
+    tensors("matmul", a=a, b=b)
     floating("matmul", a=a, b=b)
     same_dtype("matmul", a=a, b=b)
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
@@ -51,8 +53,12 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         )
     left = a if a.ndim > 1 else reshape(a, (1, *a.shape))
     right = b if b.ndim > 1 else reshape(b, (*b.shape, 1))
-    if left.ndim > 2 or right.ndim > 2:
-        broadcastable("matmul", a=left[..., 0, 0], b=right[..., 0, 0])
+    lead = zip(reversed(left.shape[:-2]), reversed(right.shape[:-2]), strict=False)
+    if any(m != n and 1 not in (m, n) for m, n in lead):
+        raise ShapeError(
+            "matmul: expected leading axes that broadcast (equal, or 1, from the last but two on); "
+            f"got {a.shape} and {b.shape}"
+        )
     y: Tensor = batched_matmul(left, right)
     shape = y.shape
     if b.ndim == 1:
@@ -88,6 +94,10 @@ def linear(xp: Any, x: Any, w: Any, b: Any = None) -> Any:
 def _(x: Any, w: Any, b: Any = None) -> None:
     floating("linear", x=x)
     same_dtype("linear", x=x, w=w, b=b)
+    if w.ndim != 2:
+        raise ShapeError(f"linear: weight expected shape (out, in); got {w.shape}")
+    if b is not None and b.shape != w.shape[:1]:
+        raise ShapeError(f"linear: bias expected shape {w.shape[:1]}; got {b.shape}")
     if not x.ndim or x.shape[-1] != w.shape[-1]:
         raise ShapeError(
             f"linear: weight expects {w.shape[-1]} features (its last axis); "

@@ -29,7 +29,7 @@ def batch_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     mean = xp.mean(x, axis=over)
     centred = x - mean
     var = xp.mean(centred * centred, axis=over)
-    return centred * (weight / xp.sqrt(var + eps)) + bias, mean, var
+    return centred * (weight / xp.sqrt(var + float(eps))) + bias, mean, var
 
 
 @batch_norm.check
@@ -56,7 +56,7 @@ def _(dys: Any, ys: Any, x: Tensor, weight: Tensor, eps: float) -> Any:
     centred = x - mean
     d_x = d_weight = d_bias = None
     if dy is not None:
-        scale = (var + eps) ** -0.5
+        scale = (var + float(eps)) ** -0.5
         normal = centred * scale
         d_bias = sum_(dy, axis=over)
         d_weight = sum_(dy * normal, axis=over)

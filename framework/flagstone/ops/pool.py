@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from flagstone.errors import InputError, ShapeError
-from flagstone.ops.checks import floating
+from flagstone.ops.checks import floating, tensors
 from flagstone.ops.door import op
 from flagstone.ops.window import (
     Lengths,
@@ -187,6 +187,7 @@ def avg_pool2d(
 def _window(
     name: str, d: int, x: Tensor, kernel: Any, stride: Any, padding: Any
 ) -> tuple[Sizes, Window]:
+    tensors(name, x=x)
     floating(name, x=x)
     if x.ndim != d + 2:
         raise ShapeError(

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from flagstone.errors import InputError, ShapeError
-from flagstone.ops.checks import axes, floating
+from flagstone.ops.checks import axes, floating, numeric, one_axis, tensors
 from flagstone.ops.door import op
 from flagstone.ops.shape import reshape
 from flagstone.tensors import Tensor
@@ -45,6 +45,7 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     Raises:
         ShapeError: ``x.shape`` does not broadcast to ``shape``.
     """
+    tensors("broadcast_to", x=x)
     if x.shape == tuple(shape):
         return x
     out: Tensor = expand(x, shape=tuple(shape))
@@ -53,8 +54,13 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 @op
 def sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001  # NumPy's
-    """The sum over ``axis``; 0 where nothing is summed."""
-    return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+    """The sum over ``axis``; 0 where nothing is summed.
+
+    Floating dtypes stay; integers are summed in 64 bits, and truth values counted, as int64.
+    """
+    if x.dtype == xp.bool:
+        x = xp.astype(x, xp.int64)
+    return xp.sum(x, axis=axis, keepdims=keepdims)
 
 
 @sum.check
@@ -73,6 +79,7 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     Raises:
         InputError: nothing is averaged, or ``axis`` does not exist.
     """
+    tensors("mean", x=x)
     floating("mean", x=x)
     count = math.prod(x.shape[a] for a in axes("mean", axis, x.ndim))
     if not count:
@@ -86,6 +93,8 @@ def var(x: Tensor, axis: Axis = None, correction: float = 0, keepdims: bool = Fa
     Raises:
         InputError: ``count - correction`` is not positive.
     """
+    tensors("var", x=x)
+    floating("var", x=x)
     count = math.prod(x.shape[a] for a in axes("var", axis, x.ndim))
     if count - correction <= 0:
         raise InputError(
@@ -109,6 +118,7 @@ def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  
 
 
 def _extreme_check(name: str, x: Any, axis: Axis) -> None:
+    numeric(name, x=x)
     if not math.prod(x.shape[a] for a in axes(name, axis, x.ndim)):
         raise InputError(f"{name}: expected at least one value; got shape {x.shape}, axis {axis}")
 
@@ -147,14 +157,21 @@ def argmax(xp: Any, x: Any, *, axis: int) -> Any:
 
 @argmax.check
 def _(x: Any, *, axis: int) -> None:
+    one_axis("argmax", axis, x.ndim)
     _extreme_check("argmax", x, axis)
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """``x`` summed over the axes that broadcasting ``shape`` to ``x.shape`` repeated."""
+    """``x`` summed over the axes that broadcasting ``shape`` to ``x.shape`` repeated.
+
+    Raises:
+        ShapeError: ``shape`` does not broadcast to ``x.shape``.
+    """
     if x.shape == shape:
         return x
     lead = x.ndim - len(shape)
+    if lead < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[lead:], strict=True)):
+        raise ShapeError(f"sum_to: expected a shape that broadcasts to {x.shape}; got {shape}")
     repeated = tuple(i for i in range(lead)) + tuple(
         lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1
     )

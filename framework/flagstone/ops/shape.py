@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import operator
+from collections.abc import Sequence
+from types import EllipsisType
+from typing import Any, SupportsIndex
 
 from flagstone.errors import DTypeError, InputError, ShapeError
-from flagstone.ops.checks import axes, same_dtype
+from flagstone.ops.checks import axes, one_axis, same_dtype, tensors
 from flagstone.ops.door import op
 from flagstone.tensors import Tensor
 
-Index = int | slice | None | Any  # Any: Ellipsis
+Part = SupportsIndex | slice | EllipsisType | None
+Index = Part | tuple[Part, ...] | Tensor
 
 
 @op
@@ -24,7 +28,7 @@ def _(dy: Tensor, x_shape: Any) -> Any:
     return reshape(dy, x_shape)
 
 
-def reshape(x: Tensor, *shape: int | tuple[int, ...]) -> Tensor:
+def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     """The values of ``x`` in row-major order with another shape.
 
     Args:
@@ -33,9 +37,14 @@ def reshape(x: Tensor, *shape: int | tuple[int, ...]) -> Tensor:
 
     Raises:
         ShapeError: the number of values differs.
+        InputError: a length is no integer.
     """
-    given = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-    lengths: tuple[Any, ...] = tuple(given)
+    tensors("reshape", x=x)
+    given: Any = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    try:
+        lengths = tuple([operator.index(n) for n in given])
+    except TypeError:
+        raise InputError(f"reshape: expected integers for lengths; got {given!r}") from None
     old = x.shape
     if lengths == old:
         return x
@@ -51,6 +60,7 @@ def reshape(x: Tensor, *shape: int | tuple[int, ...]) -> Tensor:
 
 def flatten(x: Tensor, start: int = 1) -> Tensor:
     """``x`` with the axes from ``start`` on merged into one."""
+    tensors("flatten", x=x)
     if x.ndim < start:
         raise ShapeError(f"flatten: expected at least {start} axes; got shape {x.shape}")
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
@@ -73,6 +83,7 @@ def transpose(x: Tensor, *order: int) -> Tensor:
     Raises:
         InputError: ``order`` does not name every axis once.
     """
+    tensors("transpose", x=x)
     wanted = order or tuple(reversed(range(x.ndim)))
     if axes("transpose", wanted, x.ndim) != tuple(range(x.ndim)):
         raise InputError(f"transpose: expected each of {x.ndim} axes once; got {order}")
@@ -88,10 +99,8 @@ def concatenate(xp: Any, *xs: Any, axis: int = 0) -> Any:
 
 @concatenate.check
 def _(*xs: Any, axis: int = 0) -> None:
-    if not xs or not all(isinstance(x, Tensor) for x in xs):
-        raise InputError(f"concatenate: expected at least one tensor; got {len(xs)} arguments")
     same_dtype("concatenate", **{f"xs[{i}]": x for i, x in enumerate(xs)})
-    (a,) = axes("concatenate", axis, xs[0].ndim)
+    a = one_axis("concatenate", axis, xs[0].ndim)
     rest = [x.shape[:a] + x.shape[a + 1 :] for x in xs]
     if any(x.ndim != xs[0].ndim for x in xs) or any(r != rest[0] for r in rest):
         raise ShapeError(
@@ -142,41 +151,78 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     Raises:
         InputError: another kind of index, too many of them, or one out of range.
     """
+    tensors("x[...]", x=x)
     if isinstance(index, Tensor):
-        return take(x, index) if index.ndim == 1 else _bad_index(x, index)
-    parts = index if isinstance(index, tuple) else (index,)
-    if not all(isinstance(i, (int, slice)) or i is None or i is ... for i in parts):
-        return _bad_index(x, index)
-    try:
-        out: Tensor = basic_index(x, index=parts)
-    except IndexError as error:
-        raise InputError(f"x[...]: index {index!r} does not fit shape {x.shape}: {error}") from None
+        if index.ndim != 1:
+            raise _bad_index(x, index)
+        return take(x, index)
+    out: Tensor = basic_index(x, index=_resolved(x, index))
     return out
 
 
-def _bad_index(x: Tensor, index: Any) -> Tensor:
-    raise InputError(
-        "x[...]: expected integers, slices, None, ... or one 1-d integer tensor; "
-        f"got {index!r} for shape {x.shape}"
+def _resolved(x: Tensor, index: Any) -> tuple[Any, ...]:
+    """``index`` with every axis named and every bound inside of it: all that the standard defines
+    (numpy allows more)."""
+    parts = index if isinstance(index, tuple) else (index,)
+    free = x.ndim - sum(part is not None and part is not ... for part in parts)
+    dots = sum(part is ... for part in parts)
+    if free < 0 or dots > 1:
+        raise _bad_index(x, index)
+    out: list[Any] = []
+    axis = 0
+    for part in parts if dots else (*parts, ...):
+        if part is None:
+            out.append(None)
+        elif part is ...:
+            out.extend([slice(None)] * free)
+            axis += free
+        else:
+            out.append(_within(x, axis, part, index))
+            axis += 1
+    return tuple(out)
+
+
+def _within(x: Tensor, axis: int, part: Any, index: Any) -> int | slice:
+    n = x.shape[axis]
+    try:
+        if isinstance(part, slice):
+            start, stop, step = part.indices(n)
+            if not range(start, stop, step):
+                return slice(0, 0)
+            return slice(start, None if stop < 0 else stop, step)
+        number = operator.index(part)
+    except (TypeError, ValueError):
+        raise _bad_index(x, index) from None
+    if isinstance(part, bool):
+        raise _bad_index(x, index)
+    if not -n <= number < n:
+        raise InputError(
+            f"x[...]: expected a number from {-n} to {n - 1} for axis {axis} of shape {x.shape}; "
+            f"got {number}"
+        )
+    return number
+
+
+def _bad_index(x: Tensor, index: Any) -> InputError:
+    return InputError(
+        f"x[...]: expected at most {x.ndim} integers or slices, None, ... or one 1-d integer "
+        f"tensor for shape {x.shape}; got "
+        + (f"a tensor of shape {index.shape}" if isinstance(index, Tensor) else f"{index!r}")
     )
 
 
 @op
 def take_rows(xp: Any, x: Any, index: Any) -> Any:
     """The op behind :func:`take`."""
-    return xp.take(x, index, axis=0)
+    return xp.take(x, xp.astype(index, xp.int64, copy=False), axis=0)
 
 
 @take_rows.check
 def _(x: Any, index: Any) -> None:
-    if not isinstance(index, Tensor) or index.ndim != 1 or "int" not in index.dtype_name:
+    if index.ndim != 1 or "int" not in index.dtype_name:
         raise DTypeError(
             "take: index expected a 1-d integer tensor; got "
-            + (
-                f"{index.dtype_name} of shape {index.shape}"
-                if isinstance(index, Tensor)
-                else type(index).__name__
-            )
+            f"{index.dtype_name} of shape {index.shape}"
         )
     if not x.ndim:
         raise ShapeError("take: x expected at least one axis; got a scalar")
@@ -191,8 +237,9 @@ def _(dy: Tensor, x_shape: Any, index: Tensor) -> Any:
 def add_rows(xp: Any, g: Any, index: Any, *, rows: int) -> Any:
     """Row ``r`` of the result is the sum of the rows of ``g`` whose index is ``r``."""
     flat = xp.reshape(g, (g.shape[0], math.prod(g.shape[1:])))  # (m, f)
-    number = xp.reshape(xp.arange(rows, dtype=index.dtype), (rows, 1))
-    chosen = xp.astype(number == xp.reshape(index, (1, -1)), g.dtype)  # (rows, m)
+    number = xp.reshape(xp.arange(rows, dtype=xp.int64), (rows, 1))
+    index = xp.reshape(xp.astype(index, xp.int64), (1, index.shape[0]))
+    chosen = xp.astype(number == index, g.dtype)  # (rows, m)
     return xp.reshape(xp.matmul(chosen, flat), (rows, *g.shape[1:]))
 
 
@@ -205,6 +252,13 @@ def take(x: Tensor, index: Tensor) -> Tensor:
     """Rows of ``x`` (n, ...) by number: ``index`` (m,) integers in [0, n) -> (m, ...).
 
     The numbers are not checked on the host, for that would read the device in the middle of a step.
+
+    Raises:
+        DTypeError: ``index`` is not 1-d, or not of integers.
+        InputError: the backend itself found a number out of range (NumPy does).
     """
-    out: Tensor = take_rows(x, index)
+    try:
+        out: Tensor = take_rows(x, index)
+    except IndexError as error:
+        raise InputError(f"take: index does not fit x of shape {x.shape}: {error}") from None
     return out

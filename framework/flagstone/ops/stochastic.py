@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flagstone.errors import InputError
-from flagstone.ops.checks import floating
+from flagstone.errors import DTypeError, InputError, ShapeError
+from flagstone.ops.checks import floating, tensors
 from flagstone.ops.door import op
 from flagstone.random import keep_threshold
 from flagstone.tensors import Tensor
@@ -50,6 +50,19 @@ def random_bits(xp: Any, counter: Any, *, key: tuple[int, int], blocks: int, sta
     return xp.reshape(xp.stack([c0, c1, c2, c3], axis=1), (4 * blocks,))
 
 
+@random_bits.check
+def _(counter: Any, *, key: Any, blocks: int, start: int = 0) -> None:
+    if counter.dtype_name != "uint64" or counter.shape != (2,):
+        raise DTypeError(
+            "random_bits: counter expected uint64 of shape (2,), the step and the epoch; got "
+            f"{counter.dtype_name} of shape {counter.shape}"
+        )
+    if blocks < 0 or start < 0:
+        raise InputError(
+            f"random_bits: expected blocks >= 0 and start >= 0; got {blocks} and {start}"
+        )
+
+
 def _multiply(xp: Any, a: Any, b: int) -> tuple[Any, Any]:
     """The high and low 64 bits of ``a * b``, from 32-bit halves."""
     u64 = xp.uint64
@@ -87,7 +100,16 @@ def blocks_per_example(shape: tuple[int, ...]) -> int:
 @op
 def keep(xp: Any, x: Any, mask: Any, *, scale: float) -> Any:
     """``x * scale`` where ``mask`` holds, else 0."""
-    return xp.where(mask, x * scale, 0)
+    return xp.where(mask, x * float(scale), 0)
+
+
+@keep.check
+def _(x: Any, mask: Any, *, scale: float) -> None:
+    floating("keep", x=x)
+    if mask.dtype_name != "bool" or mask.shape != x.shape:
+        raise ShapeError(
+            f"keep: mask expected bool of shape {x.shape}; got {mask.dtype_name} of {mask.shape}"
+        )
 
 
 @keep.pullback
@@ -109,9 +131,13 @@ def dropout(x: Tensor, p: float, counter: Tensor, key: tuple[int, int]) -> Tenso
 
     Raises:
         InputError: ``p`` lies outside [0, 1).
+        ShapeError: ``x`` is a scalar.
     """
+    tensors("dropout", x=x, counter=counter)
     floating("dropout", x=x)
-    if not 0 <= p < 1:
+    if not x.ndim:
+        raise ShapeError("dropout: x expected at least one axis, of examples; got a scalar")
+    if not isinstance(p, (int, float)) or not 0 <= p < 1:
         raise InputError(f"dropout: p expected a probability in [0, 1); got {p!r}")
     threshold = keep_threshold(p)
     if threshold == 65536 or not x.size:
