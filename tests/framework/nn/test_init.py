@@ -110,8 +110,8 @@ def test_a_layer_takes_a_name_or_a_function() -> None:
 
 def test_a_wrong_initialiser_is_named() -> None:
     with pytest.raises(
-        UnknownNameError, match="unknown initialiser 'xavier_unifrom'.*Did you mean 'xavier_unifo"
+        UnknownNameError, match=r"unknown initialiser 'xavier_unifrom'.*Did you mean 'xavier_unifo"
     ):
         nn.Linear(2, 2, init="xavier_unifrom")
-    with pytest.raises(InputError, match="init: expected a name or a function .*; got 3"):
+    with pytest.raises(InputError, match=r"init: expected a name or a function .*; got 3"):
         nn.Conv2d(2, 2, 1, init=3)

@@ -259,7 +259,7 @@ def test_an_optimizer_whose_layer_was_initialised_again_says_so() -> None:
     layer = net()
     optimizer = optim.SGD(layer)
     layer.initialize(4)
-    with pytest.raises(ConfigurationError, match="initialised again.* make a new optimizer"):
+    with pytest.raises(ConfigurationError, match=r"initialised again.* make a new optimizer"):
         optimizer.step()
 
 
@@ -269,7 +269,7 @@ def test_an_optimizer_whose_layer_became_part_of_another_says_so() -> None:
     outer = nn.Sequential(inner, nn.Linear(2, 1)).initialize(0)
     with pytest.raises(ConfigurationError, match="make a new optimizer"):
         optimizer.step()
-    with pytest.raises(ConfigurationError, match="expected the outermost layer.*'0' inside of it"):
+    with pytest.raises(ConfigurationError, match=r"expected the outermost layer.*'0' inside of it"):
         optim.SGD(outer[0])
 
 
