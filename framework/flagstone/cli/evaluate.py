@@ -12,7 +12,7 @@ from flagstone.cli.output import emit, number, say
 from flagstone.errors import ConfigurationError, UnknownNameError
 
 if TYPE_CHECKING:
-    from flagstone.cli.prepared_data import Pair
+    from flagstone.cli.prepared_data import Pair, PreparedData
     from flagstone.cli.trained_run import TrainedRun
 
 SPLITS = ("test", "validation", "train")
@@ -21,8 +21,8 @@ TABLES = (".csv", ".parquet")
 
 @click.command()
 @click.argument("run")
-@click.option("--data", metavar="DATA", help="Other data than the run's; evaluated as a whole "
-              "unless it has a test split.")  # fmt: skip
+@click.option("--data", metavar="DATA", help="Other data than the run's; all of it, unless it "
+              "has a test split.")  # fmt: skip
 @click.option("--target", metavar="COLUMN", help="The target column of --data, if it is a file.")
 @click.option("--split", type=click.Choice(SPLITS), help="Of the run's own data.  "
               "[default: the first of these that there is]")  # fmt: skip
@@ -49,10 +49,7 @@ def evaluate(
     if target is not None and data is None:
         raise click.UsageError("--target is for --data.", ctx)
     trained = TrainedRun(run, device)
-    if data is None:
-        name, (X, y) = _own(trained, split)
-    else:
-        name, (X, y) = _other(trained, data, target, split)
+    name, (X, y) = _own(trained, split) if data is None else _given(trained, data, target, split)
     source = data or str(trained.config["data"])
     say(f"{trained}, {os.path.basename(source)}: {len(X)} rows ({name})")
     metrics = trained.model.evaluate(X, y)
@@ -112,6 +109,10 @@ def _own(trained: TrainedRun, split: str | None) -> tuple[str, Pair]:
         trained.directory,
         "name it with --data to evaluate on all of it",
     )
+    return _choose(prepared, split)
+
+
+def _choose(prepared: PreparedData, split: str | None) -> tuple[str, Pair]:
     splits = prepared.splits()
     name = split or next(name for name in SPLITS if name in splits)
     if name not in splits:
@@ -121,15 +122,19 @@ def _own(trained: TrainedRun, split: str | None) -> tuple[str, Pair]:
     return name, splits[name]
 
 
-def _other(
+def _given(
     trained: TrainedRun, source: str, target: str | None, split: str | None
 ) -> tuple[str, Pair]:
-    """The test split of other data, or else all of it."""
+    """The test split of other data, or else all of it; a split of the run's own, named again."""
+    from flagstone.cli.prepared_data import divide, fingerprint
     from flagstone.data import load
 
     if target is None and source.lower().endswith(TABLES) and trained.target_names:
         target = ",".join(trained.target_names)
     dataset = load(source, target=target, task=trained.about["task"], min_classes=1)
+    if fingerprint(dataset) == trained.about["fingerprint"]:
+        config = trained.config
+        return _choose(divide(dataset, config["validation"], config["parameters"]["seed"]), split)
     if trained.feature_names is not None and dataset.feature_names is not None:
         dataset = dataset.aligned(trained.feature_names)
     if split in ("validation", "train"):

@@ -31,7 +31,7 @@ def datasets(as_json: bool) -> None:
 @json_option
 def backends(as_json: bool) -> None:
     """List the backends, and whether each works here."""
-    columns = ("name", "devices", "works", "summary", "provider")
+    columns = ("name", "devices", "summary", "provider", "works")
     _show("backends", columns, backend_rows(), as_json)
 
 

@@ -58,9 +58,15 @@ def prepare(
         FlagstoneError: the data cannot be read, does not suit the task, or cannot be divided so;
             or its test split has a class that no other row has.
     """
-    from flagstone.data import load, split
+    from flagstone.data import load
 
-    dataset = load(source, target=target, task=task)
+    return divide(load(source, target=target, task=task), fraction, seed)
+
+
+def divide(dataset: Dataset, fraction: float | None, seed: int) -> PreparedData:
+    """Hold out validation rows of a dataset; see :func:`prepare`."""
+    from flagstone.data import split
+
     _require_known_classes(dataset)
     n = len(dataset.X)
     if fraction is None:
@@ -70,7 +76,7 @@ def prepare(
         test = (dataset.X_test, dataset.y_test)
     if not fraction:
         return PreparedData(dataset, 0.0, (dataset.X, dataset.y), None, test)
-    stratify = dataset.y if task == "classification" else None
+    stratify = dataset.y if dataset.task == "classification" else None
     chosen = split(n, fraction, seed=seed, stratify=stratify)
     train, validation = ((dataset.X[rows], dataset.y[rows]) for rows in chosen)
     return PreparedData(dataset, fraction, train, validation, test)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -11,11 +12,26 @@ from flagstone.cli.options import json_option
 from flagstone.cli.output import emit, say
 from flagstone.cli.train_options import TrainCommand
 
+DATA = (
+    "A registered dataset, or a path to a .csv, .parquet or .npz file, an IDX directory or a "
+    "folder of images by class."
+)
+
+
+def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What a shell offers: the registered names of that kind."""
+
+    def complete(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+        from flagstone.plugins import registry
+
+        return [name for name in registry.names(kind) if name.startswith(begun)]
+
+    return complete
+
 
 @click.command(cls=TrainCommand)
-@click.argument("model", required=False)
-@click.option("--data", metavar="DATA", help="A registered dataset, or a path to a .csv, .parquet "
-              "or .npz file, an IDX directory or a folder of images by class.")  # fmt: skip
+@click.argument("model", required=False, shell_complete=_complete("model"))
+@click.option("--data", metavar="DATA", help=DATA, shell_complete=_complete("dataset"))
 @click.option("--target", metavar="COLUMN", help="The target column of a file.  [default: last]")
 @click.option("--validation", metavar="X", envvar="FLAGSTONE_VALIDATION",
               help="Fraction of the rows to hold out; 0 for none.  "

@@ -157,10 +157,11 @@ class TrainingRun:
         """Save the model and what it is worth; the run is complete then."""
         self.model.save(run.model_file, extra={"run": str(run)})
         history = self.model.history_
-        metrics = {"train": history[-1]["train"]} if history else {}
+        metrics = {}
+        if history and self.settings.parameters.get("patience") is None:
+            metrics["train"] = history[-1]["train"]  # else the model may be of an earlier epoch
         for name, (X, y) in self.data.splits().items():
-            if name not in metrics:
-                metrics[name] = self.model.evaluate(X, y)
+            metrics[name] = metrics.get(name) or self.model.evaluate(X, y)
         document = {
             **self._identity(),
             "epochs": len(history),

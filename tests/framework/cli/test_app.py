@@ -105,6 +105,27 @@ def test_a_warning_is_one_line(spawn: Callable[..., Any], tmp_path: Path) -> Non
     assert done.code == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("flagstone tr", "train"),
+        ("flagstone train softm", "softmax"),
+        ("flagstone train softmax --data dig", "digits"),
+        ("flagstone train mlp --hid", "--hidden"),
+        ("flagstone train nix --da", "--data"),
+    ],
+)
+def test_a_shell_completes_names(spawn: Callable[..., Any], words: str, offered: str) -> None:
+    done = spawn(
+        "",
+        _FLAGSTONE_COMPLETE="bash_complete",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split()) - 1),
+    )
+    assert done.out.splitlines() == [f"plain,{offered}"]
+    assert done.err == ""
+
+
 def test_standalone_mode_can_be_switched_off() -> None:
     from flagstone.cli.app import cli
 

@@ -64,9 +64,10 @@ def test_a_minimum_decides_the_exit_code(run: Callable[..., Any], trained: Any) 
     [
         ("--min acc=0.9", "unknown measure in --min 'acc'; known: accuracy, log_loss, loss."),
         ("--min accuracy", "--min: expected MEASURE=X such as accuracy=0.9; got 'accuracy'"),
+        ("--data wine.csv --target 9", "target column 9 does not exist"),
         ("--split test", "--split test: the run has no test rows; it has train, validation"),
-        ("--data iris --split validation", "--split validation: --data has none"),
-        ("--data iris --split test", "--split test: iris has no test split"),
+        ("--data wine.csv --target 4 --split validation", "--split validation: --data has none"),
+        ("--data wine.csv --target 4 --split test", "--split test: wine.csv has no test split"),
         ("--data digits", "X: expected examples of shape (4,), as in fit"),
         ("--data wine", "unknown column of wine"),
         ("--data nix.csv", "nix.csv: no such file or directory"),
@@ -77,8 +78,9 @@ def test_a_minimum_decides_the_exit_code(run: Callable[..., Any], trained: Any) 
     ],
 )
 def test_what_cannot_be_evaluated(
-    run: Callable[..., Any], trained: Any, line: str, message: str
+    run: Callable[..., Any], trained: Any, folder: Path, line: str, message: str
 ) -> None:
+    (folder / "wine.csv").write_text("5.1,3.5,1.4,0.2,setosa\n")
     done = run(f"evaluate {RUN} {line}")
     assert done.code == 2
     assert message in done.err.splitlines()[-1]
@@ -86,20 +88,29 @@ def test_what_cannot_be_evaluated(
     assert done.out == ""
 
 
-def test_other_data_is_evaluated_whole_by_its_columns_names(
-    run: Callable[..., Any], trained: Any, iris_csv: Path
+def test_the_runs_own_data_named_again_is_divided_again(
+    run: Callable[..., Any], trained: Any
 ) -> None:
+    assert run(f"evaluate {RUN} --data iris --json").out == run(f"evaluate {RUN} --json").out
+    assert run(f"evaluate {RUN} --data iris --split train --json").json["rows"] == 135
+
+
+def test_other_data_is_evaluated_whole_by_its_columns_names(
+    run: Callable[..., Any], iris_csv: Path
+) -> None:
+    from flagstone.data import load
+    from flagstone.estimator import load as load_model
+
     run("train softmax --data iris.csv --epochs 20 --lr 0.1")
     lines = [line.split(",") for line in iris_csv.read_text().splitlines()]
     iris_csv.with_name("other.csv").write_text(
         "\n".join(",".join(["1" if i else "id", *line[::-1]]) for i, line in enumerate(lines))
     )
-    own, other = (
-        run(f"evaluate runs/softmax-0002 --data {name} --json").json
-        for name in ("iris.csv", "other.csv")
-    )
-    assert (other["split"], other["rows"]) == ("all", 150)
-    assert other["metrics"] == own["metrics"]
+    done = run(f"evaluate {RUN} --data other.csv --json").json
+    assert (done["split"], done["rows"]) == ("all", 150)
+    model: Any = load_model(f"{RUN}/model.safetensors")
+    iris = load("iris.csv")
+    assert done["metrics"]["accuracy"] == np.mean(model.predict(iris.X) == iris.y)
 
 
 def test_labels_that_training_did_not_have(

@@ -262,3 +262,25 @@ def test_environment_is_json(run: RunDirectory) -> None:
     run.write_environment({"python": "3.11"})
     text = (run.path / "environment.json").read_text(encoding="utf-8")
     assert json.loads(text) == {"python": "3.11"}
+
+
+def test_several_epochs_are_appended_at_once(run: RunDirectory) -> None:
+    run.append_metrics({"epoch": 1}, {"epoch": 2})
+    run.append_metrics()
+    assert run.history() == [{"epoch": 1}, {"epoch": 2}]
+
+
+def test_a_reopened_run_is_not_complete_and_keeps_its_model(run: RunDirectory) -> None:
+    run.model_file.touch()
+    run.write_summary({"epochs": 2})
+    run.reopen({"model": "softmax", "parameters": {"epochs": 4}})
+    assert not run.is_complete
+    assert run.model_file.exists()
+    assert run.read_config()["parameters"] == {"epochs": 4}
+    run.reopen({"model": "softmax"})  # once more does no harm
+
+
+def test_whether_there_is_something_to_resume_from(run: RunDirectory) -> None:
+    assert not run.has_checkpoint
+    run.save_checkpoint(*_state(1))
+    assert run.has_checkpoint
