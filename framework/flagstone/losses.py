@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 from flagstone import ops
-from flagstone.errors import InputError, ShapeError
+from flagstone.errors import DTypeError, InputError, ShapeError
 from flagstone.tensors import Tensor
 
 
@@ -36,6 +36,7 @@ def cross_entropy(
     Raises:
         ShapeError, DTypeError: the arguments do not fit together.
     """
+    _require_tensors("cross_entropy", x=x, labels=labels, sample_weight=sample_weight)
     losses, _ = ops.softmax_cross_entropy(x, labels)
     return _reduce("cross_entropy", losses, sample_weight, reduction)
 
@@ -61,6 +62,9 @@ def binary_cross_entropy_with_logits(
     Raises:
         ShapeError, DTypeError: the arguments do not fit together.
     """
+    _require_tensors(
+        "binary_cross_entropy_with_logits", x=x, target=target, sample_weight=sample_weight
+    )
     losses = ops.binary_cross_entropy_with_logits(x, target)
     per_example = _per_example("binary_cross_entropy_with_logits", losses)
     return _reduce("binary_cross_entropy_with_logits", per_example, sample_weight, reduction)
@@ -87,11 +91,21 @@ def mse(
     Raises:
         ShapeError, DTypeError: the arguments do not fit together.
     """
+    _require_tensors("mse", x=x, target=target, sample_weight=sample_weight)
     if x.shape != target.shape:
         raise ShapeError(f"mse: target expected shape {x.shape}; got {target.shape}")
     difference = x - target
     per_example = _per_example("mse", difference * difference)
     return _reduce("mse", per_example, sample_weight, reduction)
+
+
+def _require_tensors(name: str, **given: object) -> None:
+    for argument, value in given.items():
+        if not isinstance(value, Tensor) and not (argument == "sample_weight" and value is None):
+            raise DTypeError(
+                f"{name}: {argument} expected a Tensor; got {type(value).__name__}. "
+                "Wrap it with flagstone.tensor(...)"
+            )
 
 
 def _per_example(name: str, losses: Tensor) -> Tensor:
@@ -106,9 +120,7 @@ def _per_example(name: str, losses: Tensor) -> Tensor:
 
 def _reduce(name: str, losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     if reduction not in ("mean", "sum", "none"):
-        raise InputError(
-            f"{name}: reduction expected 'mean', 'sum' or 'none'; got {reduction!r}"
-        )
+        raise InputError(f"{name}: reduction expected 'mean', 'sum' or 'none'; got {reduction!r}")
     if weight is not None:
         if weight.shape != losses.shape:
             raise ShapeError(
@@ -136,9 +148,7 @@ class Loss:
         self.reduction = reduction
 
     def __call__(self, x: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        return type(self).function(
-            x, target, sample_weight=sample_weight, reduction=self.reduction
-        )
+        return type(self).function(x, target, sample_weight=sample_weight, reduction=self.reduction)
 
 
 class CrossEntropyLoss(Loss):

@@ -60,6 +60,7 @@ def parse(kind: str, text: str) -> tuple[str, dict[str, Any]]:
             or not isinstance(call.func, ast.Name)  # not f(a=1)(b=2), which would lose a
             or call.args
             or any(k.arg is None for k in call.keywords)
+            or len({k.arg for k in call.keywords}) < len(call.keywords)
         ):
             raise ValueError
         return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
