@@ -146,7 +146,7 @@ def t(*shape: int, dtype: str = "float32") -> fs.Tensor:
         ),
         (
             lambda: losses.cross_entropy(t(4, 2), t(4)), DTypeError,
-            "labels expected a tensor of integers; got float32",
+            "labels expected .*integers; got float32",
         ),
         (
             lambda: losses.cross_entropy(t(4, 2), t(4, 1, dtype="int64")), ShapeError,
@@ -210,7 +210,7 @@ def test_what_is_no_tensor_is_refused(bad: Any) -> None:
     for function, target in good.items():
         x = t(4, 2) if function is losses.cross_entropy else t(4)
         for arguments in ((bad, target), (x, bad)):
-            with pytest.raises(DTypeError, match=r"expected a (T|t)ensor"):
+            with pytest.raises(DTypeError, match=r"expected a Tensor"):
                 function(*arguments)
         if bad is not None:
             with pytest.raises(DTypeError, match="sample_weight expected a Tensor"):

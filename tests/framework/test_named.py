@@ -63,7 +63,7 @@ def test_an_unknown_name_and_an_unknown_option() -> None:
         make("optimizer", "")
     with pytest.raises(
         ConfigurationError,
-        match=r"optimizer 'sgd' has no option 'momentun'; known: momentum, .*Did you mean 'momentum'",
+        match=r"'sgd' has no option 'momentun'; known: momentum, .*Did you mean 'momentum'",
     ):
         make("optimizer", "sgd(momentun=0.9)", nn.Linear(1, 1), 0.1)
     with pytest.raises(ConfigurationError, match="layer 'relu' has no option 'slope'; known: none"):
