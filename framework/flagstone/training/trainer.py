@@ -140,6 +140,7 @@ class Trainer:
                 metrics["lr"] = lr
                 metrics["seconds"] = self._seconds_before + time.perf_counter() - started
                 self._finish_epoch(metrics)
+                self._heed(flag)  # Ctrl-C came while evaluating, or in a callback
             self._go_back_to_best()
         self._listeners.tell("on_train_end", self)
         return self.history
@@ -192,13 +193,16 @@ class Trainer:
                 self._scale(stop - start),
             )  # fmt: skip
             self._step_in_epoch = i + 1
-            if flag.raised:
-                self._listeners.tell("on_interrupt", self)
-                raise KeyboardInterrupt
+            self._heed(flag)
             if wants_progress and time.perf_counter() - told > PROGRESS_EVERY:
                 told = time.perf_counter()
                 self._listeners.tell("on_progress", self, i + 1, steps)
         return rates[-1]
+
+    def _heed(self, flag: InterruptFlag) -> None:
+        if flag.raised:
+            self._listeners.tell("on_interrupt", self)
+            raise KeyboardInterrupt
 
     def _eager_step(self, rows: Tensor | None, lr: Tensor, place: Tensor, scale: Tensor) -> None:
         """One training step; nothing in it reads the device."""
@@ -264,9 +268,11 @@ class Trainer:
             if loss < self._best_loss:
                 self._best_loss, self._best_epoch = loss, self.epoch
                 self._best = {name: np.array(a) for name, a in self._values().items()}
-            elif self.epoch - self._best_epoch >= self.patience:
-                self.stop = True
+            self.stop = self.stop or self._is_out_of_patience()
         self._listeners.tell("on_epoch_end", self, self.epoch, metrics)
+
+    def _is_out_of_patience(self) -> bool:
+        return self.patience is not None and self.epoch - self._best_epoch >= self.patience
 
     def _go_back_to_best(self) -> None:
         if self._best:
@@ -295,8 +301,7 @@ class Trainer:
             "batch_size": self.batch_size,
             "epoch": self.epoch,
             "step": self._step_in_epoch,
-            "stop": self.stop,
-            "history": self.history,
+            "history": list(self.history),
             "best_epoch": self._best_epoch,
             "best_loss": self._best_loss if math.isfinite(self._best_loss) else None,
         }
@@ -320,18 +325,21 @@ class Trainer:
             kind, dot, rest = name.partition(".")
             parts[kind if dot else ""][rest if dot else name] = np.asarray(a)
         self._set_values(parts[""])
-        self.optimizer.load_state_dict(parts["optimizer"])
+        try:
+            self.optimizer.load_state_dict(parts["optimizer"])
+        except InputError as error:
+            raise RunError(f"resume: the checkpoint is of another optimizer; {error}") from None
         self._best = parts["best"]
         self._sums = {
             k: Tensor(self.backend.asarray(np.array(v)), self.backend)
             for k, v in parts["sum"].items()
         }
         self.epoch, self._step_in_epoch = int(metadata["epoch"]), int(metadata["step"])
-        self.stop = bool(metadata["stop"])
         self.history = list(metadata["history"])
         best = metadata["best_loss"]
         self._best_loss = math.inf if best is None else float(best)
         self._best_epoch = int(metadata["best_epoch"])
+        self.stop = self._is_out_of_patience()  # a callback's stop is over; it may stop again
 
     def _values(self) -> dict[str, Any]:
         """The flat parameters and buffers, as NumPy arrays of their own."""
@@ -346,10 +354,12 @@ class Trainer:
         if self.layer.flat_buffers is not None and self.layer.flat_buffers.tensors:
             targets["buffers"] = self.layer.flat_buffers.values
         for name, target in targets.items():
-            if name not in values or values[name].shape != target.shape:
+            value = values.get(name)
+            if value is None or (value.shape, value.dtype.name) != (target.shape, self._dtype):
+                got = "none" if value is None else f"{value.dtype.name} {value.shape}"
                 raise RunError(
-                    f"resume: the checkpoint expected to hold {name} of shape {target.shape}; got "
-                    f"{values[name].shape if name in values else 'none'}: it is of another model"
+                    f"resume: the checkpoint expected to hold {name}, {self._dtype} "
+                    f"{target.shape}; got {got}: it is of another model"
                 )
         for name, target in targets.items():
             ops.assign(target, Tensor(self.backend.asarray(values[name]), self.backend))
