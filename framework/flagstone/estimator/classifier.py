@@ -98,7 +98,7 @@ class Classifier(Estimator):
         return places.astype(np.int64)
 
     def objective(self, layer: Layer, backend: Backend) -> Objective:
-        return BinaryCrossEntropy() if self.binary_only else CrossEntropy()
+        return BinaryCrossEntropy(self._margin()) if self.binary_only else CrossEntropy()
 
 
 def _same_kind(a: Any, b: Any) -> bool:

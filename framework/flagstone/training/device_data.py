@@ -8,6 +8,7 @@ import numpy as np
 
 from flagstone import ops, random
 from flagstone.backend import Backend
+from flagstone.errors import ShapeError
 from flagstone.tensors import Tensor
 
 DTypeName = str
@@ -22,10 +23,18 @@ class DeviceData:
         weight: (n,) with mean 1, or ``None`` where all count the same.
         backend: where to.
         dtype: of the layer, to which floating inputs and weights are converted once.
+
+    Raises:
+        ShapeError: there is not one target or weight for each example.
     """
 
     def __init__(self, x: Any, y: Any, weight: Any, backend: Backend, dtype: DTypeName) -> None:
         self.n = int(x.shape[0])
+        for what, other in (("targets", y), ("weights", weight)):
+            if other is not None and other.shape[:1] != x.shape[:1]:
+                raise ShapeError(
+                    f"expected {self.n} {what}, one for each example; got {len(other)}"
+                )
         self.dtype = dtype
         self.backend = backend
         self.x = Tensor(backend.asarray(_floats_as(x, dtype)), backend)

@@ -38,14 +38,21 @@ class CrossEntropy(Objective):
 
 
 class BinaryCrossEntropy(Objective):
-    """Logistic loss and accuracy; ``out`` is (n, 1), ``y`` holds 0 or 1 (n,)."""
+    """Logistic loss and accuracy; ``out`` is (n, 1), ``y`` holds 0 or 1 (n,).
+
+    Args:
+        margin: the logit above which 1 is predicted.
+    """
+
+    def __init__(self, margin: float = 0.0) -> None:
+        self.margin = margin
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         target = ops.astype(ops.reshape(y, out.shape), dtype=out.dtype_name)
         return losses.binary_cross_entropy_with_logits(out, target, reduction="none")
 
     def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
-        positive = ops.astype(ops.reshape(out, y.shape) > 0, dtype=y.dtype_name)
+        positive = ops.astype(ops.reshape(out, y.shape) > self.margin, dtype=y.dtype_name)
         return {"accuracy": ops.astype(ops.equal(positive, y), dtype=out.dtype_name)}
 
 
