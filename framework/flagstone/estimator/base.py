@@ -28,7 +28,7 @@ from flagstone.estimator import validation as check
 from flagstone.estimator.parameters import Hyperparameters
 from flagstone.estimator.spec import Spec
 from flagstone.estimator.standardize import statistics
-from flagstone.named import make
+from flagstone.named import make, parse
 from flagstone.nn import Layer, Sequential, Standardize
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
@@ -206,9 +206,14 @@ class Estimator(Hyperparameters):
     def _with_decay(self) -> str:
         if not self.weight_decay:
             return self.optimizer
-        name, _, options = self.optimizer.partition("(")
-        options = options.removesuffix(")").strip()
-        return f"{name}({options}{', ' if options else ''}weight_decay={self.weight_decay!r})"
+        name, options = parse("optimizer", self.optimizer)
+        if "weight_decay" in options:
+            raise ConfigurationError(
+                f"{type(self).__name__}: weight_decay expected once; got {self.weight_decay!r}, and "
+                f"in optimizer {options['weight_decay']!r}"
+            )
+        options["weight_decay"] = float(self.weight_decay)
+        return f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
 
     def _as_examples(self, X: Any) -> Any:
         """``X`` as the model's examples: rows folded to images where the model says so."""
@@ -254,7 +259,9 @@ class Estimator(Hyperparameters):
     def _validation(self, X: Any, y: Any) -> tuple[Any, Any]:
         X = self._as_examples(check.prediction_data(self, X))
         self._require_inputs(X)
-        return X, self._encode_targets(np.asarray(y))
+        y = np.asarray(y)
+        check.validation_targets(y, len(X), self.task)
+        return X, self._encode_targets(y)
 
     # Predicting
 

@@ -85,7 +85,10 @@ class Classifier(Estimator):
         return codes.astype(np.int64)
 
     def _encode_targets(self, y: Any) -> Any:
-        places = np.searchsorted(self.classes_, y) if _same_kind(self.classes_, y) else None
+        try:
+            places = np.searchsorted(self.classes_, y) if _same_kind(self.classes_, y) else None
+        except TypeError:  # labels of several types, which have no order
+            places = None
         if places is not None:
             places = np.minimum(places, len(self.classes_) - 1)
         if places is None or (self.classes_[places] != y).any():

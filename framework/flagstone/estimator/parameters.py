@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import numbers
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 from flagstone.errors import ConfigurationError
+from flagstone.named import is_number
 
 
 class Hyperparameters:
@@ -89,9 +91,7 @@ def _is_of(value: Any, annotation: Any) -> bool:
     if annotation is bool:
         return isinstance(value, bool) or type(value).__name__ == "bool_"
     if annotation is int:
-        return hasattr(value, "__index__") and not isinstance(value, bool)
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if annotation is float:
-        return not isinstance(value, bool) and (
-            hasattr(value, "__float__") and not isinstance(value, str)
-        )
+        return is_number(value)
     return not isinstance(annotation, type) or isinstance(value, annotation)

@@ -13,6 +13,7 @@ from flagstone.errors import ShapeError
 from flagstone.estimator.base import Estimator
 from flagstone.estimator.spec import Spec
 from flagstone.estimator.standardize import statistics
+from flagstone.estimator.validation import validation_targets
 from flagstone.nn import Layer
 from flagstone.tensors import Tensor
 from flagstone.training.objective import Objective, SquaredError
@@ -44,7 +45,8 @@ class Regressor(Estimator):
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """``{"loss", "mse", "mae", "r2"}`` on ``X`` and ``y``; the loss is that of training."""
-        y = np.asarray(y, np.float64)
+        y = np.asarray(y)
+        validation_targets(y, len(y), self.task)
         self._encode_targets(y)
         predicted = self.predict(X)
         scaled = (predicted - y) / (self.target_scale_[0] if y.ndim == 1 else self.target_scale_)

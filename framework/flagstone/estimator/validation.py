@@ -34,6 +34,8 @@ def training_data(model: Any, X: Any, y: Any, task: str) -> tuple[Array, Array]:
                 f"y: expected one value for each of {X.shape[0]} images; got {y.shape}"
             )
         _plain_targets(y, task)
+        for name in ("n_features_in_", "feature_names_in_"):  # of a fit on a table before
+            model.__dict__.pop(name, None)
         return X, y
     if _is_plain_table(X) and _is_plain_target(y, task) and X.shape[0] == len(y):
         model.n_features_in_ = X.shape[1]
@@ -51,7 +53,7 @@ def training_data(model: Any, X: Any, y: Any, task: str) -> tuple[Array, Array]:
             sklearn.utils.multiclass.check_classification_targets(y_)
         return X_, y_
 
-    return _by_sklearn(convert, "X and y", X)
+    return _by_sklearn(convert, "X and y", X, y)
 
 
 def prediction_data(model: Any, X: Any) -> Array:
@@ -85,11 +87,15 @@ def sample_weights(sample_weight: Any, n: int) -> Array | None:
 
     Raises:
         InputError: they are negative, not finite, or all zero.
+        DTypeError: they are not numbers.
         ShapeError: there is not one for each example.
     """
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight, np.float64)
+    weight = np.asarray(sample_weight)
+    if weight.dtype.kind not in "fiub":
+        raise DTypeError(f"sample_weight: expected numbers; got dtype {weight.dtype}")
+    weight = weight.astype(np.float64)
     if weight.ndim == 0:
         weight = np.full(n, float(weight))
     if weight.shape != (n,):
@@ -153,9 +159,21 @@ def _is_plain_target(y: Any, task: str) -> bool:
     if type(y) is not np.ndarray or not y.size:
         return False
     if task == "classification":
-        return y.ndim == 1 and y.dtype.kind in "iubU"
+        whole = y.dtype.kind == "f" and bool((np.isfinite(y) & (y == np.floor(y))).all())
+        return y.ndim == 1 and (y.dtype.kind in "iubU" or whole)
     plain = y.dtype.kind in "fiu" and (y.ndim == 1 or (y.ndim == 2 and y.shape[1] > 1))
     return plain and bool(np.isfinite(y).all())
+
+
+def validation_targets(y: Array, n: int, task: str) -> None:
+    """Refuse targets to evaluate on that are not one label or number, or row of them, per example.
+
+    Raises:
+        InputError, DTypeError, ShapeError: what is wrong with them.
+    """
+    if y.shape[:1] != (n,) or y.ndim > (1 if task == "classification" else 2):
+        raise ShapeError(f"y: expected one value for each of {n} examples; got shape {y.shape}")
+    _plain_targets(y, task)
 
 
 def _plain_targets(y: Array, task: str) -> None:
@@ -168,11 +186,12 @@ def _plain_targets(y: Array, task: str) -> None:
         raise DTypeError(f"y: expected numbers; got dtype {y.dtype}")
 
 
-def _by_sklearn(convert: Callable[[Any], Any], what: str, X: Any) -> Any:
+def _by_sklearn(convert: Callable[[Any], Any], what: str, X: Any, y: Any = None) -> Any:
     try:
         import sklearn.utils.multiclass
         import sklearn.utils.validation
     except ImportError:
+        _refuse_arrays(X, y)
         raise InputError(
             f"{what}: expected NumPy arrays, X (n, features) of finite numbers with n >= 1 and y "
             f"one label or number per row; got {_shown(X)}. "
@@ -184,6 +203,20 @@ def _by_sklearn(convert: Callable[[Any], Any], what: str, X: Any) -> Any:
         raise DTypeError(str(error)) from error
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def _refuse_arrays(X: Any, y: Any) -> None:
+    """Without scikit-learn: what is wrong with arrays that are of the right kind."""
+    if type(X) is not np.ndarray or X.ndim != 2 or X.dtype.kind not in "fiub":
+        return
+    if not X.size:
+        raise InputError(f"X: expected at least one row and one column; got shape {X.shape}")
+    if X.dtype.kind == "f" and not np.isfinite(X).all():
+        raise InputError("X: expected finite numbers; got NaN or infinity")
+    if type(y) is np.ndarray and y.shape[:1] != X.shape[:1]:
+        raise ShapeError(f"y: expected one value for each of {len(X)} rows; got shape {y.shape}")
+    if type(y) is np.ndarray and y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise InputError("y: expected finite numbers; got NaN or infinity")
 
 
 def _shown(X: Any) -> str:
