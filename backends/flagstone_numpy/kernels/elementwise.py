@@ -7,9 +7,9 @@ import numpy as np
 Array = np.ndarray
 
 
-def relu_grad(g: Array, y: Array) -> Array:
-    """``g`` where ``y > 0``, else 0."""
-    return np.where(y > 0, g, g.dtype.type(0))
+def relu_grad(g: Array, kept: Array) -> Array:
+    """``g`` where ``kept > 0``, else 0."""
+    return np.where(kept > 0, g, g.dtype.type(0))
 
 
 def sigmoid(x: Array) -> Array:

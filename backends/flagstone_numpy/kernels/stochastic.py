@@ -20,7 +20,8 @@ def random_bits(counter: Array, *, key: tuple[int, int], blocks: int, start: int
 def dropout_mask(words: Array, *, shape: tuple[int, ...], threshold: int) -> Array:
     """See :func:`flagstone.ops.stochastic.dropout_mask`; lanes are a view of the words."""
     width = math.prod(shape[1:])
-    lanes = words.astype("<u8", copy=False).view("<u2").reshape(shape[0], -(-width // 16) * 16)
+    lanes = np.ascontiguousarray(words, "<u8").view("<u2")
+    lanes = lanes.reshape(shape[0], -(-width // 16) * 16)
     return (lanes[:, :width] < threshold).reshape(shape)  # 65536 too, which is no uint16
 
 

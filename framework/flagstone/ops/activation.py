@@ -49,14 +49,21 @@ def _(dy: Tensor, y: Tensor) -> Any:
 
 
 @op
-def relu_grad(xp: Any, g: Any, y: Any) -> Any:
-    """``g`` where ``y > 0``, else 0."""
-    return xp.where(y > 0, g, 0)
+def relu_grad(xp: Any, g: Any, kept: Any) -> Any:
+    """``g`` where ``kept > 0``, else 0."""
+    return xp.where(kept > 0, g, 0)
+
+
+@relu_grad.check
+def _(g: Any, kept: Any) -> None:
+    floating("relu_grad", g=g, kept=kept)
+    if g.shape != kept.shape:
+        raise ShapeError(f"relu_grad: kept expected shape {g.shape}; got {kept.shape}")
 
 
 @relu_grad.pullback
-def _(dy: Tensor, y: Tensor) -> Any:
-    return (relu_grad(dy, y), None)
+def _(dy: Tensor, kept: Tensor) -> Any:
+    return (relu_grad(dy, kept), None)
 
 
 @op

@@ -58,7 +58,8 @@ class Op:
         optional: names of the array arguments that may be ``None``.
 
     Raises:
-        InputError: another module defined an op of this name.
+        InputError: another module defined an op of this name, or an argument has a name that means
+            something else in a pullback.
     """
 
     def __init__(
@@ -85,6 +86,12 @@ class Op:
         self.numbers, self.optional = numbers, (*optional, *may_be_none)
         self._pullback: Callable[..., Any] | None = None
         self._check: Callable[..., None] | None = None
+        taken = {"y", "ys", "dy", "dys", "need"} & {*self.arrays, *self.statics}
+        if taken:
+            raise InputError(
+                f"op {self.name}: an argument is named {', '.join(sorted(taken))}, which means "
+                "something else in a pullback; rename it"
+            )
         namesake = ALL_OPS.get(self.name)
         if namesake is not None and namesake.generic.__module__ != generic.__module__:
             raise InputError(

@@ -136,7 +136,8 @@ def _(dy: Tensor, x_shape: Any, index: Any) -> Any:
 def scatter_index(xp: Any, g: Any, *, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Zeros of ``shape`` with ``g`` at ``index``: the transpose of :func:`basic_index`."""
     out = xp.zeros(shape, dtype=g.dtype)
-    out[index] = g
+    place = tuple([part for part in index if part is not None])  # None is for reading only
+    out[place] = xp.reshape(g, out[place].shape)
     return out
 
 
@@ -179,7 +180,7 @@ def _resolved(x: Tensor, index: Any) -> tuple[Any, ...]:
         else:
             out.append(_within(x, axis, part, index))
             axis += 1
-    return tuple(out)
+    return tuple(out) if x.ndim else (*out, ...)
 
 
 def _within(x: Tensor, axis: int, part: Any, index: Any) -> int | slice:

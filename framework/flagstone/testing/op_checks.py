@@ -1,0 +1,200 @@
+"""Checks of one row of the op table on one backend; each raises ``AssertionError``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from flagstone.backend import Backend
+from flagstone.ops import ALL_OPS
+from flagstone.tape import no_grad
+from flagstone.tensors import Tensor
+from flagstone.testing.gradcheck import gradcheck
+from flagstone.testing.op_row import Array, Draw, OpRow, Raw, Sample
+
+SEED = 20
+DIRECTIONS = 2
+
+
+def check_op(row: OpRow, backend: Backend) -> None:
+    """Everything that the table says of one op: values, layouts, gradients, refusals.
+
+    Args:
+        row: of the table, or your own op's.
+        backend: an opened backend, from :func:`flagstone.backend.open_backend`.
+
+    Raises:
+        AssertionError: the first thing that is not so; names op, backend, dtype and sample.
+    """
+    for dtype in row.dtypes:
+        check_values(row, backend, dtype)
+        check_layouts(row, backend, dtype)
+    check_gradients(row, backend)
+    check_refusals(row, backend)
+
+
+def check_values(row: OpRow, backend: Backend, dtype: str) -> None:
+    """Values, shapes and dtypes of every sample against the reference; inputs stay untouched."""
+    for sample in _all_samples(row, dtype):
+        _compare(row, backend, dtype, sample, _expected(row, sample), lambda a: a)
+
+
+def check_layouts(row: OpRow, backend: Backend, dtype: str) -> None:
+    """The same for arrays with gaps, in reversed order of axes and of elements."""
+    for sample in _all_samples(row, dtype):
+        expected = _expected(row, sample)
+        for layout in (with_gaps, axes_reversed, backwards):
+            _compare(row, backend, dtype, sample, expected, layout)
+
+
+def check_gradients(row: OpRow, backend: Backend) -> None:
+    """Gradients, and gradients of gradients, against central differences."""
+    if not row.differentiable:
+        return
+    for number, sample in enumerate(row.samples(Draw(SEED, "float64"))):
+        differentiated = [
+            i for i in row.differentiable
+            if i < len(sample.arrays) and isinstance(sample.arrays[i], np.ndarray)
+        ]  # fmt: skip
+
+        def function(*inputs: Any, sample: Sample = sample, at: list[int] = differentiated) -> Any:
+            arrays = list(_tensors(sample.arrays, backend))
+            for i, x in zip(at, inputs, strict=True):
+                arrays[i] = x
+            return row.call(*arrays, **sample.static)
+
+        op = ALL_OPS.get(row.name)
+        arguments = op.arrays if op is not None and not op.variadic else ()
+        names = [arguments[i] if i < len(arguments) else f"input {i}" for i in differentiated]
+        inputs = [sample.arrays[i] for i in differentiated]
+        if not inputs:
+            continue
+        try:
+            gradcheck(
+                function, inputs, names=names, order=row.order, directions=DIRECTIONS,
+                seed=SEED + number, device=backend,
+            )  # fmt: skip
+        except AssertionError as error:
+            raise AssertionError(f"{_where(row, backend, 'float64', sample)}: {error}") from None
+
+
+def check_refusals(row: OpRow, backend: Backend) -> None:
+    """Every refusal raises its error, with its words, in one line."""
+    import re
+
+    for refusal in row.refusals:
+        where = f"{row.name} on {backend.name}, given ({refusal})"
+        arguments = [x.value if isinstance(x, Raw) else x for x in refusal.arrays]
+        made = [
+            x if isinstance(raw, Raw) else _tensor(x, backend)
+            for x, raw in zip(arguments, refusal.arrays, strict=True)
+        ]
+        try:
+            row.call(*made, **refusal.static)
+        except refusal.error as error:
+            message = str(error)
+        except Exception as error:  # whatever it is, it is the wrong one
+            raise AssertionError(
+                f"{where}: expected {refusal.error.__name__}; got {type(error).__name__}: {error}"
+            ) from error
+        else:
+            raise AssertionError(f"{where}: expected {refusal.error.__name__}; nothing was raised")
+        if "\n" in message:
+            raise AssertionError(f"{where}: expected a message of one line; got {message!r}")
+        if not re.search(refusal.message, message):
+            raise AssertionError(
+                f"{where}: expected a message with {refusal.message!r}; got {message!r}"
+            )
+
+
+def with_gaps(a: Array) -> Array:
+    """The same values, every second number of a longer array."""
+    if not a.ndim:
+        return a
+    longer = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)
+    longer[..., ::2] = a
+    return longer[..., ::2]
+
+
+def axes_reversed(a: Array) -> Array:
+    """The same values in Fortran's order."""
+    return np.asfortranarray(a) if a.ndim else a
+
+
+def backwards(a: Array) -> Array:
+    """The same values, the first axis stored from its end."""
+    return a[::-1].copy()[::-1] if a.ndim else a
+
+
+def _expected(row: OpRow, sample: Sample) -> Any:
+    with np.errstate(all="ignore"):
+        return row.reference(*[_wide(x) for x in sample.arrays], **sample.static)
+
+
+def _compare(
+    row: OpRow, backend: Backend, dtype: str, sample: Sample, expected: Any,
+    layout: Callable[[Array], Array],
+) -> None:  # fmt: skip
+    where = _where(row, backend, dtype, sample)
+    laid = [layout(x.copy()) if isinstance(x, np.ndarray) else x for x in sample.arrays]
+    tensors = _tensors(laid, backend)
+    with np.errstate(all="ignore"), no_grad():
+        result = row.call(*tensors, **sample.static)
+    op = ALL_OPS.get(row.name)
+    written: list[int] = []
+    if op is not None and op.mutates:
+        written = [i for i, name in enumerate(op.arrays) if name in op.mutates]
+        written = [i for i in written if i < len(tensors) and tensors[i] is not None]
+        if result != ():
+            raise AssertionError(f"{where}: expected an op that writes to return (); got {result}")
+        result = tuple(tensors[i] for i in written)
+    for i, (before, after) in enumerate(zip(sample.arrays, tensors, strict=True)):
+        if isinstance(after, Tensor) and i not in written:
+            np.testing.assert_array_equal(after.numpy(), before, f"{where}: input {i} was changed")
+    results = result if isinstance(result, tuple) else (result,)
+    references = expected if isinstance(expected, tuple) else (expected,)
+    if len(results) != len(references):
+        raise AssertionError(f"{where}: expected {len(references)} outputs; got {len(results)}")
+    for i, (y, reference) in enumerate(zip(results, references, strict=True)):
+        _same(f"{where}: output {i}", y, np.asarray(reference), dtype, row)
+
+
+def _same(where: str, y: Any, expected: Array, dtype: str, row: OpRow) -> None:
+    if not isinstance(y, Tensor):
+        raise AssertionError(f"{where}: expected a Tensor; got {type(y).__name__}")
+    wanted = dtype if expected.dtype.kind == "f" else str(expected.dtype)
+    if (y.dtype_name, y.shape) != (wanted, expected.shape):
+        raise AssertionError(
+            f"{where}: expected {wanted} of shape {expected.shape}; "
+            f"got {y.dtype_name} of shape {y.shape}"
+        )
+    if expected.dtype.kind != "f":
+        np.testing.assert_array_equal(y.numpy(), expected, where)
+        return
+    tolerance = row.tolerance[dtype]
+    np.testing.assert_allclose(y.numpy(), expected, rtol=tolerance, atol=tolerance, err_msg=where)
+
+
+def _all_samples(row: OpRow, dtype: str) -> Iterable[Sample]:
+    draw = Draw(SEED, dtype)
+    yield from row.samples(draw)
+    yield from row.value_samples(draw)
+
+
+def _tensor(x: Any, backend: Backend) -> Any:
+    return Tensor(backend.asarray(x), backend) if isinstance(x, np.ndarray) else x
+
+
+def _tensors(arrays: Iterable[Any], backend: Backend) -> list[Any]:
+    return [_tensor(x, backend) for x in arrays]
+
+
+def _wide(x: Any) -> Any:
+    """Floating arrays in float64, so that the reference rounds less than what it checks."""
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+def _where(row: OpRow, backend: Backend, dtype: str, sample: Sample) -> str:
+    return f"{row.name} on {backend.name}, {dtype}, given ({sample})"

@@ -1,0 +1,23 @@
+"""The op table: one row for every op and for every public function made of ops."""
+
+from __future__ import annotations
+
+from flagstone import ops
+from flagstone.ops import ALL_OPS
+from flagstone.testing import rows_elementwise, rows_learning, rows_shape, rows_window
+from flagstone.testing.op_row import OpRow
+
+OP_TABLE: dict[str, OpRow] = {
+    row.name: row
+    for module in (rows_elementwise, rows_shape, rows_window, rows_learning)
+    for row in module.ROWS
+}
+"""Name -> row. A plugin that brings an op adds its own: ``OP_TABLE[row.name] = row``."""
+
+NO_FUNCTIONS = {"ALL_OPS", "Op", "op", "tensor"}  # of flagstone.ops: they compute nothing
+
+
+def missing_rows() -> list[str]:
+    """The ops, and the public functions of ``flagstone.ops``, that have no row."""
+    named = {*ALL_OPS, *ops.__all__} - NO_FUNCTIONS
+    return sorted(named - set(OP_TABLE))

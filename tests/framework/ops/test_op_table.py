@@ -1,0 +1,188 @@
+"""The op table on every backend, and that nothing escapes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from flagstone import ops, testing
+from flagstone.backend import Backend, open_backend
+from flagstone.ops import ALL_OPS
+from flagstone.tape import observe
+from flagstone.tensors import Tensor
+from flagstone.testing import OP_TABLE, Draw, OpRow, Refusal, Sample
+from flagstone_numpy.table import KERNELS
+
+ROWS = [pytest.param(row, id=name) for name, row in OP_TABLE.items()]
+
+
+@pytest.mark.parametrize("row", ROWS)
+class TestRow:
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_values(self, row: OpRow, backend: Backend, dtype: str) -> None:
+        if dtype in row.dtypes:
+            testing.check_values(row, backend, dtype)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_layouts(self, row: OpRow, backend: Backend, dtype: str) -> None:
+        if dtype in row.dtypes:
+            testing.check_layouts(row, backend, dtype)
+
+    def test_gradients(self, row: OpRow, backend: Backend) -> None:
+        testing.check_gradients(row, backend)
+
+    def test_refusals(self, row: OpRow, backend: Backend) -> None:
+        testing.check_refusals(row, backend)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_samples_have_every_kind_of_size(row: OpRow) -> None:
+    draw = Draw(0, row.dtypes[-1])
+    sizes = [
+        [x.size for x in sample.arrays if isinstance(x, np.ndarray)]
+        for sample in (*row.samples(draw), *row.value_samples(draw))
+    ]
+    assert len(sizes) >= 3
+    assert row.never_empty or any(0 in found for found in sizes), "no sample is empty"
+    assert row.never_one or any(1 in found for found in sizes), "no sample has one element"
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_differentiable_op_has_its_gradients_checked(row: OpRow) -> None:
+    op = ALL_OPS.get(row.name)
+    if op is not None:
+        assert bool(row.differentiable) == op.differentiable
+
+
+def test_every_op_and_every_function_has_a_row() -> None:
+    assert testing.missing_rows() == []
+
+
+def test_every_row_is_of_something() -> None:
+    assert set(OP_TABLE) <= {*ALL_OPS, *ops.__all__}
+
+
+def test_an_op_without_a_row_is_found() -> None:
+    before = dict(ALL_OPS)
+    try:
+
+        @ops.op
+        def planted(xp, x):
+            return x
+
+        assert "planted" in testing.missing_rows()
+    finally:
+        ALL_OPS.clear()
+        ALL_OPS.update(before)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_table_calls_every_numpy_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counting(*arrays, **static):
+        calls.append(name)
+        return KERNELS[name](*arrays, **static)
+
+    cpu = open_backend("cpu")
+    watched = type(cpu)(cpu.device)
+    watched.kernels = {**KERNELS, name: counting}
+    testing.check_values(OP_TABLE[name], watched, "float32")
+    assert len(calls) >= 3
+
+
+def test_importing_it_does_not_import_pytest_or_scipy() -> None:
+    code = "import sys, flagstone.testing; print({'pytest', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+# That each check would notice
+
+
+def _row(**changes: object) -> OpRow:
+    return dataclasses.replace(OP_TABLE["tanh"], **changes)  # type: ignore[arg-type]  # any field
+
+
+CPU = open_backend("cpu")
+
+
+def test_a_wrong_value_is_noticed() -> None:
+    row = _row(reference=lambda x: np.tanh(x) * (1 + 1e-9))
+    with pytest.raises(AssertionError, match=r"tanh on numpy, float64, given \(float64\[4\]\)"):
+        testing.check_values(row, CPU, "float64")
+
+
+def test_a_wrong_dtype_or_shape_is_noticed() -> None:
+    row = _row(call=lambda x: ops.astype(x, "float64"))
+    with pytest.raises(AssertionError, match=r"expected float32 of shape \(4,\); got float64"):
+        testing.check_values(row, CPU, "float32")
+    row = _row(call=lambda x: ops.reshape(ops.tanh(x), (1, *x.shape)))
+    with pytest.raises(AssertionError, match=r"got float32 of shape \(1, 4\)"):
+        testing.check_values(row, CPU, "float32")
+
+
+def test_a_changed_input_is_noticed() -> None:
+    def spoils(x: Tensor) -> Tensor:
+        y: Tensor = ops.tanh(x)
+        ops.assign(x, 0.0)
+        return y
+
+    with pytest.raises(AssertionError, match="input 0 was changed"):
+        testing.check_values(_row(call=spoils), CPU, "float32")
+
+
+def test_a_kernel_that_needs_contiguous_arrays_is_noticed() -> None:
+    def careless(x: Tensor) -> Tensor:
+        flat = np.frombuffer(x.array.tobytes("A"), x.array.dtype)
+        return Tensor(np.tanh(flat).reshape(x.shape), x.backend)
+
+    row = _row(call=careless)
+    testing.check_values(row, CPU, "float64")
+    with pytest.raises(AssertionError, match=r"given \(float64\[3, 4\]\)"):
+        testing.check_layouts(row, CPU, "float64")
+
+
+def test_a_wrong_gradient_is_noticed() -> None:
+    def detached_half(x: Tensor) -> Tensor:
+        return ops.tanh(x) + ops.tanh(x.detach()) * 1.0
+
+    with pytest.raises(AssertionError, match=r"tanh on numpy.*gradient with respect to x \(shape"):
+        testing.check_gradients(_row(call=detached_half), CPU)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        (Refusal(ValueError, "x", np.ones(2)), "expected ValueError; nothing was raised"),
+        (Refusal(ValueError, "x", np.arange(2)), "expected ValueError; got DTypeError"),
+        (Refusal(TypeError, "other words", np.arange(2)), "expected a message with 'other words'"),
+    ],
+)
+def test_a_wrong_refusal_is_noticed(refusal: Refusal, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        testing.check_refusals(_row(refusals=(refusal,)), CPU)
+
+
+def test_a_message_of_two_lines_is_noticed() -> None:
+    def call(x: Tensor) -> None:
+        raise ValueError("one\ntwo")
+
+    row = _row(call=call, refusals=(Refusal(ValueError, "one", np.ones(2)),))
+    with pytest.raises(AssertionError, match="expected a message of one line"):
+        testing.check_refusals(row, CPU)
+
+
+def test_check_op_runs_everything() -> None:
+    seen = []
+    with observe(lambda op, inputs, static, outputs: seen.append(outputs[0].dtype_name)):
+        testing.check_op(OP_TABLE["tanh"], CPU)
+    assert {"float32", "float64"} <= set(seen)
+
+
+def test_a_sample_shows_itself() -> None:
+    assert repr(Sample(np.ones((2, 3)), 2, axis=1)) == "float64[2, 3], 2, axis=1"
