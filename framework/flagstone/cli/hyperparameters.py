@@ -12,14 +12,17 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flagstone.errors import ConfigurationError
 
 NONE = "none"
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_SWITCH = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
 _ENTRY = re.compile(r"    (\w+(?:, \w+)*): (.+)")  # of a docstring's list: "    name: what it is"
 # In a union the narrower type is tried first; text takes anything, so it is last.
 _ORDER: dict[Any, int] = {type(None): 0, int: 1, float: 2, bool: 3, str: 5}
@@ -189,15 +192,15 @@ def _parse(text: str, annotation: Any) -> Any:
 
 def _parse_one(text: str, annotation: Any) -> Any:
     if choices := _choices(annotation):
-        return next(c for c in choices if str(c) == text) if text in map(str, choices) else _no()
+        return _look_up({str(choice): choice for choice in choices}, text)
     if _is_sequence(annotation):
         return _parse_sequence(text, typing.get_args(annotation))
     if annotation is type(None):
-        return None if text.lower() == NONE else _no()
+        return _look_up({NONE: None}, text.lower())
     if annotation is bool:
-        return text.lower() in _TRUE if text.lower() in _TRUE + _FALSE else _no()
+        return _look_up(_SWITCH, text.lower())
     if annotation in (int, float) and "_" in text:  # Python reads 1_000, people mistype it
-        _no()
+        raise ValueError(text)
     if annotation in (int, float, str):
         return annotation(text)
     return _guess(text)
@@ -212,8 +215,14 @@ def _parse_sequence(text: str, items: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(items) == 1 or items[-1] is Ellipsis:
         return tuple(_parse(part, items[0]) for part in parts)
     if len(parts) != len(items):
-        _no()
+        raise ValueError(text)
     return tuple(_parse(part, item) for part, item in zip(parts, items, strict=True))
+
+
+def _look_up(table: Mapping[str, Any], text: str) -> Any:
+    if text not in table:
+        raise ValueError(text)
+    return table[text]
 
 
 def _guess(text: str) -> Any:
@@ -226,7 +235,3 @@ def _guess(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def _no() -> typing.NoReturn:
-    raise ValueError

@@ -78,11 +78,12 @@ def spawn(command: list[str], folder: Path) -> Callable[..., Result]:
     """``spawn("models --json", site=..., FLAGSTONE_DEBUG="1")`` in a process of its own."""
 
     def invoke(line: str, *, site: Path | None = None, stdin: str = "", **environ: str) -> Result:
-        path = {} if site is None else {"PYTHONPATH": str(site)}
+        before = [str(site)] if site is not None else []
+        path = os.pathsep.join([*before, *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
             [*command, *line.split()],
             input=stdin,
-            env={**os.environ, **path, **environ},
+            env={**os.environ, "PYTHONPATH": path, **environ},
             capture_output=True,
             text=True,
             timeout=120,

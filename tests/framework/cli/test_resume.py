@@ -16,7 +16,7 @@ from flagstone.training.files import read_arrays
 from flagstone.training.run_directory import RunDirectory
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-TEXT = "train mlp --data digits --hidden 32 --dropout 0.2 --epochs 30 --json"
+TEXT = "train mlp --data digits --hidden 32 --dropout 0.2 --batch-size 25 --epochs 40 --json"
 LINE = TEXT.split()
 
 
@@ -71,9 +71,9 @@ def test_ctrl_c_saves_and_the_printed_command_goes_on_exactly(
     assert hint == "  flagstone train --resume runs/mlp-0001"
     done = spawn(f"{hint.split(maxsplit=1)[1]} --json")
     assert done.code == 0, done.err
-    assert done.json["epochs"] == 30
+    assert done.json["epochs"] == 40
     _assert_same(folder / "runs" / "mlp-0001", whole)
-    assert [row["epoch"] for row in RunDirectory("runs/mlp-0001").history()] == [*range(1, 31)]
+    assert [row["epoch"] for row in RunDirectory("runs/mlp-0001").history()] == [*range(1, 41)]
 
 
 @posix
@@ -107,19 +107,19 @@ def test_killed_before_the_first_epoch_it_starts_over(
 def test_more_epochs_are_as_if_asked_for_at_once(
     run: Callable[..., Any], folder: Path, whole: dict[str, Any]
 ) -> None:
-    assert run(TEXT.replace("--epochs 30", "--epochs 15")).code == 0
-    assert run("train --resume runs/mlp-0001 --epochs 30").code == 0
+    assert run(TEXT.replace("--epochs 40", "--epochs 20")).code == 0
+    assert run("train --resume runs/mlp-0001 --epochs 40").code == 0
     _assert_same(folder / "runs" / "mlp-0001", whole)
-    assert RunDirectory("runs/mlp-0001").read_config()["parameters"]["epochs"] == 30
+    assert RunDirectory("runs/mlp-0001").read_config()["parameters"]["epochs"] == 40
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     run: Callable[..., Any], folder: Path, whole: dict[str, Any]
 ) -> None:
-    assert run(TEXT.replace("--epochs 30", "--epochs 15")).code == 0
+    assert run(TEXT.replace("--epochs 40", "--epochs 20")).code == 0
     last = folder / "runs" / "mlp-0001" / "checkpoints" / "last.safetensors"
     last.write_bytes(last.read_bytes()[:-1])
-    done = run("train --resume runs/mlp-0001 --epochs 30")
+    done = run("train --resume runs/mlp-0001 --epochs 40")
     assert done.code == 0
     assert "warning: " in done.err
     assert "last.safetensors: damaged" in done.err
