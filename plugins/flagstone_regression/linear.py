@@ -18,8 +18,8 @@ from flagstone.training import L2, Objective
 class LinearRegression(fs.Regressor):
     """Linear regression: X W + b by least squares, one target or several.
 
-    Minimises ``mean((X W + b - y)**2) + l2 * sum(W**2)``, in standardised units where
-    ``standardize`` is on. Trained in float64.
+    Minimises ``mean((X W + b - y)**2) + l2 * sum(W**2)``, the mean over examples and targets, in
+    standardised units where ``standardize`` is on. Trained in float64.
 
     Attributes:
         solver: ``"sgd"``: by gradient descent, as in the lecture, with ``optimizer``; ``"exact"``:
@@ -67,7 +67,8 @@ class LinearRegression(fs.Regressor):
 
     def _least_squares(self, layer: nn.Layer, X: Any, targets: Any, weight: Any) -> None:
         """Set the layer's weights to the minimum: least squares on centred columns, whose
-        intercept is the difference of the means; the penalty is rows of sqrt(n * l2) I below."""
+        intercept is the difference of the means; the penalty is rows of sqrt(n * targets * l2) I
+        below, for the loss is a mean over targets too."""
         state = layer.state_dict()
         rows = np.asarray(X, np.float64)
         if self.standardize:
@@ -79,7 +80,8 @@ class LinearRegression(fs.Regressor):
         root = np.sqrt(share)[:, None]
         a, b = (rows - x_mean) * root, (targets - y_mean) * root
         if self.l2:
-            a = np.concatenate([a, np.sqrt(share.sum() * self.l2) * np.eye(a.shape[1])])
+            ridge = np.sqrt(share.sum() * b.shape[1] * self.l2)
+            a = np.concatenate([a, ridge * np.eye(a.shape[1])])
             b = np.concatenate([b, np.zeros((a.shape[1], b.shape[1]))])
         solution = np.linalg.lstsq(a, b, rcond=None)[0]  # (features, targets)
         name = next(n for n in state if n.endswith("weight")).removesuffix("weight")

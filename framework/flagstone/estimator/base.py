@@ -209,8 +209,8 @@ class Estimator(Hyperparameters):
         name, options = parse("optimizer", self.optimizer)
         if "weight_decay" in options:
             raise ConfigurationError(
-                f"{type(self).__name__}: weight_decay expected once; got {self.weight_decay!r}, and "
-                f"in optimizer {options['weight_decay']!r}"
+                f"{type(self).__name__}: weight_decay expected once; got {self.weight_decay!r} "
+                f"and, in optimizer, {options['weight_decay']!r}"
             )
         options["weight_decay"] = float(self.weight_decay)
         return f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
