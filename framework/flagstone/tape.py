@@ -45,7 +45,7 @@ class Node:
         outputs: how many tensors the call returned.
     """
 
-    __slots__ = ("backend", "edges", "op", "outputs", "saved", "static")
+    __slots__ = ("__weakref__", "backend", "edges", "op", "outputs", "saved", "static")
 
     def __init__(
         self,
@@ -178,14 +178,18 @@ def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
             )
         xp = output.backend.xp
         return Tensor(xp.ones_like(xp.asarray(output.array)), output.backend)
-    if not isinstance(gradient, Tensor) or gradient.array.dtype != output.array.dtype:
-        given = gradient.dtype_name if isinstance(gradient, Tensor) else type(gradient).__name__
+    if not isinstance(gradient, Tensor):
         raise DTypeError(
-            f"backward: expected gradient as a Tensor of {output.dtype_name}; got {given}"
+            f"backward: expected gradient as a Tensor of {output.dtype_name}; "
+            f"got {type(gradient).__name__}"
         )
     if gradient.backend is not output.backend:
         raise DeviceMismatchError(
             f"backward: expected gradient on {output.device}; got one on {gradient.device}"
+        )
+    if gradient.array.dtype != output.array.dtype:
+        raise DTypeError(
+            f"backward: expected gradient of {output.dtype_name}; got {gradient.dtype_name}"
         )
     if gradient.shape != output.shape:
         raise ShapeError(

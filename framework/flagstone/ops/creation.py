@@ -8,7 +8,8 @@ import numpy as np
 
 from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device
-from flagstone.errors import DTypeError
+from flagstone.errors import DTypeError, InputError
+from flagstone.ops.checks import DTYPES
 from flagstone.tensors import Tensor
 
 
@@ -29,14 +30,21 @@ def tensor(
         requires_grad: whether ``backward`` should reach it.
 
     Raises:
-        DTypeError: the data are not numbers, or gradients are asked of integers.
+        DTypeError: the data are not numbers, no such dtype, or gradients are asked of integers.
+        InputError: nested lists of unequal lengths.
         UnavailableError, UnknownNameError: the device cannot be had.
     """
     if isinstance(data, Tensor):
         raise DTypeError("tensor: data expected host data; got a Tensor. Use x.to(...), x.detach()")
     backend = open_backend(device)
+    if dtype is not None and (dtype not in DTYPES or not hasattr(backend.xp, dtype)):
+        known = ", ".join(name for name in DTYPES if hasattr(backend.xp, name))
+        raise DTypeError(f"tensor: dtype expected one of {known}; got {dtype!r}")
     if not hasattr(data, "dtype"):
-        data = np.asarray(data)
+        try:
+            data = np.asarray(data)
+        except ValueError as error:  # NumPy's word for ragged lists
+            raise InputError(f"tensor: data expected lists of equal lengths; {error}") from None
         if data.dtype == np.float64:
             data = data.astype(np.float32)
     if isinstance(data, (np.ndarray, np.generic)) and data.dtype.kind not in "fiub":

@@ -151,7 +151,10 @@ class Op:
                     needs_grad = True
                 arrays.append(x.array)
             else:
-                arrays.append(self._plain(x, len(arrays)))
+                number = self._plain(x, len(arrays))
+                if number is not x:
+                    inputs = (*inputs[: len(arrays)], number, *inputs[len(arrays) + 1 :])
+                arrays.append(number)
         if backend is None:
             raise not_a_tensor(self.name, self._argument(0), inputs[0] if inputs else None)
         if self._check is not None:

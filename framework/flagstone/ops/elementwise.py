@@ -6,6 +6,7 @@ tensors must be of one dtype, which must be able to hold the number.
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 from flagstone.errors import DTypeError, InputError
@@ -161,7 +162,7 @@ def power(xp: Any, x: Any, *, exponent: float) -> Any:
 @power.check
 def _(x: Tensor, *, exponent: Any) -> None:
     floating("power", x=x)
-    if isinstance(exponent, bool) or not isinstance(exponent, (int, float)):
+    if isinstance(exponent, bool) or not isinstance(exponent, numbers.Real):
         raise InputError(
             f"power: exponent expected a Python number; got {type(exponent).__name__}. "
             "For a tensor write exp(b * log(a))"
