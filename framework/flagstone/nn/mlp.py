@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from flagstone.errors import ConfigurationError
 from flagstone.named import make, parse
 from flagstone.nn.container import Flatten, Sequential
@@ -37,6 +39,8 @@ def mlp(
     layers: list[Layer] = [Flatten()]
     width = in_features
     for units in hidden:
+        if isinstance(units, np.integer):  # as a search over widths gives
+            units = int(units)
         if activation.partition("(")[0].strip() == "maxout":
             layers.append(Maxout(width, units, **_pieces(activation), init=init))
         else:

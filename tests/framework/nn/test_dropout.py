@@ -9,6 +9,8 @@ import pytest
 
 import flagstone as fs
 from flagstone import nn, random
+from flagstone.backend import Backend
+from flagstone.devices import Device
 
 
 def ones(*shape: int, dtype: str = "float32") -> fs.Tensor:
@@ -125,6 +127,36 @@ def test_the_position_is_restored_also_after_an_error() -> None:
 def test_a_p_below_half_a_step_of_the_stream_drops_nothing() -> None:
     y = nn.Dropout(1e-6)(ones(10, 10)).numpy()
     np.testing.assert_array_equal(y, 1.0)
+
+
+def test_a_second_backend_draws_the_same_masks_and_first_values() -> None:
+    xp = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+
+    class Strict(Backend):
+        """Another namespace without a kernel: every op in its generic form."""
+
+        name = "strict"
+
+        def __init__(self) -> None:
+            super().__init__(Device("strict", 0))
+            self.xp = xp
+
+    other = Strict()
+    nets = [
+        nn.Sequential(nn.Linear(3, 40), nn.Dropout(0.3)).initialize(4, device=device)
+        for device in (None, other)
+    ]
+    for one, two in zip(*(net.state_dict().values() for net in nets), strict=True):
+        np.testing.assert_array_equal(one, two)
+    x = np.ones((5, 40), np.float32)
+    for step in range(3):
+        place = np.array([step, 1], np.uint64)
+        masks = []
+        for net in nets:
+            backend = net.backend
+            with nn.stream_position(fs.Tensor(backend.asarray(place), backend)):
+                masks.append(net[1](fs.Tensor(backend.asarray(x), backend)).numpy())
+        np.testing.assert_array_equal(*masks)
 
 
 def test_images() -> None:

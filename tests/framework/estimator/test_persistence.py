@@ -1,0 +1,156 @@
+"""A saved model predicts bit for bit as before, or the reason why not is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flagstone as fs
+from flagstone.errors import (
+    ChecksumError,
+    ConfigurationError,
+    InputError,
+    RunError,
+    UnavailableError,
+    UnknownNameError,
+)
+from flagstone.plugins import registry
+from flagstone.training.files import read_arrays, write_arrays
+
+X = np.random.default_rng(0).integers(0, 256, (12, 6, 5), dtype=np.uint8)
+Y = np.arange(12) % 2
+
+
+def probabilities(model: Any, x: Any) -> Any:
+    return model.predict_proba(x) if model.task == "classification" else model.predict(x)
+
+
+@pytest.mark.parametrize("name", registry.names("model"))
+@pytest.mark.parametrize("standardize", [True, False])
+def test_every_model_comes_back(name: str, standardize: bool, tmp_path: Path) -> None:
+    model = fs.model(name, epochs=2, standardize=standardize, lr=1e-4, seed=5).fit(X, Y)
+    path = tmp_path / "model.safetensors"
+    model.save(path, extra={"note": "kept"})
+    other = fs.load(path)
+    assert type(other) is type(model)
+    assert other.get_params() == model.get_params()
+    np.testing.assert_array_equal(probabilities(other, X), probabilities(model, X))
+    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+    assert other.history_ == model.history_
+    assert other.n_parameters_ == model.n_parameters_
+    assert other.device_ == model.device_
+    assert read_arrays(path)[1]["extra"] == {"note": "kept"}
+    for attribute in ("coef_", "intercept_", "W_", "b_"):
+        if hasattr(model, attribute):
+            np.testing.assert_array_equal(getattr(other, attribute), getattr(model, attribute))
+    other.save(tmp_path / "again.safetensors", extra={"note": "kept"})
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["no", "yes"]), np.array([3, 70]), np.array([False, True]), np.array([0.0, 2.0]),
+        np.array(["a", "ü"], object),
+    ],
+    ids=lambda a: str(a.dtype),
+)  # fmt: skip
+def test_labels_keep_their_type(labels: np.ndarray, tmp_path: Path) -> None:
+    x = X.reshape(12, -1)
+    model = fs.model("softmax", epochs=2).fit(x, labels[Y])
+    model.save(tmp_path / "m")
+    other = fs.load(tmp_path / "m")
+    assert other.classes_.dtype == labels.dtype
+    assert other.predict(x).tolist() == model.predict(x).tolist()
+    assert other.n_features_in_ == 30
+
+
+def test_names_of_features_are_kept(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn, which reads data frames, is not there")
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    frame = polars.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [4.0, 1.0, 2.0, 3.0]})
+    model = fs.model("linear").fit(frame, np.array([1.0, 2.0, 3.0, 4.0]))
+    model.save(tmp_path / "m")
+    other = fs.load(tmp_path / "m")
+    assert other.feature_names_in_.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(other.predict(frame), model.predict(frame))
+    with pytest.raises(InputError, match="feature names"):
+        other.predict(frame[["b", "a"]])
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    fs.model("softmax", epochs=1, device="cpu").fit(X, Y).save(path)
+    return path
+
+
+def test_the_device_can_be_overridden(saved: Path) -> None:
+    assert fs.load(saved).device == "cpu"
+    assert fs.load(saved, device="numpy").device == "numpy"
+    with pytest.raises(UnknownNameError, match="unknown device 'abacus'"):
+        fs.load(saved, device="abacus")
+
+
+def test_a_model_that_no_plugin_provides(saved: Path) -> None:
+    arrays, metadata = read_arrays(saved)
+    write_arrays(saved, arrays, {**metadata, "model": "from-elsewhere"})
+    with pytest.raises(UnavailableError, match="holds a model 'from-elsewhere', which no install"):
+        fs.load(saved)
+
+
+def test_a_file_of_another_format_or_kind(saved: Path, tmp_path: Path) -> None:
+    arrays, metadata = read_arrays(saved)
+    write_arrays(saved, arrays, {**metadata, "format": 99})
+    with pytest.raises(RunError, match="expected a model file of format 1; got format 99"):
+        fs.load(saved)
+    write_arrays(saved, arrays, {"epoch": 3})
+    with pytest.raises(RunError, match="expected a model file"):
+        fs.load(saved)
+    (tmp_path / "text").write_text("no model")
+    for path in (tmp_path / "text", tmp_path / "absent", tmp_path):
+        with pytest.raises(RunError) as caught:
+            fs.load(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.999])
+def test_a_flipped_bit_is_noticed(saved: Path, where: float) -> None:
+    content = bytearray(saved.read_bytes())
+    content[int(where * len(content))] ^= 4
+    saved.write_bytes(content)
+    with pytest.raises(RunError):
+        fs.load(saved)
+
+
+def test_a_flipped_bit_in_the_weights_is_a_checksum_error(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    content[-1] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(ChecksumError, match=r"model\.safetensors"):
+        fs.load(saved)
+
+
+def test_an_unknown_hyperparameter_in_the_file(saved: Path) -> None:
+    arrays, metadata = read_arrays(saved)
+    params = {**metadata["params"], "momentum": 1}
+    write_arrays(saved, arrays, {**metadata, "params": params})
+    with pytest.raises(ConfigurationError, match="no hyper-parameter 'momentum'"):
+        fs.load(saved)
+
+
+def test_what_cannot_be_saved_is_refused_and_leaves_the_old_file(saved: Path) -> None:
+    before = saved.read_bytes()
+    model = fs.load(saved)
+    with pytest.raises(InputError, match="JSON"):
+        model.save(saved, extra={"x": object()})
+
+    class Stranger(type(model)):  # type: ignore[misc]  # no plugin provides it
+        pass
+
+    with pytest.raises(InputError, match="expected a model that a plugin provides"):
+        Stranger(epochs=1).fit(X, Y).save(saved)
+    assert saved.read_bytes() == before
