@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from flagstone import ops
 from flagstone.ops import ALL_OPS
-from flagstone.testing import rows_elementwise, rows_learning, rows_shape, rows_window
+from flagstone.testing import (
+    rows_elementwise,
+    rows_learning,
+    rows_random,
+    rows_shape,
+    rows_updates,
+    rows_window,
+)
 from flagstone.testing.op_row import OpRow
 
-OP_TABLE: dict[str, OpRow] = {
-    row.name: row
-    for module in (rows_elementwise, rows_shape, rows_window, rows_learning)
-    for row in module.ROWS
-}
+MODULES = (rows_elementwise, rows_shape, rows_window, rows_learning, rows_random, rows_updates)
+
+OP_TABLE: dict[str, OpRow] = {row.name: row for module in MODULES for row in module.ROWS}
 """Name -> row. A plugin that brings an op adds its own: ``OP_TABLE[row.name] = row``."""
 
 NO_FUNCTIONS = {"ALL_OPS", "Op", "op", "tensor"}  # of flagstone.ops: they compute nothing

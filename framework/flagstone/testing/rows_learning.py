@@ -1,17 +1,16 @@
-"""Rows of the op table: products, losses, normalisation, random bits, optimizer steps."""
+"""Rows of the op table: products, losses, normalisation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from flagstone import ops
-from flagstone.errors import DTypeError, InputError, ShapeError
+from flagstone.errors import DTypeError, ShapeError
 from flagstone.ops.linalg import batched_matmul
 from flagstone.testing.op_row import Array, Draw, OpRow, Raw, Refusal, Sample
-from flagstone.testing.rows_elementwise import D4, F4, I4, NOT_FLOATING
+from flagstone.testing.rows_elementwise import D4, F4, I4
 
 D23, D32 = np.ones((2, 3)), np.ones((3, 2))
 
@@ -101,147 +100,6 @@ def _normalised(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array
     return (x - rows.mean(0)) / (var + eps) ** 0.5 * weight + bias, rows.mean(0), var
 
 
-COUNTER = np.array([3, 1], np.uint64)
-KEY = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
-
-
-def _bits(draw: Draw) -> Iterator[Sample]:
-    big = np.array([2**63 + 5, 2**64 - 1], np.uint64)
-    for counter, blocks, start in ((COUNTER, 5, 0), (big, 3, 7), (COUNTER, 0, 0), (COUNTER, 1, 1)):
-        yield Sample(counter, key=KEY, blocks=blocks, start=start)
-    yield Sample(COUNTER, key=(2**64 - 1, 0), blocks=2)
-    yield Sample(COUNTER, key=KEY, blocks=2, start=2**32 - 2)
-
-
-def _philox(counter: Array, key: tuple[int, int], blocks: int, start: int = 0) -> Array:
-    step, epoch = (int(n) for n in counter)
-    first = np.array([start, step, epoch, 0], np.uint64)
-    philox = np.random.Philox(key=np.array(key, np.uint64), counter=first)
-    return np.asarray(philox.random_raw(4 * blocks))
-
-
-def _lanes(draw: Draw) -> Iterator[Sample]:
-    for shape, threshold in (
-        ((3, 5), 40000), ((2, 4, 5), 20000), ((1, 1), 32768), ((2, 16), 65536), ((0, 3), 1),
-        ((4,), 30000), ((2, 33), 0),
-    ):  # fmt: skip
-        blocks = -(-int(np.prod(shape[1:])) // 16)
-        words = draw.rng.integers(0, 2**64, shape[0] * blocks * 4, np.uint64)
-        yield Sample(words, shape=shape, threshold=threshold)
-
-
-def _mask(words: Array, shape: tuple[int, ...], threshold: int) -> Array:
-    width = int(np.prod(shape[1:]))
-    out = np.zeros((shape[0], width), bool)
-    per_example = 4 * -(-width // 16)
-    for n, i in np.ndindex(shape[0], width):
-        word = int(words[n * per_example + i // 4])
-        out[n, i] = (word >> (16 * (i % 4))) & 0xFFFF < threshold
-    return out.reshape(shape)
-
-
-def _kept(draw: Draw) -> Iterator[Sample]:
-    for shape in ((3, 4), (), (1,), (0, 2)):
-        yield Sample(draw(*shape), draw.truth(*shape), scale=1.25)
-
-
-def _dropout(draw: Draw) -> Iterator[Sample]:
-    for shape, p in (((3, 20), 0.3), ((2, 3, 4), 0.5), ((1, 1), 0.9), ((0, 3), 0.5), ((4,), 0.0)):
-        yield Sample(draw(*shape), COUNTER, p=p, key=KEY)
-
-
-def _dropped(x: Array, counter: Array, p: float, key: tuple[int, int]) -> Array:
-    threshold = round((1 - p) * 65536)
-    blocks = x.shape[0] * -(-int(np.prod(x.shape[1:])) // 16)
-    mask = _mask(_philox(counter, key, blocks), x.shape, threshold)
-    return np.where(mask, x * (65536 / threshold), 0.0)
-
-
-SIZES = (7, 1, 0, 20000)  # the last is longer than a block of the NumPy kernels
-
-
-def _pairs(draw: Draw, **static: Any) -> Iterator[Sample]:
-    for shape in ((3, 4), (), (1,), (0,)):
-        yield Sample(draw(*shape), draw(*shape), **static)
-
-
-def _assign(draw: Draw) -> Iterator[Sample]:
-    yield from _pairs(draw)
-    yield Sample(draw(3), 0.0)
-    yield Sample(draw.below(9, 3), 2)
-
-
-def _assigned(out: Array, x: Any) -> Array:
-    return np.full_like(out, x) if isinstance(x, (int, float)) else x
-
-
-def _sgd(draw: Draw) -> Iterator[Sample]:
-    for size in SIZES:
-        for momentum, nesterov, decay in (
-            (0.0, False, 0.0), (0.9, False, 0.0), (0.9, True, 0.1), (0.0, False, 0.2),
-        ):  # fmt: skip
-            velocity = draw(size) if momentum else None
-            yield Sample(
-                draw(size), draw(size), velocity, draw.positive(), draw.positive(),
-                momentum=momentum, nesterov=nesterov, weight_decay=decay,
-            )  # fmt: skip
-
-
-def _sgd_reference(
-    p: Array, g: Array, velocity: Array | None, lr: Array, scale: Array, momentum: float,
-    nesterov: bool, weight_decay: float,
-) -> Any:  # fmt: skip
-    g = scale * g + weight_decay * p
-    if velocity is None:
-        return p - lr * g
-    v = momentum * velocity + g
-    return p - lr * (g + momentum * v if nesterov else v), v
-
-
-def _adam(draw: Draw) -> Iterator[Sample]:
-    for size in SIZES:
-        for beta1, beta2, decay, decoupled, steps in (
-            (0.9, 0.999, 0.0, False, 0), (0.9, 0.99, 0.1, False, 1), (0.9, 0.99, 0.1, True, 7),
-            (0.0, 0.9, 0.0, False, 2), (0.5, 0.0, 0.0, True, 3),
-        ):  # fmt: skip
-            yield Sample(
-                draw(size), draw(size), draw(size), draw.positive(size),
-                np.asarray(steps, draw.dtype), draw.positive(), draw.positive(), beta1=beta1,
-                beta2=beta2, eps=1e-4, weight_decay=decay, decoupled=decoupled,
-            )  # fmt: skip
-
-
-def _adam_reference(
-    p: Array, g: Array, m: Array, v: Array, t: Array, lr: Array, scale: Array, beta1: float,
-    beta2: float, eps: float, weight_decay: float, decoupled: bool,
-) -> Any:  # fmt: skip
-    t = t + 1
-    g = scale * g
-    if decoupled:
-        p = p * (1 - lr * weight_decay)
-    else:
-        g = g + weight_decay * p
-    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
-    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-    return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v, t
-
-
-def _euclidean(draw: Draw) -> Iterator[Sample]:
-    for shape in ((7,), (3, 4), (), (1,), (0,)):
-        yield Sample(draw(*shape))
-
-
-def _unlike(name: str) -> tuple[Refusal, ...]:
-    return (
-        Refusal(ShapeError, rf"{name}: expected one shape; got out \(4,\), x \(3,\)", D4, D4[:3]),
-        Refusal(DTypeError, f"{name}: expected one dtype; got out float64, x float32", D4, F4),
-    )
-
-
-SCALAR = np.array(0.1)
-SGD = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.0}
-ADAM = {"beta1": 0.9, "beta2": 0.9, "eps": 0.1, "weight_decay": 0.0, "decoupled": False}
-
 ROWS = (
     OpRow("batched_matmul", batched_matmul, _batched, np.matmul, (0, 1)),
     OpRow(
@@ -310,72 +168,4 @@ ROWS = (
         ),
         never_empty="the mean of nothing is refused",
     ),
-    OpRow(
-        "random_bits", ops.random_bits, _bits, _philox,
-        refusals=(
-            Refusal(DTypeError, r"random_bits: counter expected uint64 of shape \(2,\).* got "
-                    r"int64 of shape \(4,\)", I4, key=KEY, blocks=1),
-            Refusal(InputError, "random_bits: expected blocks >= 0", COUNTER, key=KEY, blocks=-1),
-        ),
-        never_empty="there are two words of counter",
-        never_one="there are two words of counter",
-    ),
-    OpRow("dropout_mask", ops.dropout_mask, _lanes, _mask,
-          never_one="a block has four words"),
-    OpRow("keep", ops.keep, _kept, lambda x, mask, scale: mask * x * scale, (0,),
-          refusals=(Refusal(ShapeError, r"keep: mask expected bool of shape \(4,\); got bool of "
-                            r"\(3,\)", D4, np.ones(3, bool), scale=1.0),)),
-    OpRow(
-        "dropout", lambda x, counter, p, key: ops.dropout(x, p, counter, key), _dropout, _dropped,
-        (0,),
-        refusals=(
-            Refusal(InputError, r"dropout: p expected a probability in \[0, 1\); got 1", D23,
-                    COUNTER, p=1, key=KEY),
-            Refusal(InputError, "dropout: p expected at most 0.99998", D23, COUNTER,
-                    p=1 - 2**-18, key=KEY),
-            Refusal(InputError, "dropout: p expected a prob", D23, COUNTER, p="half", key=KEY),
-            Refusal(ShapeError, "dropout: x expected at least one axis", SCALAR, COUNTER, p=0.5,
-                    key=KEY),
-            Refusal(DTypeError, "dropout: x expected a floating", I4, COUNTER, p=0.5, key=KEY),
-        ),
-    ),
-    OpRow("assign", ops.assign, _assign, _assigned,
-          refusals=(*_unlike("assign"),
-                    Refusal(DTypeError, "assign: x expected a number that int64", I4, 0.5))),
-    OpRow("accumulate", ops.accumulate, _pairs, np.add,
-          refusals=(*_unlike("accumulate"),
-                    Refusal(DTypeError, "accumulate: x expected a Tensor; got int", D4, 1))),
-    OpRow("interpolate", ops.interpolate, lambda draw: _pairs(draw, weight=0.1),
-          lambda out, x, weight: out + weight * (x - out),
-          refusals=(
-              Refusal(ShapeError, "interpolate: expected one shape", D4, D4[:3], weight=0.1),
-              Refusal(DTypeError, "interpolate: out expected a floating", I4, I4, weight=0.1),
-          )),
-    OpRow(
-        "sgd_update", ops.sgd_update, _sgd, _sgd_reference,
-        refusals=(
-            Refusal(InputError, "sgd_update: expected velocity with momentum and None without; "
-                    "got momentum 0.9 and velocity None", D4, D4, None, SCALAR, SCALAR, **SGD),
-            Refusal(ShapeError, r"sgd_update: expected one shape; got p \(4,\), g \(3,\)", D4,
-                    D4[:3], D4, SCALAR, SCALAR, **SGD),
-            Refusal(ShapeError, r"sgd_update: lr expected shape \(\); got \(4,\)", D4, D4, D4, D4,
-                    SCALAR, **SGD),
-            Refusal(ShapeError, "sgd_update: p expected one axis", D23, D23, D23, SCALAR, SCALAR,
-                    **SGD),
-            Refusal(DTypeError, "sgd_update: lr expected a Tensor; got float", D4, D4, D4, 0.1,
-                    SCALAR, **SGD),
-        ),
-    ),
-    OpRow(
-        "adam_update", ops.adam_update, _adam, _adam_reference,
-        refusals=(
-            Refusal(ShapeError, "adam_update: expected one shape", D4, D4, D4[:3], D4, SCALAR,
-                    SCALAR, SCALAR, **ADAM),
-            Refusal(DTypeError, "adam_update: expected one dtype", D4, D4, D4, D4,
-                    SCALAR.astype(np.float32), SCALAR, SCALAR, **ADAM),
-        ),
-        tolerance={"float32": 1e-4, "float64": 1e-10},
-    ),
-    OpRow("norm", ops.norm, _euclidean, lambda x: np.sqrt(np.sum(np.square(x))),
-          refusals=(NOT_FLOATING,)),
 )  # fmt: skip
