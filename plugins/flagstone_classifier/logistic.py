@@ -43,9 +43,7 @@ class LogisticRegression(fs.Classifier):
         return nn.Sequential(nn.Flatten(), nn.Linear(inputs.size, outputs.size, init="zeros"))
 
     def layer_dtype(self) -> str:
-        return (
-            "float64"  # the table is read once a step either way; coefficients deserve the digits
-        )
+        return "float64"  # a step reads the table once either way; coefficients deserve the digits
 
     def objective(self, layer: nn.Layer, backend: Any) -> Objective:
         base = super().objective(layer, backend)

@@ -13,6 +13,8 @@ from flagstone.errors import ConfigurationError
 from flagstone.estimator import coefficients
 from flagstone.training import L2, Objective
 
+BLOCK = 4096  # examples whose second moments are summed at once
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LinearRegression(fs.Regressor):
@@ -25,6 +27,9 @@ class LinearRegression(fs.Regressor):
         solver: ``"sgd"``: by gradient descent, as in the lecture, with ``optimizer``; ``"exact"``:
             by least squares (LAPACK's gelsd), whatever epochs and lr say.
         l2: strength of the penalty on the weights.
+        lr: the step of descent; ``None`` for 1 / L, L bounding the curvature of the loss: the
+            longest step with which plain gradient descent is sure to descend (Nesterov,
+            "Introductory Lectures on Convex Optimization", 2004, theorem 2.1.14).
 
     After ``fit``:
 
@@ -36,7 +41,7 @@ class LinearRegression(fs.Regressor):
 
     epochs: int = 500
     batch_size: int | None = None
-    lr: float = 0.1
+    lr: float | None = None
     optimizer: str = "sgd"
     solver: Literal["sgd", "exact"] = "sgd"
     l2: float = 0.0
@@ -54,13 +59,35 @@ class LinearRegression(fs.Regressor):
             )
 
     def layer_dtype(self) -> str:
-        return (
-            "float64"  # the table is read once a step either way; coefficients deserve the digits
-        )
+        return "float64"  # a step reads the table once either way; coefficients deserve the digits
 
     def objective(self, layer: nn.Layer, backend: Any) -> Objective:
         base = super().objective(layer, backend)
         return L2(base, self.l2) if self.l2 else base
+
+    def learning_rate(self, layer: nn.Layer, X: Any) -> float:
+        return 1.0 / self._curvature(layer, X) if self.lr is None else self.lr
+
+    def _curvature(self, layer: nn.Layer, X: Any) -> float:
+        """A bound on the loss's second derivative: the largest absolute row sum of the matrix of
+        second moments, or, in mini-batches, the longest row, which bounds that of any batch."""
+        longest, moments = 0.0, np.zeros(())
+        for start in range(0, len(X), BLOCK):
+            part = self._rows(layer, X[start : start + BLOCK])
+            part = np.concatenate([part, np.ones((len(part), 1))], axis=1)  # the intercept's column
+            longest = max(longest, float((part * part).sum(axis=1).max()))
+            moments = moments + part.T @ part / len(X)
+        whole = self.batch_size is None or self.batch_size >= len(X)
+        bound = float(np.abs(moments).sum(axis=1).max()) if whole else longest
+        return 2.0 * bound / self._outputs.size + 2.0 * self.l2
+
+    def _rows(self, layer: nn.Layer, X: Any) -> Any:
+        """Examples as the linear layer sees them, (n, features) float64."""
+        rows = np.asarray(X, np.float64)
+        if self.standardize:
+            state = layer.state_dict()
+            rows = (rows - state["0.mean"]) * state["0.inverse_scale"]
+        return rows.reshape(len(rows), -1)
 
     def closed_form(self) -> Any:
         return self._least_squares if self.solver == "exact" else None
@@ -69,11 +96,7 @@ class LinearRegression(fs.Regressor):
         """Set the layer's weights to the minimum: least squares on centred columns, whose
         intercept is the difference of the means; the penalty is rows of sqrt(n * targets * l2) I
         below, for the loss is a mean over targets too."""
-        state = layer.state_dict()
-        rows = np.asarray(X, np.float64)
-        if self.standardize:
-            rows = (rows - state["0.mean"]) * state["0.inverse_scale"]
-        rows = rows.reshape(len(X), -1)
+        state, rows = layer.state_dict(), self._rows(layer, X)
         share = np.ones(len(X)) if weight is None else weight
         x_mean = share @ rows / share.sum()
         y_mean = share @ targets / share.sum()

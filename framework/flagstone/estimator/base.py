@@ -48,7 +48,7 @@ class Estimator(Hyperparameters):
     Attributes:
         epochs: how many times to go through the data.
         batch_size: examples per step; ``None`` for all.
-        lr: the learning rate.
+        lr: the learning rate; ``None`` where the model finds one by itself, as ``linear`` does.
         optimizer: a registered optimizer's name, with options as in ``"sgd(momentum=0.9)"``.
         schedule: a registered schedule's name, with options as in ``"cosine(warmup=0.1)"``.
         weight_decay: the optimizer's; 0 leaves it to the optimizer's own options.
@@ -74,7 +74,7 @@ class Estimator(Hyperparameters):
 
     epochs: int = 50
     batch_size: int | None = 100
-    lr: float = 1e-3
+    lr: float | None = 1e-3
     optimizer: str = "adam"
     schedule: str = "constant"
     weight_decay: float = 0.0
@@ -109,6 +109,17 @@ class Estimator(Hyperparameters):
         """A function (layer, X, targets, weight) that sets the layer's parameters to the optimum
         without gradient descent; ``None`` where there is none."""
         return None
+
+    def learning_rate(self, layer: Layer, X: Any) -> float:
+        """The base rate of training; a model that takes ``lr=None`` works it out here.
+
+        Args:
+            layer: initialised, its preprocessing in place.
+            X: the training examples, before preprocessing.
+        """
+        if self.lr is None:
+            raise ConfigurationError(f"{type(self).__name__}: lr expected a number; got None")
+        return self.lr
 
     def layer_dtype(self) -> str:
         """The dtype of the parameters."""
@@ -161,7 +172,7 @@ class Estimator(Hyperparameters):
         elif self.validation_fraction:
             X, targets, weight, held_out = self._split(X, targets, weight)
         layer = self._make_layer(X, weight, backend)
-        trainer = self._trainer(layer, backend, callbacks)
+        trainer = self._trainer(layer, backend, self.learning_rate(layer, X), callbacks)
         self.layer_, self.device_ = layer, str(backend.device)
         self.n_parameters_ = layer.count_parameters()
         solve = self.closed_form()
@@ -182,7 +193,7 @@ class Estimator(Hyperparameters):
         for what, holds, expected in (
             ("epochs", self.epochs >= 1, "a positive integer"),
             ("batch_size", self.batch_size is None or self.batch_size >= 1, "a positive integer"),
-            ("lr", 0 <= self.lr < float("inf"), "a finite number >= 0"),
+            ("lr", self.lr is None or 0 <= self.lr < float("inf"), "a finite number >= 0"),
             ("weight_decay", self.weight_decay >= 0, "a number >= 0"),
             ("validation_fraction", 0 <= self.validation_fraction < 1, "a number in [0, 1)"),
             ("patience", self.patience is None or self.patience >= 1, "a positive integer or None"),
@@ -194,11 +205,13 @@ class Estimator(Hyperparameters):
                     f"{name}: {what} expected {expected}; got {getattr(self, what)!r}"
                 )
 
-    def _trainer(self, layer: Layer, backend: Backend, callbacks: Sequence[Callback]) -> Trainer:
-        optimizer = make("optimizer", self._with_decay(), layer, self.lr)
+    def _trainer(
+        self, layer: Layer, backend: Backend, lr: float, callbacks: Sequence[Callback]
+    ) -> Trainer:
+        optimizer = make("optimizer", self._with_decay(), layer, lr)
         return Trainer(
             layer, self.objective(layer, backend), optimizer,
-            epochs=self.epochs, batch_size=self.batch_size, lr=self.lr,
+            epochs=self.epochs, batch_size=self.batch_size, lr=lr,
             schedule=make("schedule", self.schedule), seed=self.seed, patience=self.patience,
             callbacks=[*callbacks, *([_Lines()] if self.verbose else [])],
         )  # fmt: skip
