@@ -189,7 +189,7 @@ class Trainer:
             start, stop = i * size, min((i + 1) * size, n)
             rows = None if order is None else Tensor(order.array[start:stop], self.backend)
             self._step(
-                rows, Tensor(lrs[i], self.backend), Tensor(places[i], self.backend),
+                rows, Tensor(lrs[i], self.backend), Tensor(places[i, ...], self.backend),
                 self._scale(stop - start),
             )  # fmt: skip
             self._step_in_epoch = i + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def test_the_loss_never_rises_where_a_fixed_rate_diverges(
     losses = [epoch["train"]["loss"] for epoch in model.history_]
     assert losses[-1] < 0.5 * losses[0]
     if batch_size is None:
-        assert all(after <= before for before, after in zip(losses, losses[1:], strict=False))
+        assert all(after <= before for before, after in itertools.pairwise(losses))
 
 
 def test_the_rate_is_at_most_the_inverse_of_the_largest_curvature() -> None:
