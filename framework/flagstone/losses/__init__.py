@@ -1,0 +1,72 @@
+"""Losses: ``fs.losses``. Each is a function, and a class of PyTorch's name that holds its options.
+
+The first axis of ``x`` is of examples. An example's loss is one number: the mean over its outputs
+where it has several (the sum in :func:`kl_div`, whose example is one distribution).
+``sample_weight`` (n,), of x's dtype, multiplies it. ``reduction`` is then ``"none"`` (n,),
+``"sum"`` () or ``"mean"`` (): the sum over the number of examples, whatever the sample weights, so
+weights that average 1 keep the loss's size. PyTorch's ``"mean"`` is the same without sample
+weights; its ``"none"`` and ``"sum"`` differ for several outputs, which it does not average first.
+
+Targets are of x's shape and dtype, class numbers (n,) are integers; nothing broadcasts. A value is
+never looked at on the host, so a target that means nothing (a class number out of range) gives NaN
+in its example and no error.
+
+All raise ``DTypeError`` for what is no tensor or of another dtype, ``ShapeError`` for another
+shape, ``InputError`` for an option's value, ``DeviceMismatchError`` for two devices.
+"""
+
+from flagstone.losses.binary import (
+    BCEWithLogitsLoss,
+    BinaryFocalLoss,
+    HingeLoss,
+    SquaredHingeLoss,
+    binary_cross_entropy_with_logits,
+    binary_focal,
+    hinge,
+    squared_hinge,
+)  # fmt: skip
+from flagstone.losses.classification import (
+    CrossEntropyLoss,
+    FocalLoss,
+    KLDivLoss,
+    MultiMarginLoss,
+    cross_entropy,
+    focal,
+    kl_div,
+    multi_margin,
+)  # fmt: skip
+from flagstone.losses.options import Configured, Loss
+from flagstone.losses.ranking import (
+    CosineEmbeddingLoss,
+    CosineSimilarityLoss,
+    TripletMarginLoss,
+    cosine_embedding,
+    cosine_similarity,
+    triplet_margin,
+)  # fmt: skip
+from flagstone.losses.regression import (
+    HuberLoss,
+    L1Loss,
+    LogCoshLoss,
+    MSELoss,
+    PoissonNLLLoss,
+    QuantileLoss,
+    SmoothL1Loss,
+    huber,
+    log_cosh,
+    mae,
+    mse,
+    poisson_nll,
+    quantile,
+    smooth_l1,
+)  # fmt: skip
+
+__all__ = [
+    "BCEWithLogitsLoss", "BinaryFocalLoss", "Configured", "CosineEmbeddingLoss",
+    "CosineSimilarityLoss", "CrossEntropyLoss", "FocalLoss", "HingeLoss", "HuberLoss", "KLDivLoss",
+    "L1Loss", "LogCoshLoss", "Loss", "MSELoss", "MultiMarginLoss", "PoissonNLLLoss",
+    "QuantileLoss", "SmoothL1Loss", "SquaredHingeLoss", "TripletMarginLoss",
+    "binary_cross_entropy_with_logits", "binary_focal", "cosine_embedding", "cosine_similarity",
+    "cross_entropy", "focal", "hinge", "huber", "kl_div", "log_cosh", "mae", "mse", "multi_margin",
+    "poisson_nll", "quantile", "smooth_l1", "squared_hinge", "triplet_margin",
+]  # fmt: skip
