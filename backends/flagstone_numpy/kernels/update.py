@@ -17,38 +17,50 @@ def _blocks(size: int) -> Iterator[slice]:
 
 
 def sgd_update(
-    p: Array, g: Array, velocity: Array | None, lr: Array, scale: Array, *, momentum: float,
-    nesterov: bool, weight_decay: float,
+    p: Array, g: Array, velocity: Array | None, lr: Array, scale: Array,
+    rates: Array | None = None, decays: Array | None = None, t: Array | None = None, *,
+    momentum: float, nesterov: bool, weight_decay: float, dampening: float = 0.0,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.update.sgd_update`."""
+    fresh = 1.0
+    if t is not None:
+        fresh -= dampening * min(float(t), 1.0)
+        t += 1
     work = np.empty(min(p.size, BLOCK), p.dtype)
     other = np.empty_like(work)
     for block in _blocks(p.size):
         pb = p[block]
-        d, t = work[: pb.size], other[: pb.size]
+        d, o = work[: pb.size], other[: pb.size]
         np.multiply(g[block], scale, out=d)
-        if weight_decay:
-            np.multiply(pb, weight_decay, out=t)
-            d += t
+        if decays is not None or weight_decay:
+            np.multiply(pb, weight_decay if decays is None else decays[block], out=o)
+            d += o
         if velocity is not None:
             vb = velocity[block]
             vb *= momentum
-            vb += d
+            if fresh != 1.0:
+                np.multiply(d, fresh, out=o)
+                vb += o
+            else:
+                vb += d
             if nesterov:
-                np.multiply(vb, momentum, out=t)
-                d += t
+                np.multiply(vb, momentum, out=o)
+                d += o
                 d *= lr
             else:
                 np.multiply(vb, lr, out=d)
         else:
             d *= lr
+        if rates is not None:
+            d *= rates[block]
         pb -= d
     return ()
 
 
 def adam_update(
-    p: Array, g: Array, m: Array, v: Array, t: Array, lr: Array, scale: Array, *, beta1: float,
-    beta2: float, eps: float, weight_decay: float, decoupled: bool,
+    p: Array, g: Array, m: Array, v: Array, t: Array, lr: Array, scale: Array,
+    rates: Array | None = None, decays: Array | None = None, *, beta1: float, beta2: float,
+    eps: float, weight_decay: float, decoupled: bool,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.update.adam_update`; both bias corrections are folded into the rate
     and epsilon: ``m/c1 / (sqrt(v/c2) + eps) = (sqrt(c2)/c1) * m / (sqrt(v) + eps*sqrt(c2))``."""
@@ -58,17 +70,16 @@ def adam_update(
     correct1 = -math.expm1(steps * math.log(beta1)) if beta1 else 1.0
     rate, small = float(lr) * root2 / correct1, eps * root2
     factor1, factor2 = float(scale) * (1 - beta1), float(scale) ** 2 * (1 - beta2)
-    coupled = weight_decay if not decoupled else 0.0
-    if coupled:
+    decay = decays is not None or bool(weight_decay)
+    if decay and not decoupled:
         factor1, factor2 = 1 - beta1, 1 - beta2
-    shrink = 1 - float(lr) * weight_decay if decoupled else 1.0
     work = np.empty(min(p.size, BLOCK), p.dtype)
     other = np.empty_like(work)
     for block in _blocks(p.size):
         pb, gb, mb, vb = p[block], g[block], m[block], v[block]
         d, decayed = work[: pb.size], other[: pb.size]
-        if coupled:
-            np.multiply(pb, coupled, out=decayed)
+        if decay and not decoupled:
+            np.multiply(pb, weight_decay if decays is None else decays[block], out=decayed)
             np.multiply(gb, scale, out=d)
             decayed += d
             gb = decayed
@@ -83,8 +94,15 @@ def adam_update(
         d += small
         np.divide(mb, d, out=d)
         d *= rate
-        if shrink != 1.0:
-            pb *= shrink
+        if decay and decoupled:
+            if decays is None:
+                np.multiply(pb, float(lr) * weight_decay, out=decayed)
+            else:
+                np.multiply(pb, decays[block], out=decayed)
+                decayed *= lr
+            d += decayed
+        if rates is not None:
+            d *= rates[block]
         pb -= d
     return ()
 

@@ -1,11 +1,18 @@
-"""Adam and AdamW."""
+"""Adam and what became of it: AdamW, NAdam, RAdam, Adamax."""
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from flagstone import ops
-from flagstone.named import is_number
 from flagstone.nn.layer import Layer
-from flagstone.optim.optimizer import Optimizer, not_negative, require
+from flagstone.optim.checks import (
+    require,
+    require_betas,
+    require_not_negative,
+    require_positive,
+)
+from flagstone.optim.optimizer import Common, Optimizer
 from flagstone.tensors import Tensor
 
 
@@ -18,7 +25,7 @@ class Adam(Optimizer):
         betas: how much of the running mean and of the running square is kept, each in [0, 1).
         eps: added to the root of the running square.
         weight_decay: added to the gradient as ``weight_decay * p``.
-        clip_norm: see :class:`Optimizer`.
+        common: see :class:`Optimizer`.
     """
 
     decoupled = False
@@ -31,25 +38,20 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        **common: Unpack[Common],
     ) -> None:
         name = type(self).__name__
-        in_range = (
-            isinstance(betas, (tuple, list))
-            and len(betas) == 2
-            and all(is_number(b) and 0 <= b < 1 for b in betas)
-        )
-        require(name, "betas", betas, in_range, "two numbers in [0, 1)")
-        require(name, "eps", eps, not_negative(eps), "a number >= 0")
-        require(name, "weight_decay", weight_decay, not_negative(weight_decay), "a number >= 0")
-        super().__init__(layer, lr, clip_norm=clip_norm)
-        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        require_betas(name, betas)
+        require_not_negative(name, eps=eps)
+        super().__init__(layer, lr, weight_decay=weight_decay, **common)
+        self.betas, self.eps = betas, eps
         self._m, self._v, self._t = self.state("m"), self.state("v"), self.counter("t")
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
         ops.adam_update(
-            p, g, self._m, self._v, self._t, lr, scale, beta1=self.betas[0], beta2=self.betas[1],
-            eps=self.eps, weight_decay=self.weight_decay, decoupled=self.decoupled,
+            p, g, self._m, self._v, self._t, lr, scale, self.rates, self.decays,
+            beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
+            weight_decay=self.weight_decay, decoupled=self.decoupled,
         )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019, algorithm 2).
 
     Args:
-        layer, lr, betas, eps, clip_norm: as in :class:`Adam`.
+        layer, lr, betas, eps, common: as in :class:`Adam`.
         weight_decay: each step multiplies the parameters by ``1 - lr * weight_decay``.
     """
 
@@ -71,8 +73,122 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
-        clip_norm: float | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            layer, lr, betas=betas, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm
-        )
+        super().__init__(layer, lr, betas=betas, eps=eps, weight_decay=weight_decay, **common)
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov's momentum (Dozat, ICLR workshop 2016), as in PyTorch.
+
+    Args:
+        layer, lr, betas, weight_decay, common: as in :class:`Adam`.
+        eps: added to the root of the running square, positive.
+        momentum_decay: how fast the momentum rises: it is
+            ``betas[0] * (1 - 0.5 * 0.96**(t * momentum_decay))`` at step ``t``.
+        decoupled_weight_decay: decay as :class:`AdamW` does.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        lr: float = 2e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        **common: Unpack[Common],
+    ) -> None:
+        require_betas("NAdam", betas)
+        require_positive("NAdam", eps=eps)
+        require_not_negative("NAdam", momentum_decay=momentum_decay)
+        _require_flag("NAdam", decoupled_weight_decay)
+        super().__init__(layer, lr, weight_decay=weight_decay, **common)
+        self.betas, self.eps, self.momentum_decay = betas, eps, momentum_decay
+        self.decoupled = decoupled_weight_decay
+        self._m, self._v, self._t = self.state("m"), self.state("v"), self.counter("t")
+        self._product = self.counter("product", 1.0)
+
+    def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
+        ops.nadam_update(
+            p, g, self._m, self._v, self._t, self._product, lr, scale, self.rates, self.decays,
+            beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
+            weight_decay=self.weight_decay, decoupled=self.decoupled,
+            momentum_decay=self.momentum_decay,
+        )  # fmt: skip
+
+
+class RAdam(Optimizer):
+    """Adam whose first steps are momentum only, until the running square can be trusted
+    (Liu et al., ICLR 2020, algorithm 2), as in PyTorch.
+
+    Args:
+        layer, lr, betas, weight_decay, common: as in :class:`Adam`.
+        eps: added to the root of the running square, positive.
+        decoupled_weight_decay: decay as :class:`AdamW` does.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        **common: Unpack[Common],
+    ) -> None:
+        require_betas("RAdam", betas)
+        require_positive("RAdam", eps=eps)
+        _require_flag("RAdam", decoupled_weight_decay)
+        super().__init__(layer, lr, weight_decay=weight_decay, **common)
+        self.betas, self.eps, self.decoupled = betas, eps, decoupled_weight_decay
+        self._m, self._v, self._t = self.state("m"), self.state("v"), self.counter("t")
+
+    def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
+        ops.radam_update(
+            p, g, self._m, self._v, self._t, lr, scale, self.rates, self.decays,
+            beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
+            weight_decay=self.weight_decay, decoupled=self.decoupled,
+        )  # fmt: skip
+
+
+class Adamax(Optimizer):
+    """Adam that divides by the largest past gradient instead of a root mean square
+    (Kingma & Ba, ICLR 2015, algorithm 2), as in PyTorch.
+
+    Args:
+        layer, lr, betas, weight_decay, common: as in :class:`Adam`.
+        eps: added to the gradient's magnitude, positive.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        lr: float = 2e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        require_betas("Adamax", betas)
+        require_positive("Adamax", eps=eps)
+        super().__init__(layer, lr, weight_decay=weight_decay, **common)
+        self.betas, self.eps = betas, eps
+        self._m, self._largest = self.state("m"), self.state("largest")
+        self._t = self.counter("t")
+
+    def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
+        ops.adamax_update(
+            p, g, self._m, self._largest, self._t, lr, scale, self.rates, self.decays,
+            beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
+            weight_decay=self.weight_decay,
+        )  # fmt: skip
+
+
+def _require_flag(owner: str, value: object) -> None:
+    require(owner, "decoupled_weight_decay", value, isinstance(value, bool), "True or False")

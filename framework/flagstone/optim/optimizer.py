@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -11,20 +12,48 @@ from flagstone import ops
 from flagstone.errors import ConfigurationError, InputError
 from flagstone.named import is_number
 from flagstone.nn.layer import Layer
+from flagstone.optim.checks import require, require_not_negative
+from flagstone.optim.groups import Groups, options_of_parameters, spread
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
+
+
+class Common(TypedDict, total=False):
+    """The options that :class:`Optimizer` itself takes, for subclasses to pass on."""
+
+    clip_norm: float | None
+    clip_value: float | None
+    groups: Groups | None
+    decay_biases: bool
 
 
 class Optimizer:
     """Changes a layer's parameters by their gradients.
 
-    A subclass makes its states with :meth:`state` in ``__init__`` and defines :meth:`update`.
+    A subclass makes its states with :meth:`state` in ``__init__`` and defines :meth:`update`. Its
+    ``**common: Unpack[Common]`` stands for the options from ``clip_norm`` on; its signature, as
+    help and the command line see it, spells them out.
 
     Args:
         layer: the outermost layer; it is initialised if it was not.
         lr: the learning rate.
+        weight_decay: how much of itself each parameter loses; how it does is the subclass's.
         clip_norm: scale gradients down so that their Euclidean norm over all parameters is at most
             this (Pascanu et al., ICML 2013); ``None`` for no limit.
+        clip_value: bring every value of the gradients into [-clip_value, clip_value], before their
+            norm is limited; ``None`` for no limit.
+        groups: parameters with other rates: pattern of their names -> ``lr_scale``, which
+            multiplies ``lr``, and ``weight_decay``, as in
+            ``{"head.*": {"lr_scale": 10.0}, "*.bias": {"weight_decay": 0.0}}``. Where several
+            patterns match, what the later ones say holds.
+        decay_biases: ``False`` for no weight decay of parameters of fewer than two axes: biases,
+            and the factors of normalisations.
+
+    Attributes:
+        flat: the parameters, whose arrays are views of one.
+        options: for each parameter, its ``lr_scale`` and ``weight_decay``.
+        rates: ``lr_scale`` for each value, like the flat parameters; ``None`` if all are 1.
+        decays: ``weight_decay`` for each value; ``None`` if all are the attribute of this name.
 
     Raises:
         ConfigurationError: a number is out of range, or the layer is inside another.
@@ -33,16 +62,37 @@ class Optimizer:
     is trained, is of no use from then on; its :meth:`step` says so.
     """
 
-    def __init__(self, layer: Layer, lr: float, *, clip_norm: float | None = None) -> None:
-        require(type(self).__name__, "lr", lr, not_negative(lr), "a number >= 0")
-        require(
-            type(self).__name__, "clip_norm", clip_norm,
-            clip_norm is None or (is_number(clip_norm) and clip_norm > 0),
-            "a positive number or None",
-        )  # fmt: skip
+    __signature__: ClassVar[inspect.Signature]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__signature__ = _spelled_out(cls)
+
+    def __init__(
+        self,
+        layer: Layer,
+        lr: float,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        groups: Groups | None = None,
+        decay_biases: bool = True,
+    ) -> None:
+        name = type(self).__name__
+        require_not_negative(name, lr=lr, weight_decay=weight_decay)
+        for option, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            holds = bound is None or (is_number(bound) and bound > 0)
+            require(name, option, bound, holds, "a positive number or None")
         self.flat = layer.own_parameters()
         self.backend = self.flat.values.backend
-        self.clip_norm = clip_norm
+        self.weight_decay, self.clip_norm, self.clip_value = weight_decay, clip_norm, clip_value
+        self.options = options_of_parameters(name, layer, weight_decay, groups, decay_biases)
+        scales, decays = ([o[i] for o in self.options] for i in (0, 1))
+        self.rates = spread(self.flat, scales) if any(s != 1 for s in scales) else None
+        self.decays = None
+        if any(d != weight_decay for d in decays):
+            self.decays = spread(self.flat, decays)
         self.states: dict[str, Tensor] = {}
         self._lr = self._scalar(lr)
         self._one = self._scalar(1.0)
@@ -54,18 +104,23 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        require(type(self).__name__, "lr", value, not_negative(value), "a number >= 0")
+        require_not_negative(type(self).__name__, lr=value)
         self._lr = self._scalar(value)
 
-    def state(self, name: str) -> Tensor:
-        """A new state array like the parameters, zero, kept in checkpoints under ``name``."""
-        like = self.flat.values
-        self.states[name] = Tensor(like.backend.xp.zeros_like(like.array), like.backend)
+    def state(self, name: str, start: float = 0.0) -> Tensor:
+        """A new state array like the parameters, all of one value, kept in checkpoints under
+        ``name``."""
+        self.states[name] = self.scratch(start)
         return self.states[name]
 
-    def counter(self, name: str) -> Tensor:
-        """A new state of shape (), zero, kept in checkpoints under ``name``."""
-        self.states[name] = self._scalar(0.0)
+    def scratch(self, start: float = 0.0) -> Tensor:
+        """A new array like the parameters that no checkpoint keeps."""
+        like = self.flat.values
+        return Tensor(like.backend.xp.full_like(like.array, start), like.backend)
+
+    def counter(self, name: str, start: float = 0.0) -> Tensor:
+        """A new state of shape (), kept in checkpoints under ``name``."""
+        self.states[name] = self._scalar(start)
         return self.states[name]
 
     def zero_grad(self) -> None:
@@ -84,17 +139,11 @@ class Optimizer:
         Raises:
             ConfigurationError: the parameters have moved to another array since.
         """
-        if self.flat.replaced:
-            raise ConfigurationError(
-                f"{type(self).__name__}: the layer was initialised again, or is part of another "
-                "one since; make a new optimizer"
-            )
-        if self.flat.gradients is None:
-            self._adopt_gradients()
-        gradients = self.flat.need_gradients()
         with no_grad():
-            self.flat.zero_untouched()
+            gradients = self._gradients()
             scale = self._one if scale is None else scale
+            if self.clip_value is not None:
+                ops.limit(gradients, self.clip_value / scale)
             if self.clip_norm is not None:
                 size = ops.norm(gradients) * scale
                 scale = scale * ops.minimum(self.clip_norm / (size + 1e-6), 1.0)
@@ -128,6 +177,19 @@ class Optimizer:
         for name, t in self.states.items():
             t.array[...] = self.backend.asarray(np.asarray(state[name], t.numpy().dtype))
 
+    def _gradients(self) -> Tensor:
+        """The flat gradients, zero where ``backward`` left none."""
+        if self.flat.replaced:
+            raise ConfigurationError(
+                f"{type(self).__name__}: the layer was initialised again, or is part of another "
+                "one since; make a new optimizer"
+            )
+        if self.flat.gradients is None:
+            self._adopt_gradients()
+        gradients = self.flat.need_gradients()
+        self.flat.zero_untouched()
+        return gradients
+
     def _adopt_gradients(self) -> None:
         """Move gradients that came before the flat array existed into it."""
         early = [(p, p.grad) for p in self.flat.tensors]
@@ -142,12 +204,10 @@ class Optimizer:
         return Tensor(self.backend.asarray(np.asarray(value, dtype)), self.backend)
 
 
-def not_negative(value: Any) -> bool:
-    """Whether an option is a number >= 0."""
-    return is_number(value) and bool(value >= 0)
-
-
-def require(owner: str, name: str, value: object, holds: bool, expected: str) -> None:
-    """Raise unless ``holds``: ``owner``'s option ``name`` is not what is expected."""
-    if not holds:
-        raise ConfigurationError(f"{owner}: {name} expected {expected}; got {value!r}")
+def _spelled_out(cls: type[Optimizer]) -> inspect.Signature:
+    """The signature of a subclass, with the options of :data:`Common` instead of ``**common``."""
+    own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    if own and own[-1].kind is inspect.Parameter.VAR_KEYWORD:
+        theirs = inspect.signature(Optimizer.__init__).parameters
+        own[-1:] = [theirs[name] for name in Common.__annotations__]
+    return inspect.Signature(own)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from flagstone import ops
-from flagstone.named import is_number
 from flagstone.nn.layer import Layer
-from flagstone.optim.optimizer import Optimizer, not_negative, require
+from flagstone.optim.checks import require, require_fraction
+from flagstone.optim.optimizer import Common, Optimizer
 from flagstone.tensors import Tensor
 
 
@@ -16,9 +18,12 @@ class SGD(Optimizer):
         layer: the outermost layer.
         lr: the learning rate.
         momentum: how much of the last update is kept, in [0, 1).
-        nesterov: look ahead along the momentum (Sutskever et al., ICML 2013); needs momentum.
+        dampening: by how much the gradient counts less in the momentum, from the second step on,
+            in [0, 1); needs momentum.
+        nesterov: look ahead along the momentum (Sutskever et al., ICML 2013); needs momentum, and
+            no dampening.
         weight_decay: added to the gradient as ``weight_decay * p``.
-        clip_norm: see :class:`Optimizer`.
+        common: see :class:`Optimizer`.
     """
 
     def __init__(
@@ -27,20 +32,24 @@ class SGD(Optimizer):
         lr: float = 0.01,
         *,
         momentum: float = 0.0,
+        dampening: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
-        clip_norm: float | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        in_range = is_number(momentum) and 0 <= momentum < 1
-        require("SGD", "momentum", momentum, in_range, "a number in [0, 1)")
-        require("SGD", "weight_decay", weight_decay, not_negative(weight_decay), "a number >= 0")
+        require_fraction("SGD", momentum=momentum, dampening=dampening)
         require("SGD", "nesterov", nesterov, not nesterov or momentum > 0, "momentum > 0 with it")
-        super().__init__(layer, lr, clip_norm=clip_norm)
-        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
+        require("SGD", "nesterov", nesterov, not (nesterov and dampening), "no dampening with it")
+        holds = not dampening or momentum > 0
+        require("SGD", "dampening", dampening, holds, "momentum > 0 with it")
+        super().__init__(layer, lr, weight_decay=weight_decay, **common)
+        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
         self._velocity = self.state("velocity") if momentum else None
+        self._t = self.counter("t") if dampening else None
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
         ops.sgd_update(
-            p, g, self._velocity, lr, scale, momentum=self.momentum, nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
+            p, g, self._velocity, lr, scale, self.rates, self.decays, self._t,
+            momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay,
+            dampening=self.dampening,
         )  # fmt: skip

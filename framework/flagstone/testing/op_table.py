@@ -7,6 +7,7 @@ from flagstone.ops import ALL_OPS
 from flagstone.testing import (
     rows_elementwise,
     rows_learning,
+    rows_optimizers,
     rows_random,
     rows_shape,
     rows_updates,
@@ -14,7 +15,10 @@ from flagstone.testing import (
 )
 from flagstone.testing.op_row import OpRow
 
-MODULES = (rows_elementwise, rows_shape, rows_window, rows_learning, rows_random, rows_updates)
+MODULES = (
+    rows_elementwise, rows_shape, rows_window, rows_learning, rows_random, rows_updates,
+    rows_optimizers,
+)  # fmt: skip
 
 OP_TABLE: dict[str, OpRow] = {row.name: row for module in MODULES for row in module.ROWS}
 """Name -> row. A plugin that brings an op adds its own: ``OP_TABLE[row.name] = row``."""

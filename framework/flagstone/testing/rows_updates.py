@@ -41,17 +41,34 @@ def _sgd(draw: Draw) -> Iterator[Sample]:
                 draw(size), draw(size), velocity, draw.positive(), draw.positive(),
                 momentum=momentum, nesterov=nesterov, weight_decay=decay,
             )  # fmt: skip
+            velocity = draw(size) if momentum else None
+            yield Sample(
+                draw(size), draw(size), velocity, draw.positive(), draw.positive(),
+                draw.positive(size), draw.positive(size), momentum=momentum, nesterov=nesterov,
+                weight_decay=decay,
+            )  # fmt: skip
+        for steps in (0, 1, 5):
+            yield Sample(
+                draw(size), draw(size), draw(size), draw.positive(), draw.positive(), None, None,
+                np.asarray(steps, draw.dtype), momentum=0.9, nesterov=False, weight_decay=0.1,
+                dampening=0.4,
+            )  # fmt: skip
 
 
 def _sgd_reference(
-    p: Array, g: Array, velocity: Array | None, lr: Array, scale: Array, momentum: float,
-    nesterov: bool, weight_decay: float,
+    p: Array, g: Array, velocity: Array | None, lr: Array, scale: Array, rates: Any = None,
+    decays: Any = None, t: Any = None, *, momentum: float, nesterov: bool, weight_decay: float,
+    dampening: float = 0.0,
 ) -> Any:  # fmt: skip
-    g = scale * g + weight_decay * p
+    rate = lr if rates is None else lr * rates
+    g = scale * g + (weight_decay if decays is None else decays) * p
     if velocity is None:
-        return p - lr * g
+        return p - rate * g
+    if t is not None:
+        v = momentum * velocity + (1 - dampening if t else 1) * g
+        return p - rate * v, v, t + 1
     v = momentum * velocity + g
-    return p - lr * (g + momentum * v if nesterov else v), v
+    return p - rate * (g + momentum * v if nesterov else v), v
 
 
 def _adam(draw: Draw) -> Iterator[Sample]:
@@ -65,18 +82,30 @@ def _adam(draw: Draw) -> Iterator[Sample]:
                 np.asarray(steps, draw.dtype), draw.positive(), draw.positive(), beta1=beta1,
                 beta2=beta2, eps=1e-4, weight_decay=decay, decoupled=decoupled,
             )  # fmt: skip
+        for rates, decays, decoupled in (
+            (draw.positive(size), None, False), (None, draw.positive(size), False),
+            (draw.positive(size), None, True), (draw.positive(size), draw.positive(size), True),
+        ):  # fmt: skip
+            yield Sample(
+                draw(size), draw(size), draw(size), draw.positive(size),
+                np.asarray(3, draw.dtype), draw.positive(), draw.positive(), rates, decays,
+                beta1=0.9, beta2=0.99, eps=1e-4, weight_decay=0.2, decoupled=decoupled,
+            )  # fmt: skip
 
 
 def _adam_reference(
-    p: Array, g: Array, m: Array, v: Array, t: Array, lr: Array, scale: Array, beta1: float,
-    beta2: float, eps: float, weight_decay: float, decoupled: bool,
+    p: Array, g: Array, m: Array, v: Array, t: Array, lr: Array, scale: Array, rates: Any = None,
+    decays: Any = None, *, beta1: float, beta2: float, eps: float, weight_decay: float,
+    decoupled: bool,
 ) -> Any:  # fmt: skip
     t = t + 1
     g = scale * g
+    lr = lr if rates is None else lr * rates
+    decay = weight_decay if decays is None else decays
     if decoupled:
-        p = p * (1 - lr * weight_decay)
+        p = p * (1 - lr * decay)
     else:
-        g = g + weight_decay * p
+        g = g + decay * p
     m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
     m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
     return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v, t

@@ -22,6 +22,21 @@ MAKERS: dict[str, Any] = {
     ),
     "adam": optim.Adam,
     "adamw": functools.partial(optim.AdamW, clip_norm=0.5),
+    "sgd, dampening": functools.partial(optim.SGD, momentum=0.9, dampening=0.5),
+    "sgd, groups": functools.partial(
+        optim.SGD, weight_decay=0.1, groups={"*.bias": {"lr_scale": 2.0, "weight_decay": 0.0}}
+    ),
+    "nadam": optim.NAdam,
+    "radam": optim.RAdam,
+    "adamax": optim.Adamax,
+    "rmsprop": functools.partial(optim.RMSprop, momentum=0.9, centered=True),
+    "adagrad": functools.partial(optim.Adagrad, lr_decay=0.1, initial_accumulator_value=0.1),
+    "adadelta": optim.Adadelta,
+    "lion": optim.Lion,
+    "lamb": optim.LAMB,
+    "muon": functools.partial(optim.Muon, clip_value=0.5),
+    "lookahead": functools.partial(optim.lookahead, base="adam(eps=1e-6)", k=3),
+    "ema": lambda layer, lr: optim.EMA(optim.Lookahead(optim.SGD(layer, lr), k=4), decay=0.9),
 }
 
 
@@ -148,6 +163,7 @@ def test_a_layer_without_parameters() -> None:
 def test_registered_optimizers_are_tested() -> None:
     tested = {getattr(make, "func", make) for make in MAKERS.values()}
     classes = {registry.load("optimizer", name) for name in registry.names("optimizer")}
+    tested.add(optim.LBFGS)  # in test_lbfgs.py: its steps take a closure
     assert {c for c in classes if c.__module__.startswith("flagstone.")} <= tested
 
 

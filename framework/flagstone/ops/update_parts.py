@@ -1,0 +1,67 @@
+"""What the updates of flat parameters share: their checks, and how rate and weight decay enter.
+
+Every update takes the rate ``lr`` and the factor ``scale`` of the gradient as arrays of shape ().
+Two more arrays, (n,) like the parameters, are given where parameters differ: ``rates`` multiplies
+``lr``, ``decays`` stands for ``weight_decay``. ``None`` for either means that they do not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flagstone.errors import ShapeError
+from flagstone.ops.checks import floating, same_dtype
+
+
+def alike(op: str, **given: Any) -> None:
+    """All tensors given have one dtype and one shape."""
+    same_dtype(op, **given)
+    tensors = {name: t for name, t in given.items() if t is not None}
+    if len({t.shape for t in tensors.values()}) > 1:
+        listed = ", ".join(f"{name} {t.shape}" for name, t in tensors.items())
+        raise ShapeError(f"{op}: expected one shape; got {listed}")
+
+
+def scalars(op: str, p: Any, **given: Any) -> None:
+    """All tensors given have the dtype of ``p`` and the shape ()."""
+    same_dtype(op, p=p, **given)
+    for name, t in given.items():
+        if t is not None and t.shape != ():
+            raise ShapeError(f"{op}: {name} expected shape (); got {t.shape}")
+
+
+def flat_state(op: str, like: dict[str, Any], single: dict[str, Any]) -> None:
+    """The state of an optimizer: arrays (n,) and scalars (), all of one floating dtype."""
+    alike(op, **like)
+    p = like["p"]
+    floating(op, p=p)
+    scalars(op, p, **single)
+    if p.ndim != 1:
+        raise ShapeError(f"{op}: p expected one axis, as flat parameters have; got {p.shape}")
+
+
+def enter(
+    p: Any, g: Any, lr: Any, scale: Any, rates: Any, decays: Any, weight_decay: float,
+    decoupled: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The gradient and the rate that an update goes by.
+
+    Weight decay is in the gradient, or, if ``decoupled``, done to ``p`` at once
+    (Loshchilov & Hutter, ICLR 2019, algorithm 2).
+    """
+    g = g * scale
+    if rates is not None:
+        lr = rates * lr
+    decay = weight_decay if decays is None else decays
+    if decays is None and not weight_decay:
+        return g, lr
+    if decoupled:
+        p[...] = p - p * (lr * decay)
+        return g, lr
+    return g + p * decay, lr
+
+
+def correction(xp: Any, beta: float, t: Any) -> Any:
+    """``1 - beta**t``, which the mean of ``t`` values is too small by; exact where it is small."""
+    return -xp.expm1(t * math.log(beta)) if beta else 1.0

@@ -1,0 +1,65 @@
+"""The base of what goes around an optimizer and looks at the parameters after each of its steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flagstone import ops
+from flagstone.errors import ConfigurationError
+from flagstone.optim.optimizer import Optimizer
+from flagstone.tape import no_grad
+from flagstone.tensors import Tensor
+
+
+class Wrapper(Optimizer):
+    """An optimizer that steps as another one does and then does something of its own.
+
+    A subclass makes its states in ``__init__`` and defines :meth:`after_step`. The other one's
+    states are kept in checkpoints too, their names after ``base.``.
+
+    Args:
+        optimizer: the other one; it may be a wrapper.
+
+    Raises:
+        ConfigurationError: it is no optimizer.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise ConfigurationError(
+                f"{type(self).__name__}: optimizer expected an optimizer made over a layer, such "
+                f"as SGD(layer, 0.1); got {type(optimizer).__name__}"
+            )
+        self.optimizer = optimizer
+        self.flat, self.backend = optimizer.flat, optimizer.backend
+        self.options, self.rates, self.decays = optimizer.options, optimizer.rates, optimizer.decays
+        self.states = {f"base.{name}": t for name, t in optimizer.states.items()}
+
+    @property
+    def lr(self) -> float:
+        """The other one's learning rate."""
+        return self.optimizer.lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.optimizer.lr = value
+
+    def step(self, *, lr: Tensor | None = None, scale: Tensor | None = None) -> None:
+        """The other one's step, and then :meth:`after_step`."""
+        self.optimizer.step(lr=lr, scale=scale)
+        with no_grad():
+            self.after_step()
+
+    def after_step(self) -> None:
+        """What is done after every step, without gradients."""
+        raise NotImplementedError(f"{type(self).__name__} defines no after_step")
+
+    def copy_of_parameters(self, name: str) -> Tensor:
+        """A new state that starts as the parameters are, kept in checkpoints under ``name``."""
+        copy = self.state(name)
+        ops.assign(copy, self.flat.values)
+        return copy
+
+    def state_dict(self) -> dict[str, Any]:
+        inner = {f"base.{name}": a for name, a in self.optimizer.state_dict().items()}
+        return {**inner, **super().state_dict()}
