@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +56,8 @@ class Tensor:
     @property
     def dtype_name(self) -> str:
         """The dtype's name on every backend, such as ``"float32"``."""
-        return _name_of(self.array.dtype)
+        dtype = self.array.dtype
+        return _names.get((type(dtype), dtype)) or _name_of(dtype)
 
     @property
     def ndim(self) -> int:
@@ -227,7 +227,10 @@ class Tensor:
         return operators.astype(self, dtype=dtype)
 
 
-@functools.lru_cache(maxsize=64, typed=True)
+_names: dict[Any, str] = {}  # (type of the dtype, dtype) -> name; dtypes of two kinds may be equal
+
+
 def _name_of(dtype: Any) -> str:
     """``"float32"`` of NumPy's ``float32``, ``array_api_strict.float32`` and ``torch.float32``."""
-    return str(dtype).rpartition(".")[2]
+    name = _names[type(dtype), dtype] = str(dtype).rpartition(".")[2]
+    return name

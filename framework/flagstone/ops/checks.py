@@ -34,13 +34,21 @@ def tensors(op: str, **given: Any) -> None:
 
 def same_dtype(op: str, **tensors: Any) -> None:
     """All tensors given have one dtype (numbers and ``None`` follow along)."""
-    given = {name: t for name, t in tensors.items() if isinstance(t, Tensor)}
-    first = next(iter(given.values()), None)
-    if first is not None and any(t.array.dtype != first.array.dtype for t in given.values()):
-        listed = ", ".join(f"{name} {t.dtype_name}" for name, t in given.items())
-        raise DTypeError(
-            f"{op}: expected one dtype; got {listed}. Convert one with x.astype('float32')"
-        )
+    first = None
+    for t in tensors.values():
+        if isinstance(t, Tensor):
+            dtype = t.array.dtype
+            if first is None:
+                first = dtype
+            elif dtype is not first and dtype != first:
+                raise _several_dtypes(op, tensors)
+
+
+def _several_dtypes(op: str, tensors: dict[str, Any]) -> DTypeError:
+    listed = ", ".join(f"{n} {t.dtype_name}" for n, t in tensors.items() if isinstance(t, Tensor))
+    return DTypeError(
+        f"{op}: expected one dtype; got {listed}. Convert one with x.astype('float32')"
+    )
 
 
 def broadcastable(op: str, **tensors: Any) -> None:
@@ -121,6 +129,8 @@ def axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """
     if axis is None:
         return tuple(range(ndim))
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
     given = axis if isinstance(axis, tuple) else (axis,)
     for a in given:
         if isinstance(a, bool) or not isinstance(a, int) or not -ndim <= a < ndim:

@@ -94,23 +94,60 @@ def linear(xp: Any, x: Any, w: Any, b: Any = None) -> Any:
 def _(x: Any, w: Any, b: Any = None) -> None:
     floating("linear", x=x)
     same_dtype("linear", x=x, w=w, b=b)
-    if w.ndim != 2:
-        raise ShapeError(f"linear: weight expected shape (out, in); got {w.shape}")
-    if b is not None and b.shape != w.shape[:1]:
-        raise ShapeError(f"linear: bias expected shape {w.shape[:1]}; got {b.shape}")
-    if not x.ndim or x.shape[-1] != w.shape[-1]:
+    given, weight = x.shape, w.shape
+    if len(weight) != 2:
+        raise ShapeError(f"linear: weight expected shape (out, in); got {weight}")
+    if b is not None and b.shape != weight[:1]:
+        raise ShapeError(f"linear: bias expected shape {weight[:1]}; got {b.shape}")
+    if given[-1:] != weight[1:]:
         raise ShapeError(
-            f"linear: weight expects {w.shape[-1]} features (its last axis); "
-            f"got x of shape {x.shape}"
+            f"linear: weight expects {weight[1]} features (its last axis); got x of shape {given}"
         )
 
 
 @linear.pullback
 def _(dy: Tensor, x: Tensor, w: Tensor, need: Any) -> Any:
-    rows = math.prod(x.shape[:-1])
-    flat = reshape(dy, (rows, w.shape[0]))
+    rows = 0 if dy.ndim == 2 else tuple(range(dy.ndim - 1))
     return (
-        batched_matmul(dy, w) if need[0] and dy.ndim > 1 else matmul(dy, w) if need[0] else None,
-        batched_matmul(_swap(flat), reshape(x, (rows, w.shape[1]))) if need[1] else None,
-        sum_(flat, axis=0) if len(need) > 2 and need[2] else None,
+        _times(dy, w) if need[0] else None,
+        linear_weight_grad(dy, x) if need[1] else None,
+        sum_(dy, axis=rows) if len(need) > 2 and need[2] else None,
     )
+
+
+@op
+def linear_weight_grad(xp: Any, g: Any, x: Any) -> Any:
+    """The gradient of :func:`linear`'s weight: the sum over all rows of ``outer(g, x)``.
+
+    Args:
+        g: (..., out), the gradient of the output.
+        x: (..., in), of as many rows.
+
+    Returns:
+        (out, in).
+    """
+    rows = math.prod(x.shape[:-1])
+    flat = xp.reshape(g, (rows, g.shape[-1]))
+    return xp.matmul(flat.T, xp.reshape(x, (rows, x.shape[-1])))
+
+
+@linear_weight_grad.check
+def _(g: Any, x: Any) -> None:
+    floating("linear_weight_grad", g=g)
+    same_dtype("linear_weight_grad", g=g, x=x)
+    if not x.shape or not g.shape or g.shape[:-1] != x.shape[:-1]:
+        raise ShapeError(
+            "linear_weight_grad: expected g (..., out) and x (..., in) that differ in the last "
+            f"axis only; got {g.shape} and {x.shape}"
+        )
+
+
+@linear_weight_grad.pullback
+def _(dy: Tensor, g: Tensor, x: Tensor, need: Any) -> Any:
+    return (linear(x, dy) if need[0] else None, _times(g, dy) if need[1] else None)
+
+
+def _times(g: Tensor, w: Tensor) -> Tensor:
+    """``g @ w`` for (..., out), (out, in): the gradient of :func:`linear`'s input."""
+    out: Tensor = batched_matmul(g, w) if g.ndim > 1 else matmul(g, w)
+    return out

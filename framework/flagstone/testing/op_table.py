@@ -5,6 +5,7 @@ from __future__ import annotations
 from flagstone import ops
 from flagstone.ops import ALL_OPS
 from flagstone.testing import (
+    rows_contraction,
     rows_elementwise,
     rows_learning,
     rows_optimizers,
@@ -17,7 +18,7 @@ from flagstone.testing.op_row import OpRow
 
 MODULES = (
     rows_elementwise, rows_shape, rows_window, rows_learning, rows_random, rows_updates,
-    rows_optimizers,
+    rows_optimizers, rows_contraction,
 )  # fmt: skip
 
 OP_TABLE: dict[str, OpRow] = {row.name: row for module in MODULES for row in module.ROWS}
