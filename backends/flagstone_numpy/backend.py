@@ -11,6 +11,7 @@ import numpy as np
 from flagstone.backend import Backend, MemoryInfo
 from flagstone.devices import Device
 from flagstone.errors import UnavailableError
+from flagstone_numpy import threads
 from flagstone_numpy.table import KERNELS
 
 
@@ -22,8 +23,11 @@ class NumpyBackend(Backend):
     kernels = KERNELS
 
     def describe(self) -> str:
-        threads = _blas_threads()
-        return f"numpy {np.__version__}, {_blas_name()}, {threads} thread{'s'[: threads > 1]}"
+        """The array library, its BLAS, and how many threads kernels use: what is true just now."""
+        number = threads.count()
+        plural = "s" if number != 1 else ""
+        whose = "" if threads.blas.works else " beside those of BLAS, which cannot be held at one"
+        return f"numpy {np.__version__}, {_blas_name()}, {number} thread{plural}{whose}"
 
     def asarray(self, x: Any, dtype: str | None = None) -> np.ndarray:
         return np.asarray(x, dtype=dtype)
@@ -47,9 +51,15 @@ class NumpyBackend(Backend):
 
 
 def open_numpy(index: int | None) -> NumpyBackend:
-    """The backend for ``cpu``; there is one CPU device, so ``cpu:1`` does not exist."""
+    """The backend for ``cpu``; there is one CPU device, so ``cpu:1`` does not exist.
+
+    Raises:
+        UnavailableError: ``index`` is not 0.
+        ConfigurationError: ``FLAGSTONE_NUM_THREADS`` is not a positive integer.
+    """
     if index:
         raise UnavailableError(f"device 'cpu:{index}': there is one CPU device; write 'cpu'")
+    threads.configure()
     return NumpyBackend(Device("cpu"))
 
 
@@ -58,11 +68,3 @@ def _blas_name() -> str:
     name = str(config.get("Build Dependencies", {}).get("blas", {}).get("name", "unknown BLAS"))
     known = {"openblas": "OpenBLAS", "mkl": "MKL", "accelerate": "Accelerate"}
     return next((shown for part, shown in known.items() if part in name.lower()), name)
-
-
-def _blas_threads() -> int:
-    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-        value = os.environ.get(variable, "")
-        if value.isdigit() and int(value):
-            return int(value)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

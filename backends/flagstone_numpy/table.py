@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flagstone_numpy.kernels import conv, elementwise, pool, stochastic, update
+from flagstone_numpy.kernels import (
+    conv,
+    elementwise,
+    linear,
+    pool,
+    products,
+    reduction,
+    stochastic,
+    update,
+)
 
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     conv.conv,
@@ -17,11 +26,15 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     pool.max_pool_grad,
     pool.max_pool_pick,
     elementwise.add_rows,
-    elementwise.linear,
+    elementwise.relu,
     elementwise.relu_grad,
     elementwise.sigmoid,
     elementwise.softmax_cross_entropy,
     elementwise.softmax_cross_entropy_grad,
+    products.batched_matmul,
+    products.linear,
+    linear.linear_weight_grad,
+    reduction.sum,
     stochastic.dropout_mask,
     stochastic.keep,
     stochastic.random_bits,

@@ -11,6 +11,7 @@ maps that are each other's transposes: <conv(x, w), g> = <x, conv_input_grad(g, 
 | all kernels 1 and no padding | ``pointwise``: one product |
 | one input channel a group | ``depthwise``: a multiply-add a tap |
 | few input channels | ``narrow``: products over blocks of transposed columns |
+| 3x3, stride 1, float32, channels enough | ``winograd``: fewer operations |
 | else | ``im2col``: products over blocks of columns |
 
 The input gradient of stride 1 is itself a convolution, of g with the flipped weights, and needs
@@ -20,13 +21,21 @@ memory. Arguments are taken as valid: the ops check them.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from flagstone_numpy.kernels import depthwise, im2col, narrow, pointwise
+from flagstone_numpy.kernels import depthwise, im2col, narrow, pointwise, winograd
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
 
 SCATTER_RATIO = 4
 """g must have this many times the channels of x for adding back columns to be the faster."""
+WINOGRAD_CHANNELS = 32
+"""With fewer channels, in or out, the transforms cost more than the products save."""
+WINOGRAD_POSITIONS = 512
+"""With fewer positions, products over tiles are too small for BLAS."""
+WINOGRAD_SIDE = 4
+"""In smaller maps much of a 2x2 tile lies outside."""
 
 
 def conv(
@@ -62,6 +71,8 @@ def conv(
         return depthwise.forward(x, w, b, window, positions)
     if _has_short_runs(x.shape[-1], window, groups):
         return narrow.forward(x, w, b, window, positions)
+    if _has_tiles(x, window, positions, w.shape[0], groups):
+        return winograd.forward(x, w, b, window, positions)
     return im2col.forward(x, w, b, window, positions, groups)
 
 
@@ -131,6 +142,8 @@ def conv_weight_grad(
         return depthwise.weight_grad(g, x, window)
     if _has_short_runs(x.shape[-1], window, groups):
         return narrow.weight_grad(g, x, window)
+    if _has_tiles(x, window, g.shape[1:-1], g.shape[-1], groups):
+        return winograd.weight_grad(g, x, window)
     return im2col.weight_grad(g, x, window, groups)
 
 
@@ -144,6 +157,18 @@ def _is_depthwise(c: int, groups: int) -> bool:
 
 def _has_short_runs(c: int, window: Window, groups: int) -> bool:
     return groups == 1 and c * window.kernel[-1] <= narrow.SHORT_RUN
+
+
+def _has_tiles(x: Array, window: Window, positions: Sizes, k: int, groups: int) -> bool:
+    return (
+        x.dtype == np.float32
+        and groups == 1
+        and window.kernel == (3, 3)
+        and window.stride == window.dilation == (1, 1)
+        and min(x.shape[-1], k) >= WINOGRAD_CHANNELS
+        and x.shape[0] * math.prod(positions) >= WINOGRAD_POSITIONS
+        and min(positions) >= WINOGRAD_SIDE
+    )
 
 
 def _flipped(w: Array, groups: int) -> Array:

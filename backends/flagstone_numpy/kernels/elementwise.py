@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import numpy as np
 
+from flagstone_numpy.kernels.flat import share_flat
+
 Array = np.ndarray
 
 
+def relu(x: Array) -> Array:
+    """``max(x, 0)``."""
+    if not x.flags.c_contiguous:
+        return np.maximum(x, 0)
+    y = np.empty_like(x)
+    source, target = x.reshape(-1), y.reshape(-1)
+
+    def apply(block: slice) -> None:
+        np.maximum(source[block], 0, out=target[block])
+
+    share_flat(apply, x.size)
+    return y
+
+
 def relu_grad(g: Array, kept: Array) -> Array:
-    """``g`` where ``kept > 0``, else 0."""
-    return np.where(kept > 0, g, g.dtype.type(0))
+    """``g`` where ``kept > 0``, else 0: the bits of ``g`` times 1 or 0.
+
+    Multiplied as integers, infinities and NaN of ``g`` are kept and left out like other numbers.
+    """
+    y = np.empty(g.shape, g.dtype)
+    bits = f"u{g.itemsize}"
+    source, target = g.reshape(-1).view(bits), y.reshape(-1).view(bits)
+    values = kept.reshape(-1)
+
+    def apply(block: slice) -> None:
+        np.multiply(source[block], values[block] > 0, out=target[block])
+
+    share_flat(apply, g.size)
+    return y
 
 
 def sigmoid(x: Array) -> Array:
@@ -22,14 +50,6 @@ def sigmoid(x: Array) -> Array:
     np.copyto(e, 1, where=x >= 0)
     e /= bottom
     return e
-
-
-def linear(x: Array, w: Array, b: Array | None = None) -> Array:
-    """``x @ w.T + b``, the bias added in place."""
-    y = np.matmul(x, w.T)
-    if b is not None:
-        y += b
-    return y
 
 
 def softmax_cross_entropy(x: Array, labels: Array) -> tuple[Array, Array]:

@@ -12,11 +12,13 @@ depth = taps * c/g:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from flagstone_numpy.kernels.sums import Group, share_sum
 from flagstone_numpy.kernels.windows import (
     Array,
     Block,
@@ -24,9 +26,11 @@ from flagstone_numpy.kernels.windows import (
     Sizes,
     Window,
     blocks,
+    image_by_image,
     split_channels,
     taps,
 )
+from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 20
 
@@ -38,23 +42,35 @@ def forward(
     k = w.shape[0]
     y = np.empty((x.shape[0], *positions, k), x.dtype)
     weights = w.reshape(groups, k // groups, -1).transpose(0, 2, 1)  # (g, depth, k/g)
-    for block, columns in _columns(x, window, positions, groups):
-        out = y[block.images, block.rows]
-        np.matmul(columns, weights, out=split_channels(out, groups))
-        if b is not None:
-            out += b  # while the block is in the cache
+    pieces = _blocks(x.shape[0], positions, groups * weights.shape[1], x.itemsize)
+
+    def work(mine: Iterator[Block]) -> None:
+        columns = _Columns(x, window, positions, groups, pieces[0])
+        for block in mine:
+            out = y[block.images, block.rows]
+            np.matmul(columns.of(block), weights, out=split_channels(out, groups))
+            if b is not None:
+                out += b  # while the block is in the cache
+
+    share(work, pieces)
     return y
 
 
 def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
     """Return the gradient of the weights, (k, *kernel, c / groups)."""
-    k, c = dy.shape[-1], x.shape[-1]
-    total = np.zeros((groups, k // groups, window.taps * (c // groups)), x.dtype)
-    part = np.empty_like(total)
-    for block, columns in _columns(x, window, dy.shape[1:-1], groups):
-        rows = split_channels(dy[block.images, block.rows], groups)  # (g, m, k/g)
-        total += np.matmul(rows.transpose(0, 2, 1), columns, out=part)
-    return total.reshape(k, *window.kernel, c // groups)
+    k, c, positions = dy.shape[-1], x.shape[-1], dy.shape[1:-1]
+    shape = (groups, k // groups, window.taps * (c // groups))
+    pieces = _blocks(x.shape[0], positions, window.taps * c, x.itemsize)
+
+    def work(mine: Iterator[Group]) -> None:
+        columns = _Columns(x, window, positions, groups, pieces[0])
+        part = np.empty(shape, x.dtype)
+        for total, group in mine:
+            for block in group:
+                rows = split_channels(dy[block.images, block.rows], groups)  # (g, m, k/g)
+                total += np.matmul(rows.transpose(0, 2, 1), columns.of(block), out=part)
+
+    return share_sum(work, pieces, shape, x.dtype).reshape(k, *window.kernel, c // groups)
 
 
 def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) -> Array:
@@ -64,43 +80,51 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) ->
     dx = np.zeros((n, *size, groups * c), dy.dtype)
     weights = w.reshape(groups, k // groups, -1)  # (g, k/g, depth)
     depth = weights.shape[-1]
-    buffer = np.empty(0, dy.dtype)
-    for block in _blocks(n, positions, groups * depth, dy.itemsize):
-        shape = (*block.shape, *positions[1:])
-        if not buffer.size:
-            buffer = np.empty(groups * math.prod(shape) * depth, dy.dtype)
-        columns = buffer[: groups * math.prod(shape) * depth].reshape(groups, -1, depth)
-        np.matmul(split_channels(dy[block.images, block.rows], groups), weights, out=columns)
-        by_tap = columns.reshape(groups, *shape, window.taps, c)
-        image = dx[block.images].reshape(block.shape[0], *size, groups, c)  # a view
-        image = np.moveaxis(image, -2, 0)  # (g, images, *size, c/g)
-        rows = (block.rows.start, block.rows.stop)
-        for tap in taps(window, size, rows, tuple(positions[1:])):
-            inputs = image[(slice(None), slice(None), *tap.inputs)]
-            inputs += by_tap[..., tap.number, :][(slice(None), slice(None), *tap.outputs)]
+    pieces = _blocks(n, positions, groups * depth, dy.itemsize)
+
+    def work(mine: Iterator[list[Block]]) -> None:
+        most = math.prod(pieces[0].shape) * math.prod(positions[1:])
+        buffer = np.empty(groups * most * depth, dy.dtype)
+        for block in itertools.chain.from_iterable(mine):
+            shape = (*block.shape, *positions[1:])
+            columns = buffer[: groups * math.prod(shape) * depth].reshape(groups, -1, depth)
+            np.matmul(split_channels(dy[block.images, block.rows], groups), weights, out=columns)
+            by_tap = columns.reshape(groups, *shape, window.taps, c)
+            image = dx[block.images].reshape(block.shape[0], *size, groups, c)  # a view
+            image = np.moveaxis(image, -2, 0)  # (g, images, *size, c/g)
+            rows = (block.rows.start, block.rows.stop)
+            for tap in taps(window, size, rows, tuple(positions[1:])):
+                inputs = image[(slice(None), slice(None), *tap.inputs)]
+                inputs += by_tap[..., tap.number, :][(slice(None), slice(None), *tap.outputs)]
+
+    share(work, image_by_image(pieces))
     return dx
 
 
-def _columns(
-    x: Array, window: Window, positions: Sizes, groups: int
-) -> Iterator[tuple[Block, Array]]:
-    """Yield each block with its columns, (g, m, depth), in one buffer that is used again."""
-    n, c = x.shape[0], x.shape[-1]
-    depth = window.taps * (c // groups)
-    buffer: Array | None = None
-    for block in _blocks(n, positions, groups * depth, x.itemsize):
-        shape = (*block.shape, *positions[1:])
-        if buffer is None:
-            patches = Patches(x, window, positions, block.shape)
-            buffer = np.empty(groups * math.prod(shape) * depth, x.dtype)
-        columns = buffer[: groups * math.prod(shape) * depth]
-        patch = patches.block(block)  # (images, rows, ..., *kernel, c)
-        grouped = patch.reshape(*patch.shape[:-1], groups, c // groups)  # a view
-        into = columns.reshape(groups, *shape, *window.kernel, c // groups)
+class _Columns:
+    """The columns of one block at a time, in one buffer that is used again."""
+
+    def __init__(
+        self, x: Array, window: Window, positions: Sizes, groups: int, largest: Block
+    ) -> None:
+        self._patches = Patches(x, window, positions, largest.shape)
+        self._rest = positions[1:]
+        self._entry = (*window.kernel, x.shape[-1] // groups)
+        self._groups = groups
+        row = groups * math.prod(self._entry)
+        self._buffer = np.empty(math.prod((*largest.shape, *self._rest)) * row, x.dtype)
+
+    def of(self, block: Block) -> Array:
+        """Return (g, m, depth); it is valid until the next call."""
+        shape = (self._groups, *block.shape, *self._rest, *self._entry)
+        into = self._buffer[: math.prod(shape)].reshape(shape)
+        patch = self._patches.block(block)  # (images, rows, ..., *kernel, c)
+        grouped = patch.reshape(*patch.shape[:-1], self._groups, self._entry[-1])  # a view
         into[...] = np.moveaxis(grouped, -2, 0)
-        yield block, columns.reshape(groups, math.prod(shape), depth)
+        return into.reshape(self._groups, -1, math.prod(self._entry))
 
 
-def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> Iterator[Block]:
+def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> list[Block]:
     """Cut the positions of n images into blocks; a position's columns are ``row`` numbers."""
-    return blocks(n, positions[0], math.prod(positions[1:]) * row * itemsize, BLOCK_BYTES)
+    row_bytes = math.prod(positions[1:]) * row * itemsize
+    return list(blocks(n, positions[0], row_bytes, BLOCK_BYTES))

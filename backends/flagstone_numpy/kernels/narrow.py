@@ -9,12 +9,24 @@ product.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
-from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks, taps
+from flagstone_numpy.kernels.sums import Group, share_sum
+from flagstone_numpy.kernels.windows import (
+    Array,
+    Block,
+    Sizes,
+    Window,
+    blocks,
+    image_by_image,
+    taps,
+)
+from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 20
 SHORT_RUN = 16
@@ -30,18 +42,33 @@ def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Size
     weights = w.reshape(k, window.taps, -1).transpose(2, 1, 0).reshape(-1, k)  # (c*taps, k)
     if b is not None:
         weights = np.concatenate([weights, b[None]])
-    for block, columns in _columns(x, window, positions, ones=b is not None):
-        np.matmul(columns.T, weights, out=y[block.images, block.rows].reshape(-1, k))
+    pieces = _blocks(x.shape[0], positions, weights.shape[0], x.itemsize)
+
+    def work(mine: Iterator[Block]) -> None:
+        scratch = _scratch(pieces[0], positions, weights.shape[0], x.dtype)
+        if b is not None:
+            scratch[-1] = 1
+        for block, columns in _columns(x, window, positions, mine, scratch):
+            np.matmul(columns.T, weights, out=y[block.images, block.rows].reshape(-1, k))
+
+    share(work, pieces)
     return y
 
 
 def weight_grad(dy: Array, x: Array, window: Window) -> Array:
     """Return the gradient of the weights, (k, *kernel, c)."""
     k, c = dy.shape[-1], x.shape[-1]
-    total = np.zeros((c * window.taps, k), x.dtype)
-    part = np.empty_like(total)
-    for block, columns in _columns(x, window, dy.shape[1:-1], ones=False):
-        total += np.matmul(columns, dy[block.images, block.rows].reshape(-1, k), out=part)
+    depth, positions = c * window.taps, dy.shape[1:-1]
+    pieces = _blocks(x.shape[0], positions, depth, x.itemsize)
+
+    def work(mine: Iterator[Group]) -> None:
+        part = np.empty((depth, k), x.dtype)
+        scratch = _scratch(pieces[0], positions, depth, x.dtype)
+        for total, group in mine:
+            for block, columns in _columns(x, window, positions, group, scratch):
+                total += np.matmul(columns, dy[block.images, block.rows].reshape(-1, k), out=part)
+
+    total = share_sum(work, pieces, (depth, k), x.dtype)
     dw = total.reshape(c, window.taps, k).transpose(2, 1, 0)  # (k, taps, c)
     return np.ascontiguousarray(dw).reshape(k, *window.kernel, c)
 
@@ -52,41 +79,38 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window) -> Array:
     n, *positions = dy.shape[:-1]
     dx = np.zeros((n, *size, c), dy.dtype)
     weights = w.reshape(k, window.taps, c).transpose(2, 1, 0).reshape(-1, k)  # (c*taps, k)
-    buffer: Array | None = None
-    for block in _blocks(n, positions, c * window.taps, dy.itemsize):
-        shape = (*block.shape, *positions[1:])
-        if buffer is None:
-            buffer = np.empty((c * window.taps, math.prod(shape)), dy.dtype)
-        columns = buffer[:, : math.prod(shape)]
-        np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
-        by_tap = columns.reshape(c, window.taps, *shape)
-        image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
-        rows = (block.rows.start, block.rows.stop)
-        for tap in taps(window, size, rows, tuple(positions[1:])):
-            inputs = image[(slice(None), slice(None), *tap.inputs)]
-            inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
+    pieces = _blocks(n, positions, c * window.taps, dy.itemsize)
+
+    def work(mine: Iterator[list[Block]]) -> None:
+        scratch = _scratch(pieces[0], positions, c * window.taps, dy.dtype)
+        for block in itertools.chain.from_iterable(mine):
+            shape = (*block.shape, *positions[1:])
+            columns = scratch[:, : math.prod(shape)]
+            np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
+            by_tap = columns.reshape(c, window.taps, *shape)
+            image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
+            rows = (block.rows.start, block.rows.stop)
+            for tap in taps(window, size, rows, tuple(positions[1:])):
+                inputs = image[(slice(None), slice(None), *tap.inputs)]
+                inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
+
+    share(work, image_by_image(pieces))
     return dx
 
 
 def _columns(
-    x: Array, window: Window, positions: Sizes, *, ones: bool
+    x: Array, window: Window, positions: Sizes, mine: Iterable[Block], scratch: Array
 ) -> Iterator[tuple[Block, Array]]:
-    """Yield each block with its columns, (c * taps, m), in one buffer that is used again.
+    """Yield each block with its columns, (rows of scratch, m), in ``scratch``.
 
-    With ``ones`` a last row of ones stands below them.
+    Rows below the c * taps of the columns are left as they are: a row of ones, for a bias.
     """
-    n, c = x.shape[0], x.shape[-1]
+    depth = x.shape[-1] * window.taps
     channels_first = np.moveaxis(x, -1, 0)  # (c, n, *size)
-    buffer: Array | None = None
-    for block in _blocks(n, positions, c * window.taps + ones, x.itemsize):
+    for block in mine:
         shape = (*block.shape, *positions[1:])
-        m = math.prod(shape)
-        if buffer is None:
-            buffer = np.zeros((c * window.taps + ones, m), x.dtype)
-            if ones:
-                buffer[-1] = 1
-        columns = buffer[:, :m]
-        by_tap = columns[: c * window.taps].reshape(c, window.taps, *shape)
+        columns = scratch[:, : math.prod(shape)]
+        by_tap = columns[:depth].reshape(-1, window.taps, *shape)
         whole = block.rows == slice(0, positions[0])
         if window.is_padded and not whole:
             by_tap[...] = 0  # the padding lies elsewhere in each block of rows
@@ -98,6 +122,14 @@ def _columns(
         yield block, columns
 
 
-def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> Iterator[Block]:
+def _scratch(
+    largest: Block, positions: Sizes | list[int], rows: int, dtype: npt.DTypeLike
+) -> Array:
+    """Return zeros for the columns of the largest block, (rows, m)."""
+    return np.zeros((rows, math.prod(largest.shape) * math.prod(positions[1:])), dtype)
+
+
+def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> list[Block]:
     """Cut the positions of n images into blocks; a position's columns are ``row`` numbers."""
-    return blocks(n, positions[0], math.prod(positions[1:]) * row * itemsize, BLOCK_BYTES)
+    row_bytes = math.prod(positions[1:]) * row * itemsize
+    return list(blocks(n, positions[0], row_bytes, BLOCK_BYTES))

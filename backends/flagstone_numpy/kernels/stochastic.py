@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from flagstone.random import bits
+from flagstone_numpy.kernels.flat import share_flat
 
 Array = np.ndarray
 
@@ -26,8 +27,15 @@ def dropout_mask(words: Array, *, shape: tuple[int, ...], threshold: int) -> Arr
 
 
 def keep(x: Array, mask: Array, *, scale: float) -> Array:
-    """``x * scale`` where ``mask``, else 0."""
-    y = np.empty_like(x)
-    np.multiply(x, x.dtype.type(scale), out=y)
-    np.copyto(y, 0, where=~mask)
+    """``x * scale`` where ``mask``, else 0; the product's bits are multiplied by 1 or 0."""
+    y = np.empty(x.shape, x.dtype)
+    source, target, chosen = x.reshape(-1), y.reshape(-1), mask.reshape(-1)
+    as_bits = target.view(f"u{x.itemsize}")
+    factor = x.dtype.type(scale)
+
+    def apply(block: slice) -> None:
+        np.multiply(source[block], factor, out=target[block])
+        as_bits[block] *= chosen[block]
+
+    share_flat(apply, x.size)
     return y

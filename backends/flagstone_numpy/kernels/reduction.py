@@ -1,0 +1,45 @@
+"""Sums over leading axes, such as the gradient of a bias, in one pass on several threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from flagstone_numpy.kernels.sums import Group, share_sum
+from flagstone_numpy.kernels.windows import Array, blocks
+
+SMALL = 1 << 16
+"""Up to so many numbers NumPy's own sum is as fast."""
+BLOCK_BYTES = 1 << 18
+
+
+def sum(  # noqa: A001  # the op's name
+    x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
+) -> Array:
+    """The sum over ``axis``; over all leading axes of a large floating array as ``ones @ x``."""
+    leading = _leading(x, axis)
+    if not leading or x.size <= SMALL or x.dtype.kind != "f" or not x.flags.c_contiguous:
+        return np.asarray(np.sum(x, axis=axis, keepdims=keepdims))
+    rest = x.shape[leading:]
+    rows = x.reshape(-1, math.prod(rest))
+    pieces = list(blocks(len(rows), 1, rows.shape[1] * x.itemsize, BLOCK_BYTES))
+    ones = np.ones(pieces[0].shape[0], x.dtype)
+
+    def work(mine: Iterator[Group]) -> None:
+        for total, group in mine:
+            for block in group:
+                part = rows[block.images]
+                total += ones[: len(part)] @ part
+
+    total = share_sum(work, pieces, rows.shape[1:], x.dtype)
+    return total.reshape((1,) * leading + rest if keepdims else rest)
+
+
+def _leading(x: Array, axis: int | tuple[int, ...] | None) -> int:
+    """Return n where ``axis`` means the first n axes and there are more, else 0."""
+    if axis is None:
+        return 0
+    axes = {a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))}
+    return len(axes) if axes == set(range(len(axes))) and len(axes) < x.ndim else 0

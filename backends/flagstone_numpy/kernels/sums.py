@@ -1,0 +1,42 @@
+"""Sums over the pieces of shared work, the same bits for any number of threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from flagstone_numpy.kernels.windows import Array, Block
+from flagstone_numpy.threads import share
+
+MOST_GROUPS = 8
+PARTIAL_BYTES = 1 << 25
+Group: TypeAlias = tuple[Array, Sequence[Block]]
+
+
+def share_sum(
+    work: Callable[[Iterator[Group]], None],
+    pieces: Sequence[Block],
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+) -> Array:
+    """Return the sum, of ``shape``, of what ``work`` adds up over all ``pieces``.
+
+    ``work`` is called on several threads as by :func:`flagstone_numpy.threads.share`, with an
+    iterator over pairs: zeros of ``shape`` and the pieces whose part it adds to them, in order. How
+    pieces are grouped depends on their number and on ``shape`` alone, and the groups' sums are
+    added in order.
+    """
+    if not pieces:
+        return np.zeros(shape, dtype)
+    each = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+    count = min(len(pieces), MOST_GROUPS, max(2, PARTIAL_BYTES // each))
+    totals = np.zeros((count, *shape), dtype)
+    ends = [len(pieces) * i // count for i in range(count + 1)]
+    groups = [(totals[i], pieces[ends[i] : ends[i + 1]]) for i in range(count)]
+    share(work, groups)
+    total: Array = totals[0] if count == 1 else np.add.reduce(totals, axis=0)
+    return total
