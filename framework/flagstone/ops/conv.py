@@ -28,7 +28,7 @@ def conv(
     xp: Any, x: Any, w: Any, b: Any = None, *, stride: Sizes, padding: Pairs, dilation: Sizes,
     groups: int,
 ) -> Any:  # fmt: skip
-    """The op behind :func:`conv2d`, for resolved arguments and any number of spatial axes."""
+    """The op behind :func:`conv1d`, 2d and 3d, for resolved arguments and any number of spatial axes."""
     kernel = w.shape[1:-1]
     out = _out(x.shape[1:-1], kernel, stride, padding, dilation)
     padded = pad(xp, x, padding)
@@ -103,6 +103,14 @@ def _(dy: Tensor, g: Tensor, x: Tensor, need: Any, stride: Any, padding: Any, di
     )
 
 
+def conv1d(
+    x: Tensor, w: Tensor, b: Tensor | None = None, *, stride: Lengths = 1, padding: Padding = 0,
+    dilation: Lengths = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """As :func:`conv2d` for signals: x (n, length, in), w (out, kernel, in / groups)."""
+    return convolve("conv1d", 1, x, w, b, stride, padding, dilation, groups)
+
+
 def conv2d(
     x: Tensor,
     w: Tensor,
@@ -135,29 +143,20 @@ def conv2d(
     return convolve("conv2d", 2, x, w, b, stride, padding, dilation, groups)
 
 
+def conv3d(
+    x: Tensor, w: Tensor, b: Tensor | None = None, *, stride: Lengths = 1, padding: Padding = 0,
+    dilation: Lengths = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """As :func:`conv2d` for volumes: x (n, d, h, w, in), w (out, kd, kh, kw, in / groups)."""
+    return convolve("conv3d", 3, x, w, b, stride, padding, dilation, groups)
+
+
 def convolve(
     name: str, d: int, x: Tensor, w: Tensor, b: Tensor | None, stride: Any, padding: Any,
     dilation: Any, groups: int,
 ) -> Tensor:  # fmt: skip
     """Check the arguments of a ``d``-dimensional convolution, resolve them and apply the op."""
-    tensors(name, x=x, weight=w, **({} if b is None else {"bias": b}))
-    floating(name, x=x)
-    same_dtype(name, x=x, weight=w, bias=b)
-    if x.ndim != d + 2:
-        raise ShapeError(
-            f"{name}: x expected {d + 2} axes (n, {d} spatial, channels); got shape {x.shape}"
-        )
-    if w.ndim != d + 2:
-        raise ShapeError(
-            f"{name}: weight expected {d + 2} axes (out, {d} of kernel, in/groups); got {w.shape}"
-        )
-    if 0 in w.shape[1:]:
-        raise ShapeError(f"{name}: weight expected a kernel of at least one value; got {w.shape}")
-    if not isinstance(groups, int) or groups < 1 or w.shape[0] % groups:
-        raise InputError(
-            f"{name}: groups expected a positive divisor of {w.shape[0]} output channels; "
-            f"got {groups!r}"
-        )
+    check_filters(name, d, x, w, b, groups, "(out, {d} of kernel, in/groups)", "output")
     if x.shape[-1] != w.shape[-1] * groups:
         raise ShapeError(
             f"{name}: weight expects {w.shape[-1] * groups} input channels"
@@ -173,6 +172,35 @@ def convolve(
         groups=groups,
     )  # fmt: skip
     return y
+
+
+def check_filters(
+    name: str, d: int, x: Any, w: Any, b: Any, groups: Any, layout: str, first: str
+) -> None:
+    """What every convolution, transposed or not, asks of dtypes, ranks and groups.
+
+    Args:
+        layout: of the weight, with ``{d}`` for the number of spatial axes.
+        first: which channels the weight's first axis counts, ``"output"`` or ``"input"``.
+    """
+    tensors(name, x=x, weight=w, **({} if b is None else {"bias": b}))
+    floating(name, x=x)
+    same_dtype(name, x=x, weight=w, bias=b)
+    if x.ndim != d + 2:
+        raise ShapeError(
+            f"{name}: x expected {d + 2} axes (n, {d} spatial, channels); got shape {x.shape}"
+        )
+    if w.ndim != d + 2:
+        raise ShapeError(
+            f"{name}: weight expected {d + 2} axes {layout.format(d=d)}; got {w.shape}"
+        )
+    if 0 in w.shape[1:]:
+        raise ShapeError(f"{name}: weight expected a kernel of at least one value; got {w.shape}")
+    if not isinstance(groups, int) or groups < 1 or w.shape[0] % groups:
+        raise InputError(
+            f"{name}: groups expected a positive divisor of {w.shape[0]} {first} channels; "
+            f"got {groups!r}"
+        )
 
 
 def _out(size: Any, kernel: Any, stride: Sizes, padding: Pairs, dilation: Sizes) -> Sizes:

@@ -1,24 +1,15 @@
-"""Maximum and average pooling over any number of spatial axes; images are (n, *spatial, c)."""
+"""Maximum and average pooling over any number of spatial axes; images are (n, *spatial, c).
+
+These are the ops, which take every argument resolved; ``pooling.py`` has the functions for users.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from flagstone.errors import InputError, ShapeError
-from flagstone.ops.checks import floating, tensors
 from flagstone.ops.door import op
-from flagstone.ops.window import (
-    Lengths,
-    Padding,
-    Pairs,
-    Window,
-    inner,
-    pad,
-    per_axis,
-    resolve,
-    taps,
-)  # fmt: skip
+from flagstone.ops.window import Pairs, inner, pad, taps
 from flagstone.tensors import Tensor
 
 Sizes = tuple[int, ...]
@@ -26,7 +17,7 @@ Sizes = tuple[int, ...]
 
 @op
 def max_pool(xp: Any, x: Any, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> Any:
-    """The op behind :func:`max_pool2d`.
+    """The op behind ``max_pool1d``, 2d and 3d.
 
     Returns:
         The maxima (n, *out, c), and which place of the window each came from: the row-major number
@@ -93,7 +84,7 @@ def _(dy: Tensor, x_shape: Any, index: Tensor, kernel: Sizes, stride: Sizes, pad
 def avg_pool(
     xp: Any, x: Any, *, kernel: Sizes, stride: Sizes, padding: Pairs, count_include_pad: bool
 ) -> Any:
-    """The op behind :func:`avg_pool2d`."""
+    """The op behind ``avg_pool1d``, 2d and 3d."""
     out = _out(x.shape[1:-1], kernel, stride, padding)
     padded = pad(xp, x, padding)
     y = xp.zeros((x.shape[0], *out, x.shape[-1]), dtype=x.dtype)
@@ -127,81 +118,6 @@ def avg_pool_grad(
 def _(dy: Tensor, kernel: Sizes, stride: Sizes, padding: Pairs, count_include_pad: bool) -> Any:
     how = {"kernel": kernel, "stride": stride, "padding": padding}
     return avg_pool(dy, count_include_pad=count_include_pad, **how)
-
-
-def max_pool2d(
-    x: Tensor, kernel: Lengths, *, stride: Lengths | None = None, padding: Padding = 0
-) -> Tensor:
-    """The maximum of every window of an image.
-
-    Args:
-        x: (n, h, w, c), floating.
-        kernel: the window's height and width, or one number for both.
-        stride: from window to window; ``kernel`` by default.
-        padding: as in :func:`conv2d`; padded places never win.
-
-    Returns:
-        (n, p, q, c). The gradient of a window goes to its first maximum in row-major order.
-
-    Raises:
-        ShapeError: ``x`` is no batch of images, or too small for one window.
-        InputError: an argument is out of range, or a padding reaches past half of the window.
-    """
-    sizes, window = _window("max_pool2d", 2, x, kernel, stride, padding)
-    how = {"kernel": sizes, "stride": window.stride, "padding": window.padding}
-    y: Tensor = max_pool(x, **how)[0]
-    return y
-
-
-def avg_pool2d(
-    x: Tensor,
-    kernel: Lengths,
-    *,
-    stride: Lengths | None = None,
-    padding: Padding = 0,
-    count_include_pad: bool = True,
-) -> Tensor:
-    """The mean of every window of an image.
-
-    Args:
-        x: (n, h, w, c), floating.
-        kernel: the window's height and width, or one number for both.
-        stride: from window to window; ``kernel`` by default.
-        padding: as in :func:`conv2d`.
-        count_include_pad: divide by the window's size (PyTorch's default) rather than by how many
-            real values lie under it (what TensorFlow's ``"SAME"`` does).
-
-    Returns:
-        (n, p, q, c).
-
-    Raises:
-        ShapeError: ``x`` is no batch of images, or too small for one window.
-        InputError: an argument is out of range, or a padding reaches past half of the window.
-    """
-    sizes, window = _window("avg_pool2d", 2, x, kernel, stride, padding)
-    how = {"kernel": sizes, "stride": window.stride, "padding": window.padding}
-    y: Tensor = avg_pool(x, count_include_pad=count_include_pad, **how)
-    return y
-
-
-def _window(
-    name: str, d: int, x: Tensor, kernel: Any, stride: Any, padding: Any
-) -> tuple[Sizes, Window]:
-    tensors(name, x=x)
-    floating(name, x=x)
-    if x.ndim != d + 2:
-        raise ShapeError(
-            f"{name}: x expected {d + 2} axes (n, {d} spatial, channels); got shape {x.shape}"
-        )
-    sizes = per_axis(name, "kernel", kernel, d)
-    step = sizes if stride is None else stride
-    window = resolve(name, x.shape[1:-1], sizes, step, padding, 1)
-    if any(max(pair) * 2 > k for pair, k in zip(window.padding, sizes, strict=True)):
-        raise InputError(
-            f"{name}: padding expected at most half of the kernel {sizes}, so that every window "
-            f"holds a real value; got {padding!r}"
-        )
-    return sizes, window
 
 
 def _out(size: Any, kernel: Sizes, stride: Sizes, padding: Pairs) -> Sizes:

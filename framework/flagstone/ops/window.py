@@ -52,51 +52,56 @@ def resolve(
     strides = per_axis(op, "stride", stride, d)
     dilations = per_axis(op, "dilation", dilation, d)
     reach = tuple(a * (k - 1) + 1 for a, k in zip(dilations, kernel, strict=True))
-    pairs = _pairs(op, padding, size, strides, reach)
+    padded = _padding(op, padding, size, strides, reach)
     out = tuple(
         (n + lo + hi - r) // s + 1
-        for n, (lo, hi), r, s in zip(size, pairs, reach, strides, strict=True)
+        for n, (lo, hi), r, s in zip(size, padded, reach, strides, strict=True)
     )
     if any(n < 1 for n in out):
         raise ShapeError(
             f"{op}: expected an input that the window fits into; got size {size} with padding "
-            f"{pairs} for a window of {reach} (kernel {kernel}, dilation {dilations})"
+            f"{padded} for a window of {reach} (kernel {kernel}, dilation {dilations})"
         )
-    return Window(strides, pairs, dilations, out)
+    return Window(strides, padded, dilations, out)
 
 
-def per_axis(op: str, name: str, value: Any, d: int) -> tuple[int, ...]:
-    """A positive integer, or one per spatial axis, as one per axis."""
+def per_axis(op: str, name: str, value: Any, d: int, least: int = 1) -> tuple[int, ...]:
+    """An integer of at least ``least``, or one per spatial axis, as one per axis."""
     given = (value,) * d if isinstance(value, int) else value
     fits = isinstance(given, tuple) and len(given) == d
-    if not fits or not all(isinstance(v, int) and v >= 1 for v in given):
-        raise InputError(f"{op}: {name} expected a positive integer or {d} of them; got {value!r}")
+    if not fits or not all(isinstance(v, int) and v >= least for v in given):
+        kind = "a positive integer" if least == 1 else f"an integer >= {least}"
+        raise InputError(f"{op}: {name} expected {kind} or {d} of them; got {value!r}")
     return tuple(given)
 
 
-def _pairs(
+def _padding(
     op: str, padding: Any, size: tuple[int, ...], stride: tuple[int, ...], reach: tuple[int, ...]
 ) -> Pairs:
-    d = len(size)
     if padding == "valid":
-        return ((0, 0),) * d
+        return ((0, 0),) * len(size)
     if padding == "same":
         total = (
             max((-(-n // s) - 1) * s + r - n, 0)
             for n, s, r in zip(size, stride, reach, strict=True)
         )
         return tuple((t // 2, t - t // 2) for t in total)
+    return pairs(op, padding, len(size), "'same', 'valid', ")
+
+
+def pairs(op: str, padding: Any, d: int, words: str = "") -> Pairs:
+    """Numbers of padded places as one pair (before, after) per axis; ``words`` are what else the
+    caller takes."""
     given = (padding,) * d if isinstance(padding, int) else padding
     if isinstance(given, tuple) and len(given) == d:
-        pairs = tuple((p, p) if isinstance(p, int) else p for p in given)
+        out = tuple((p, p) if isinstance(p, int) else p for p in given)
         if all(
             isinstance(p, tuple) and len(p) == 2 and all(isinstance(v, int) and v >= 0 for v in p)
-            for p in pairs
+            for p in out
         ):
-            return pairs
+            return out
     raise InputError(
-        f"{op}: padding expected 'same', 'valid', a number >= 0, {d} numbers, "
-        f"or {d} pairs (before, after); got {padding!r}"
+        f"{op}: padding expected {words}a number >= 0, {d} numbers, or {d} pairs (before, after); got {padding!r}"
     )
 
 
