@@ -232,6 +232,17 @@ def _(dy: Tensor, y: Tensor) -> Any:
 
 
 @op
+def rsqrt(xp: Any, x: Any) -> Any:
+    """``1 / sqrt(x)``."""
+    return 1 / xp.sqrt(x)
+
+
+@rsqrt.pullback
+def _(dy: Tensor, y: Tensor) -> Any:
+    return dy * y * y * y * -0.5
+
+
+@op
 def abs(xp: Any, x: Any) -> Any:  # noqa: A001  # NumPy's name, always used as ops.abs
     """The absolute value; its gradient at 0 is 0."""
     return xp.abs(x)
@@ -280,7 +291,7 @@ def _(dy: Tensor, x: Tensor, low: float | None, high: float | None) -> Any:
     return dy if high is None else where(x <= high, dy, 0.0)
 
 
-for _op in (exp, log, log1p, expm1, sqrt):
+for _op in (exp, log, log1p, expm1, sqrt, rsqrt):
     _op.check(lambda x, _name=_op.name: floating(_name, x=x))
 for _op in (negative, abs, sign):
     _op.check(lambda x, _name=_op.name: numeric(_name, x=x))

@@ -12,7 +12,7 @@ from typing import Any
 from flagstone.errors import InputError, ShapeError
 from flagstone.ops.checks import axes, floating, numeric, one_axis, tensors
 from flagstone.ops.door import op
-from flagstone.ops.shape import reshape
+from flagstone.ops.shape import concatenate, reshape, transpose
 from flagstone.tensors import Tensor
 
 Axis = int | tuple[int, ...] | None
@@ -103,6 +103,69 @@ def var(x: Tensor, axis: Axis = None, correction: float = 0, keepdims: bool = Fa
         )
     deviation = x - mean(x, axis, keepdims=True)
     return sum(deviation * deviation, axis=axis, keepdims=keepdims) * (1.0 / (count - correction))
+
+
+def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The product over ``axis``; 1 where nothing is multiplied.
+
+    Floating dtypes stay; integers and truth values are multiplied in 64 bits. Half of the factors
+    are multiplied by the other half until one is left, so that no gradient divides by a factor,
+    which may be 0.
+
+    Raises:
+        InputError: ``axis`` does not exist.
+    """
+    tensors("prod", x=x)
+    over = axes("prod", axis, x.ndim)
+    rest = tuple(a for a in range(x.ndim) if a not in over)
+    if "float" not in x.dtype_name:
+        x = x.astype("uint64" if x.dtype_name.startswith("uint") else "int64")
+    left = math.prod(x.shape[a] for a in over)
+    if not left:
+        return sum(x, axis=axis, keepdims=keepdims) + 1
+    lead = tuple(x.shape[a] for a in rest)
+    factors = reshape(transpose(x, *rest, *over), (*lead, left))
+    while left > 1:
+        half = left // 2
+        product = factors[..., :half] * factors[..., half : 2 * half]
+        odd = left % 2
+        factors = concatenate(product, factors[..., -1:], axis=-1) if odd else product
+        left = half + odd
+    return reshape(factors, _kept(x.shape, axis) if keepdims else lead)
+
+
+@op
+def cumsum(xp: Any, x: Any, *, axis: int, reverse: bool = False) -> Any:
+    """Every value plus all before it along ``axis``, or all after it if ``reverse``.
+
+    Floating dtypes stay; integers and truth values are added in 64 bits. In as many rounds as the
+    length has binary digits, each value is added to the one 1, 2, 4, ... places on (Hillis &
+    Steele, CACM 1986), which rounds less than one long sum.
+    """
+    if not xp.isdtype(x.dtype, "real floating"):
+        x = xp.astype(x, xp.uint64 if xp.isdtype(x.dtype, "unsigned integer") else xp.int64)
+    axis %= x.ndim
+
+    def part(start: int | None, stop: int | None) -> Any:
+        return x[(*[slice(None)] * axis, slice(start, stop), ...)]
+
+    step, length = 1, x.shape[axis]
+    while step < length:
+        both = part(None, length - step) + part(step, None)
+        alone = part(length - step, None) if reverse else part(None, step)
+        x = xp.concat([both, alone] if reverse else [alone, both], axis=axis)
+        step *= 2
+    return x
+
+
+@cumsum.check
+def _(x: Any, *, axis: int, reverse: bool = False) -> None:
+    one_axis("cumsum", axis, x.ndim)
+
+
+@cumsum.pullback
+def _(dy: Tensor, axis: int, reverse: bool) -> Any:
+    return cumsum(dy, axis=axis, reverse=not reverse)
 
 
 @op

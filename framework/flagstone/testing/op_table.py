@@ -5,11 +5,14 @@ from __future__ import annotations
 from flagstone import ops
 from flagstone.ops import ALL_OPS
 from flagstone.testing import (
+    rows_activation,
+    rows_axis_norm,
     rows_contraction,
     rows_elementwise,
     rows_learning,
     rows_optimizers,
     rows_random,
+    rows_running,
     rows_shape,
     rows_updates,
     rows_window,
@@ -18,7 +21,7 @@ from flagstone.testing.op_row import OpRow
 
 MODULES = (
     rows_elementwise, rows_shape, rows_window, rows_learning, rows_random, rows_updates,
-    rows_optimizers, rows_contraction,
+    rows_optimizers, rows_contraction, rows_activation, rows_axis_norm, rows_running,
 )  # fmt: skip
 
 OP_TABLE: dict[str, OpRow] = {row.name: row for module in MODULES for row in module.ROWS}
