@@ -80,6 +80,7 @@ class Trainer:
         self.epochs, self.batch_size, self.seed, self.patience = epochs, batch_size, seed, patience
         self.lr = optimizer.lr if lr is None else lr
         self.schedule = Constant() if schedule is None else schedule
+        self.schedule.load_state_dict({})  # one that another trainer used begins anew
         self.epoch = 0
         self.history: list[Metrics] = []
         self.stop = False
@@ -263,8 +264,9 @@ class Trainer:
         self.epoch += 1
         self._step_in_epoch, self._sums, self._seconds_before = 0, {}, 0.0
         self.history.append(metrics)
+        loss = metrics["validation" if "validation" in metrics else "train"]["loss"]
+        self.schedule.observe(loss, self.epoch)
         if self.patience is not None:
-            loss = metrics["validation" if "validation" in metrics else "train"]["loss"]
             if loss < self._best_loss:
                 self._best_loss, self._best_epoch = loss, self.epoch
                 self._best = {name: np.array(a) for name, a in self._values().items()}
@@ -302,6 +304,7 @@ class Trainer:
             "epoch": self.epoch,
             "step": self._step_in_epoch,
             "history": list(self.history),
+            "schedule": self.schedule.state_dict(),
             "best_epoch": self._best_epoch,
             "best_loss": self._best_loss if math.isfinite(self._best_loss) else None,
         }
@@ -336,6 +339,7 @@ class Trainer:
         }
         self.epoch, self._step_in_epoch = int(metadata["epoch"]), int(metadata["step"])
         self.history = list(metadata["history"])
+        self.schedule.load_state_dict(metadata.get("schedule", {}))
         best = metadata["best_loss"]
         self._best_loss = math.inf if best is None else float(best)
         self._best_epoch = int(metadata["best_epoch"])

@@ -27,6 +27,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "optimizer": "sgd(momentum=0.9, nesterov=True, weight_decay=0.01, clip_norm=0.5)",
         "schedule": "step(every=1, gamma=0.5)",
     },
+    "radam behind slow weights, on plateaus": {
+        "optimizer": "lookahead(base='radam', k=3)",
+        "schedule": "reduce-on-plateau(patience=0, threshold=0.2, warmup=3)",
+    },
     "patience": {"optimizer": "adam", "patience": 2, "lr": 0.1},
     "patience, full batch": {"optimizer": "adam", "patience": 3, "batch_size": None},
 }
