@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from flagstone import metrics
 from flagstone.errors import FlagstoneError, InputError, ShapeError
+from flagstone.plugins import registry
 
 reference = pytest.importorskip("sklearn.metrics", reason="the extra sklearn is not installed")
 
@@ -104,6 +105,7 @@ def test_regression(drawn) -> None:
     for name, peer in (
         ("mse", "mean_squared_error"),
         ("mae", "mean_absolute_error"),
+        ("mape", "mean_absolute_percentage_error"),
         ("r2", "r2_score"),
     ):
         expected = getattr(reference, peer)(true, pred, sample_weight=weight)
@@ -131,6 +133,47 @@ def test_log_loss(data, dtype: type) -> None:
         assert column == pytest.approx(expected, rel=1e-9)
 
 
+@st.composite
+def scored(draw: st.DrawFn, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Codes in which every class occurs, scores of which many are equal, weights."""
+    n = draw(st.integers(classes, 25))
+    codes = draw(hnp.arrays(np.int64, n, elements=st.integers(0, classes - 1)))
+    codes[:classes] = np.arange(classes)
+    grid = hnp.arrays(np.float64, (n, classes), elements=st.integers(0, 4).map(float))
+    return draw(st.permutations(codes).map(np.array)), draw(grid), draw(weights(n))
+
+
+@given(scored(2), st.sampled_from([(0, 1), (False, True), ("a", "b")]))
+def test_roc_auc_of_two_labels(drawn, names) -> None:
+    codes, score, weight = drawn
+    true = np.array(names)[codes]
+    expected = reference.roc_auc_score(true, score[:, 1], sample_weight=weight)
+    assert metrics.roc_auc(true, score[:, 1], sample_weight=weight) == pytest.approx(expected)
+    score[:, 0] = -score[:, 1]
+    assert metrics.roc_auc(true, score, sample_weight=weight) == pytest.approx(expected)
+
+
+@given(scored(4))
+def test_roc_auc_of_several_labels(drawn) -> None:
+    codes, raw, weight = drawn
+    raw += 0.5
+    proba = raw / raw.sum(axis=1, keepdims=True)
+    expected = reference.roc_auc_score(codes, proba, multi_class="ovr", sample_weight=weight)
+    true = np.array(["a", "b", "c", "d"])[codes]
+    assert metrics.roc_auc(true, proba, sample_weight=weight) == pytest.approx(expected)
+
+
+@given(scored(4), st.integers(1, 5))
+def test_top_k_accuracy(drawn, k: int) -> None:
+    codes, score, weight = drawn
+    expected = quiet(reference.top_k_accuracy_score, codes, score, k=k, sample_weight=weight)
+    got = metrics.top_k_accuracy(codes, score, k=k, sample_weight=weight)
+    assert got == pytest.approx(float(expected))
+    expected = quiet(reference.top_k_accuracy_score, codes[:2], score[:2], k=k, labels=range(4))
+    got = metrics.top_k_accuracy(codes[:2], score[:2], k=k, labels=[3, 1, 0, 2])
+    assert got == pytest.approx(float(expected))
+
+
 def test_values_worked_out_by_hand() -> None:
     assert metrics.accuracy(["a", "b", "b", "a"], ["a", "b", "a", "a"]) == 0.75
     assert metrics.accuracy([1, 2], [1, 3], sample_weight=[3, 1]) == 0.75
@@ -139,6 +182,12 @@ def test_values_worked_out_by_hand() -> None:
     assert metrics.mae([1, 2, 3], [1, 2, 6]) == 1.0
     assert metrics.r2([1, 2, 3], [1, 2, 6]) == 1 - 9 / 2
     assert metrics.confusion_matrix([0, 0, 1], [0, 1, 1]).tolist() == [[1, 1], [0, 1]]
+    assert metrics.mape([1, 2, -4], [2, 2, -2]) == 0.5
+    assert metrics.roc_auc([0, 1, 0, 1], [1, 2, 2, 3]) == 3.5 / 4
+    assert metrics.roc_auc([0, 1, 1], [1, 0, 2], sample_weight=[1, 3, 1]) == 0.25
+    scores = [[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]
+    assert metrics.top_k_accuracy([1, 0], scores, labels=[0, 1, 2]) == 0.5
+    assert metrics.top_k_accuracy([1, 0], scores, labels=[0, 1, 2], k=3) == 1.0
 
 
 def test_r2_of_one_row_is_not_defined() -> None:
@@ -152,7 +201,14 @@ def test_labels_as_objects_and_columns() -> None:
     assert metrics.accuracy([True, False], [1, 0]) == 1.0
 
 
+def test_every_metric_is_registered() -> None:
+    registered = {registry.load("metric", name).__name__ for name in registry.names("metric")}
+    assert {*metrics.__all__} <= registered
+
+
 TWO = [0, 1]
+SCORES = np.array([[1.0, 0.5], [0.25, 2.0]])
+THREE = np.ones((2, 3))
 BAD: dict[str, tuple[str, tuple, dict, type[FlagstoneError], str]] = {
     "lengths": ("accuracy", (TWO, [0]), {}, ShapeError, "must have the same length; got 2 and 1"),
     "no labels": ("accuracy", ([], []), {}, InputError, "y_true is empty"),
@@ -180,6 +236,60 @@ BAD: dict[str, tuple[str, tuple, dict, type[FlagstoneError], str]] = {
         {"labels": TWO},
         InputError,
         r"holds 2, which is none of the labels \[0, 1\]",
+    ),
+    "no k": ("top_k_accuracy", (TWO, SCORES), {"k": 0}, InputError, "k must be a positive integer"),
+    "true k": (
+        "top_k_accuracy",
+        (TWO, SCORES),
+        {"k": True},
+        InputError,
+        "positive integer; got True",
+    ),
+    "a row of scores": ("top_k_accuracy", (TWO, TWO), {}, ShapeError, r"must be \(n, classes\)"),
+    "infinite scores": (
+        "top_k_accuracy",
+        (TWO, [[np.inf, 0], [0, 1]]),
+        {},
+        InputError,
+        "y_score must be fini",
+    ),
+    "score columns": (
+        "top_k_accuracy",
+        (TWO, THREE),
+        {},
+        ShapeError,
+        "each of the 2 labels; got 3",
+    ),
+    "score lengths": ("roc_auc", ([0, 1, 0], TWO), {}, ShapeError, "same length; got 3 and 2"),
+    "score labels": (
+        "top_k_accuracy",
+        (TWO, SCORES),
+        {"labels": ["a", "b"]},
+        InputError,
+        "labels of one type",
+    ),
+    "text scores": ("roc_auc", (TWO, ["a", "b"]), {}, InputError, "y_score must hold real numbers"),
+    "one label's curve": ("roc_auc", ([1, 1], [[1], [2]]), {}, InputError, "at least 2 labels"),
+    "two labels' scores": (
+        "roc_auc",
+        ([1, 1], TWO),
+        {},
+        InputError,
+        r"2 labels are needed, got \[1\]",
+    ),
+    "a label without rows": (
+        "roc_auc",
+        ([0, 0], TWO),
+        {"labels": TWO},
+        InputError,
+        r"\[1\] have no rows",
+    ),
+    "a label without weight": (
+        "roc_auc",
+        (TWO, TWO),
+        {"sample_weight": [1, 0]},
+        InputError,
+        r"\[1\] have no rows",
     ),
     "labels twice": ("confusion_matrix", (TWO, TWO), {"labels": [1, 1]}, InputError, "differ"),
 }

@@ -2,6 +2,8 @@
 
 A row's reference is PyTorch's own function where there is one (value, gradient and both reductions)
 and the formula of its source, written without care for overflow, where there is none.
+
+It is long because a row, what it draws and its reference are read together.
 """
 
 from __future__ import annotations
