@@ -1,11 +1,11 @@
 """The labs of "Deep Learning Zero To All" as a ladder: same data, network, batch and epochs.
 
-    FLAGSTONE_DATA=... python examples/course_ladder.py [--device cpu] [--only 10-1,11-2] [--seeds 3]
+    FLAGSTONE_DATA=... python examples/course_ladder.py [--only 10-1,11-2] [--seeds 3]
 
-prints, for every rung, what the course reports, what we reach (the median over seeds for MNIST) and
-the seconds per epoch, as a Markdown table; ``--json FILE`` keeps the figures. ``--quick`` runs every
-rung on little data, to see that all of it works; its results mean nothing. The exit code is 1 if a
-rung falls below the course's result.
+prints, for every rung, what the course reports, what we reach (the median over seeds for MNIST)
+and the seconds per epoch, as a Markdown table; ``--json FILE`` keeps the figures. ``--quick`` runs
+every rung on little data, to see that all of it works; its results mean nothing. The exit code is 1
+if a rung falls below the course's result.
 """
 
 from __future__ import annotations
@@ -254,7 +254,8 @@ def main() -> int:
     if unknown := set(wanted) - {rung.number for rung in RUNGS}:
         parser.error(f"--only: unknown rung {', '.join(sorted(unknown))}")
     rows, failed = [], 0
-    print("| rung | what | measure | course | ours | seconds per epoch |\n|---|---|---|---|---|---|")
+    print("| rung | what | measure | course | ours | seconds per epoch |")
+    print("|---|---|---|---|---|---|")
     for rung in RUNGS:
         if wanted and rung.number not in wanted:
             continue

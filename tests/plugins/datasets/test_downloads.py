@@ -21,7 +21,7 @@ from flagstone_datasets import images
 from flagstone_datasets.downloads import RemoteFile, fetch
 
 CONTENT = b"four score and seven"
-PACKED = gzip.compress(CONTENT)
+PACKED = gzip.compress(CONTENT, mtime=0)
 PLAIN = RemoteFile("file.gz", hashlib.sha256(PACKED).hexdigest())
 UNPACKED = RemoteFile("file.gz", hashlib.sha256(CONTENT).hexdigest(), unpacked=True)
 MIRRORS = ("https://one.example/data/", "https://two.example/")
@@ -50,7 +50,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     return played
 
 
-@pytest.mark.parametrize("file", [PLAIN, UNPACKED])
+@pytest.mark.parametrize("file", [PLAIN, UNPACKED], ids=["plain", "unpacked"])
 def test_a_file_is_fetched_once(cache: Path, network: Network, file: RemoteFile) -> None:
     network.answers[MIRRORS[0] + "file.gz"] = PACKED
     assert fetch("toy", [file], MIRRORS) == cache / "toy"
@@ -71,8 +71,9 @@ def test_a_file_is_fetched_once(cache: Path, network: Network, file: RemoteFile)
         gzip.compress(b"another file"),
         b"",
     ],
+    ids=["refused", "late", "cut off", "cut short", "a page", "another file", "nothing"],
 )
-@pytest.mark.parametrize("file", [PLAIN, UNPACKED])
+@pytest.mark.parametrize("file", [PLAIN, UNPACKED], ids=["plain", "unpacked"])
 def test_the_next_mirror_is_asked(
     cache: Path, network: Network, file: RemoteFile, answer: bytes | Exception
 ) -> None:
