@@ -17,12 +17,21 @@ def share_flat(apply: Callable[[slice], None], size: int) -> None:
 
     What ``apply`` does to a number must not depend on where the slices are cut.
     """
-    if size <= SMALL:
-        apply(slice(0, size))
-        return
 
     def work(mine: Iterator[slice]) -> None:
         for block in mine:
             apply(block)
 
-    share(work, [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)])
+    share_blocks(work, size, size if size <= SMALL else BLOCK)
+
+
+def share_blocks(work: Callable[[Iterator[slice]], None], size: int, block: int) -> None:
+    """Share slices of ``block`` numbers that make up ``range(size)``; little stays on the caller.
+
+    As in :func:`flagstone_numpy.threads.share`, ``work`` is called with an iterator over slices.
+    """
+    slices = (slice(start, min(start + block, size)) for start in range(0, size, max(1, block)))
+    if size <= SMALL:
+        work(slices)
+    else:
+        share(work, slices)

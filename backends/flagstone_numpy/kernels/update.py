@@ -1,4 +1,4 @@
-"""Optimizer steps on flat buffers, in blocks that stay in the cache."""
+"""Optimizer steps on flat buffers, on several threads, in blocks that stay in the cache."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from flagstone_numpy.kernels.flat import share_blocks
+
 Array = np.ndarray
 BLOCK = 16384  # values per block: five float32 streams of 64 kB lie in a 512 kB second-level cache
-
-
-def _blocks(size: int) -> Iterator[slice]:
-    for start in range(0, size, BLOCK):
-        yield slice(start, min(start + BLOCK, size))
 
 
 def sgd_update(
@@ -26,34 +23,38 @@ def sgd_update(
     if t is not None:
         fresh -= dampening * min(float(t), 1.0)
         t += 1
-    work = np.empty(min(p.size, BLOCK), p.dtype)
-    other = np.empty_like(work)
-    for block in _blocks(p.size):
-        pb = p[block]
-        d, o = work[: pb.size], other[: pb.size]
-        np.multiply(g[block], scale, out=d)
-        if decays is not None or weight_decay:
-            np.multiply(pb, weight_decay if decays is None else decays[block], out=o)
-            d += o
-        if velocity is not None:
-            vb = velocity[block]
-            vb *= momentum
-            if fresh != 1.0:
-                np.multiply(d, fresh, out=o)
-                vb += o
-            else:
-                vb += d
-            if nesterov:
-                np.multiply(vb, momentum, out=o)
+
+    def work(mine: Iterator[slice]) -> None:
+        scratch = np.empty(min(p.size, BLOCK), p.dtype)
+        other = np.empty_like(scratch)
+        for block in mine:
+            pb = p[block]
+            d, o = scratch[: pb.size], other[: pb.size]
+            np.multiply(g[block], scale, out=d)
+            if decays is not None or weight_decay:
+                np.multiply(pb, weight_decay if decays is None else decays[block], out=o)
                 d += o
-                d *= lr
+            if velocity is not None:
+                vb = velocity[block]
+                vb *= momentum
+                if fresh != 1.0:
+                    np.multiply(d, fresh, out=o)
+                    vb += o
+                else:
+                    vb += d
+                if nesterov:
+                    np.multiply(vb, momentum, out=o)
+                    d += o
+                    d *= lr
+                else:
+                    np.multiply(vb, lr, out=d)
             else:
-                np.multiply(vb, lr, out=d)
-        else:
-            d *= lr
-        if rates is not None:
-            d *= rates[block]
-        pb -= d
+                d *= lr
+            if rates is not None:
+                d *= rates[block]
+            pb -= d
+
+    share_blocks(work, p.size, BLOCK)
     return ()
 
 
@@ -73,37 +74,41 @@ def adam_update(
     decay = decays is not None or bool(weight_decay)
     if decay and not decoupled:
         factor1, factor2 = 1 - beta1, 1 - beta2
-    work = np.empty(min(p.size, BLOCK), p.dtype)
-    other = np.empty_like(work)
-    for block in _blocks(p.size):
-        pb, gb, mb, vb = p[block], g[block], m[block], v[block]
-        d, decayed = work[: pb.size], other[: pb.size]
-        if decay and not decoupled:
-            np.multiply(pb, weight_decay if decays is None else decays[block], out=decayed)
-            np.multiply(gb, scale, out=d)
-            decayed += d
-            gb = decayed
-        mb *= beta1
-        np.multiply(gb, factor1, out=d)
-        mb += d
-        vb *= beta2
-        np.multiply(gb, gb, out=d)
-        d *= factor2
-        vb += d
-        np.sqrt(vb, out=d)
-        d += small
-        np.divide(mb, d, out=d)
-        d *= rate
-        if decay and decoupled:
-            if decays is None:
-                np.multiply(pb, float(lr) * weight_decay, out=decayed)
-            else:
-                np.multiply(pb, decays[block], out=decayed)
-                decayed *= lr
-            d += decayed
-        if rates is not None:
-            d *= rates[block]
-        pb -= d
+
+    def work(mine: Iterator[slice]) -> None:
+        scratch = np.empty(min(p.size, BLOCK), p.dtype)
+        other = np.empty_like(scratch)
+        for block in mine:
+            pb, gb, mb, vb = p[block], g[block], m[block], v[block]
+            d, decayed = scratch[: pb.size], other[: pb.size]
+            if decay and not decoupled:
+                np.multiply(pb, weight_decay if decays is None else decays[block], out=decayed)
+                np.multiply(gb, scale, out=d)
+                decayed += d
+                gb = decayed
+            mb *= beta1
+            np.multiply(gb, factor1, out=d)
+            mb += d
+            vb *= beta2
+            np.multiply(gb, gb, out=d)
+            d *= factor2
+            vb += d
+            np.sqrt(vb, out=d)
+            d += small
+            np.divide(mb, d, out=d)
+            d *= rate
+            if decay and decoupled:
+                if decays is None:
+                    np.multiply(pb, float(lr) * weight_decay, out=decayed)
+                else:
+                    np.multiply(pb, decays[block], out=decayed)
+                    decayed *= lr
+                d += decayed
+            if rates is not None:
+                d *= rates[block]
+            pb -= d
+
+    share_blocks(work, p.size, BLOCK)
     return ()
 
 

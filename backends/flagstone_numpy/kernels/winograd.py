@@ -10,8 +10,10 @@ gradient is the transpose of the same map: dw = G' [ sum over tiles (B' d B) * (
 
 A transform is two small products with all tiles at once, one for each axis. Elements stand an odd
 number of cache lines apart, for at multiples of 4 kB the four streams of a transform would evict
-each other (measured: up to 4 times slower). Sums of inputs are formed before products, which can
-cost a few bits, so float64 does not come here; the error is in tests/backends/numpy.
+each other (measured: up to 4 times slower). Sums of inputs are formed before products, so
+float64 does not come here, and an infinity may make NaN of its whole tile. In float32 the largest
+error, relative to the largest output, is 3e-7 for 32 channels and 5e-7 for 128, where direct
+summation has 7e-7 and 8e-7: ``pytest -s tests/backends/numpy/test_winograd.py -k error``.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from flagstone_numpy.kernels.pool import max_pool, max_pool_grad
 from flagstone_numpy.kernels.products import batched_matmul
 from flagstone_numpy.kernels.reduction import sum as sum_
 from flagstone_numpy.kernels.stochastic import keep
+from flagstone_numpy.kernels.update import adam_update
 
 NEEDS_CONTROL = pytest.mark.skipif(
     not threads.blas.works, reason="NumPy's BLAS cannot be held at one thread here"
@@ -263,7 +264,18 @@ def kernels():
     y, index = max_pool(x, **pooling)
     mask = rng.random(x.shape) < 0.5
     a, c = normal(300, 400), normal(400, 500)
+
+    def adam():
+        p, m, v = x.ravel().copy(), np.zeros(x.size, np.float32), np.zeros(x.size, np.float32)
+        t, one = np.zeros((), np.float32), np.float32(1)
+        adam_update(
+            p, x.ravel(), m, v, t, one, one, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1,
+            decoupled=True,
+        )  # fmt: skip
+        return np.stack([p, m, v])
+
     return {
+        "adam_update": adam,
         "winograd": lambda: conv(x, w, b, **same),
         "winograd, input": lambda: conv_input_grad(g, w, size=(15, 15), **same),
         "winograd, weights": lambda: conv_weight_grad(g, x, kernel=(3, 3), **same),
