@@ -1,7 +1,4 @@
-"""Rows of the op table: optimizers beyond SGD and Adam, and what goes around them.
-
-References are the papers' algorithms as they print them.
-"""
+"""Rows of the op table: optimizers beyond SGD and Adam, and what goes around them."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import numpy as np
 
 from flagstone import ops
 from flagstone.errors import DTypeError, InputError, ShapeError
+from flagstone.testing import update_references as reference
 from flagstone.testing.op_row import Array, Draw, OpRow, Refusal, Sample
 from flagstone.testing.rows_elementwise import D4
 
@@ -48,78 +46,6 @@ def _small(draw: Draw) -> Array:
     return np.asarray(0.3 * draw.positive(), draw.dtype)
 
 
-def _enter(
-    p: Array, g: Array, lr: Array, scale: Array, rates: Any, decays: Any, weight_decay: float,
-    decoupled: bool = False,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """The parameter and the gradient after weight decay, and the rate."""
-    rate = lr * (1.0 if rates is None else rates)
-    decay = weight_decay if decays is None else decays
-    if decoupled:
-        return p * (1 - rate * decay), g * scale, rate
-    return p, g * scale + decay * p, rate
-
-
-def _nadam(
-    p: Array, g: Array, m: Array, v: Array, t: Array, product: Array, lr: Array, scale: Array,
-    rates: Any, decays: Any, beta1: float, beta2: float, eps: float, weight_decay: float,
-    decoupled: bool, momentum_decay: float,
-) -> tuple[Array, ...]:  # fmt: skip
-    t = t + 1
-    p, g, lr = _enter(p, g, lr, scale, rates, decays, weight_decay, decoupled)
-    mu, ahead = (beta1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
-    product = product * mu
-    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
-    mean = ahead * m / (1 - product * ahead) + (1 - mu) * g / (1 - product)
-    return p - lr * mean / (np.sqrt(v / (1 - beta2**t)) + eps), m, v, t, product
-
-
-def _radam(
-    p: Array, g: Array, m: Array, v: Array, t: Array, lr: Array, scale: Array, rates: Any,
-    decays: Any, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
-) -> tuple[Array, ...]:  # fmt: skip
-    t = t + 1
-    p, g, lr = _enter(p, g, lr, scale, rates, decays, weight_decay, decoupled)
-    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
-    mean = m / (1 - beta1**t)
-    longest = 2 / (1 - beta2) - 1
-    length = longest - 2 * t * beta2**t / (1 - beta2**t)
-    if length <= 5:
-        return p - lr * mean, m, v, t
-    r = np.sqrt(
-        (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-    )  # fmt: skip
-    return p - lr * mean * r * np.sqrt(1 - beta2**t) / (np.sqrt(v) + eps), m, v, t
-
-
-def _adamax(
-    p: Array, g: Array, m: Array, u: Array, t: Array, lr: Array, scale: Array, rates: Any,
-    decays: Any, beta1: float, beta2: float, eps: float, weight_decay: float,
-) -> tuple[Array, ...]:  # fmt: skip
-    t = t + 1
-    p, g, lr = _enter(p, g, lr, scale, rates, decays, weight_decay)
-    m, u = beta1 * m + (1 - beta1) * g, np.maximum(beta2 * u, np.abs(g) + eps)
-    return p - lr / (1 - beta1**t) * m / u, m, u, t
-
-
-def _rmsprop(
-    p: Array, g: Array, v: Array, m: Any, velocity: Any, lr: Array, scale: Array, rates: Any,
-    decays: Any, alpha: float, eps: float, weight_decay: float, momentum: float,
-) -> tuple[Array, ...]:  # fmt: skip
-    p, g, lr = _enter(p, g, lr, scale, rates, decays, weight_decay)
-    v = alpha * v + (1 - alpha) * g**2
-    kept = [v]
-    square = v
-    if m is not None:
-        kept.append(alpha * m + (1 - alpha) * g)
-        square = np.maximum(v - kept[-1] ** 2, 0)
-    step = g / (np.sqrt(square) + eps)
-    if velocity is not None:
-        step = momentum * velocity + step
-        kept.append(step)
-    return p - lr * step, *kept
-
-
 def _rmsprop_samples(draw: Draw) -> Iterator[Sample]:
     for size in SIZES:
         for centred in (False, True):
@@ -145,44 +71,6 @@ def _rmsprop_rounded(draw: Draw) -> Iterator[Sample]:
     )  # fmt: skip
 
 
-def _adagrad(
-    p: Array, g: Array, total: Array, t: Array, lr: Array, scale: Array, rates: Any, decays: Any,
-    lr_decay: float, eps: float, weight_decay: float,
-) -> tuple[Array, ...]:  # fmt: skip
-    p, g, lr = _enter(p, g, lr, scale, rates, decays, weight_decay)
-    total = total + g**2
-    return p - lr / (1 + t * lr_decay) * g / (np.sqrt(total) + eps), total, t + 1
-
-
-def _adadelta(
-    p: Array, g: Array, v: Array, moved: Array, lr: Array, scale: Array, rates: Any, decays: Any,
-    rho: float, eps: float, weight_decay: float,
-) -> tuple[Array, ...]:  # fmt: skip
-    p, g, lr = _enter(p, g, lr, scale, rates, decays, weight_decay)
-    v = rho * v + (1 - rho) * g**2
-    step = np.sqrt(moved + eps) / np.sqrt(v + eps) * g
-    return p - lr * step, v, rho * moved + (1 - rho) * step**2
-
-
-def _lion(
-    p: Array, g: Array, m: Array, lr: Array, scale: Array, rates: Any, decays: Any, beta1: float,
-    beta2: float, weight_decay: float,
-) -> tuple[Array, ...]:  # fmt: skip
-    p, g, lr = _enter(p, g, lr, scale, rates, decays, weight_decay, decoupled=True)
-    return p - lr * np.sign(beta1 * m + (1 - beta1) * g), beta2 * m + (1 - beta2) * g
-
-
-def _lamb(
-    p: Array, g: Array, m: Array, v: Array, direction: Array, t: Array, scale: Array, decays: Any,
-    beta1: float, beta2: float, eps: float, weight_decay: float,
-) -> tuple[Array, ...]:  # fmt: skip
-    t = t + 1
-    g = scale * g
-    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
-    r = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
-    return m, v, r + (weight_decay if decays is None else decays) * p, t
-
-
 def _trust_samples(draw: Draw) -> Iterator[Sample]:
     for shape in ((7,), (3, 4), (2, 3, 2), (1,), (0,)):
         for rate in (1.0, 0.3):
@@ -192,24 +80,11 @@ def _trust_samples(draw: Draw) -> Iterator[Sample]:
     yield Sample(draw(3), zero, draw.positive())
 
 
-def _trust(p: Array, direction: Array, lr: Array, rate: float = 1.0) -> Array:
-    size, length = np.linalg.norm(p), np.linalg.norm(direction)
-    return p - lr * rate * (size / length if size and length else 1.0) * direction
-
-
 def _momentum_samples(draw: Draw) -> Iterator[Sample]:
     for size in SIZES:
         for nesterov in (False, True):
             arrays = (draw(size), draw(size), draw(size), draw.positive())
             yield Sample(*arrays, momentum=0.9, nesterov=nesterov)
-
-
-def _momentum(
-    g: Array, m: Array, direction: Array, scale: Array, momentum: float, nesterov: bool
-) -> tuple[Array, ...]:
-    g = g * scale
-    m = m + (1 - momentum) * (g - m)
-    return m, g + momentum * (m - g) if nesterov else m
 
 
 def _muon_samples(draw: Draw) -> Iterator[Sample]:
@@ -220,19 +95,6 @@ def _muon_samples(draw: Draw) -> Iterator[Sample]:
                 coefficients=(3.4445, -4.775, 2.0315), eps=1e-7, adjustment=1.5, rate=0.5,
             )  # fmt: skip
     yield Sample(draw(2, 2), np.zeros((2, 2), draw.dtype), draw.positive(), **MUON)
-
-
-def _muon(
-    p: Array, direction: Array, lr: Array, coefficients: tuple[float, float, float], steps: int,
-    eps: float, weight_decay: float, adjustment: float, rate: float = 1.0,
-) -> Array:  # fmt: skip
-    """The polynomial of the singular values, which is what the iteration is."""
-    a, b, c = coefficients
-    u, s, v = np.linalg.svd(direction, full_matrices=False)
-    s = s / max(np.sqrt(np.sum(s**2)), eps)
-    for _ in range(steps):
-        s = a * s + b * s**3 + c * s**5
-    return p * (1 - lr * rate * weight_decay) - lr * rate * adjustment * (u * s) @ v
 
 
 def _limit_samples(draw: Draw) -> Iterator[Sample]:
@@ -247,21 +109,10 @@ def _lookahead_samples(draw: Draw) -> Iterator[Sample]:
             yield Sample(draw(size), draw(size), np.asarray(t, draw.dtype), k=3, alpha=0.3)
 
 
-def _lookahead(p: Array, slow: Array, t: Array, k: int, alpha: float) -> tuple[Array, ...]:
-    if t + 1 < k:
-        return p, slow, t + 1
-    slow = (1 - alpha) * slow + alpha * p
-    return slow, slow, np.zeros_like(t)
-
-
 def _average_samples(draw: Draw) -> Iterator[Sample]:
     for size in SIZES:
         for t in (0, 1, 5):
             yield Sample(draw(size), draw(size), np.asarray(t, draw.dtype), decay=0.9)
-
-
-def _average(average: Array, p: Array, t: Array, decay: float) -> tuple[Array, ...]:
-    return (decay * average + (1 - decay) * p if t else p), t + 1
 
 
 ADAM: dict[str, Any] = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-4, "weight_decay": 0.1}
@@ -286,7 +137,7 @@ ROWS = (
             {**ADAM, "decoupled": True, "momentum_decay": 4e-3},
             {**FAST, "decoupled": False, "momentum_decay": 0.0},
         ),
-        _nadam, tolerance=WIDE,
+        reference.nadam, tolerance=WIDE,
         refusals=(
             Refusal(ShapeError, r"nadam_update: expected one shape; got p \(4,\), g \(3,\)", D4,
                     D4[:3], D4, D4, SCALAR, SCALAR, SCALAR, SCALAR, **ADAM, decoupled=False,
@@ -302,7 +153,7 @@ ROWS = (
             "-+", "tss", {**ADAM, "decoupled": False}, {**ADAM, "decoupled": True},
             {**ADAM, "decoupled": False}, {**FAST, "decoupled": False},
         ),
-        _radam, tolerance=WIDE,
+        reference.radam, tolerance=WIDE,
         refusals=(
             Refusal(DTypeError, "radam_update: expected one dtype", D4, D4, D4, D4,
                     SCALAR.astype(np.float32), SCALAR, SCALAR, **ADAM, decoupled=False),
@@ -311,7 +162,7 @@ ROWS = (
         ),
     ),
     OpRow(
-        "adamax_update", ops.adamax_update, _samples("-+", "tss", ADAM, FAST), _adamax,
+        "adamax_update", ops.adamax_update, _samples("-+", "tss", ADAM, FAST), reference.adamax,
         tolerance=WIDE,
         refusals=(
             Refusal(ShapeError, "adamax_update: p expected one axis", D23, D23, D23, D23, SCALAR,
@@ -319,7 +170,7 @@ ROWS = (
         ),
     ),
     OpRow(
-        "rmsprop_update", ops.rmsprop_update, _rmsprop_samples, _rmsprop,
+        "rmsprop_update", ops.rmsprop_update, _rmsprop_samples, reference.rmsprop,
         value_samples=_rmsprop_rounded, tolerance=WIDE,
         refusals=(
             Refusal(InputError, "rmsprop_update: expected velocity with momentum and None without; "
@@ -335,7 +186,7 @@ ROWS = (
             "+", "tss", {"lr_decay": 0.0, "eps": 1e-4, "weight_decay": 0.0},
             {"lr_decay": 0.2, "eps": 1e-4, "weight_decay": 0.1},
         ),
-        _adagrad,
+        reference.adagrad,
         refusals=(
             Refusal(ShapeError, r"adagrad_update: t expected shape \(\); got \(4,\)", D4, D4, D4,
                     D4, SCALAR, SCALAR, lr_decay=0.0, eps=1e-4, weight_decay=0.0),
@@ -347,7 +198,7 @@ ROWS = (
             "++", "ss", {"rho": 0.9, "eps": 1e-4, "weight_decay": 0.1},
             {"rho": 0.0, "eps": 1e-2, "weight_decay": 0.0},
         ),
-        _adadelta,
+        reference.adadelta,
         refusals=(
             Refusal(ShapeError, r"adadelta_update: expected one shape; got .* moved \(3,\)", D4,
                     D4, D4, D4[:3], SCALAR, SCALAR, rho=0.9, eps=1e-4, weight_decay=0.0),
@@ -356,7 +207,7 @@ ROWS = (
     OpRow(
         "lion_update", ops.lion_update,
         _samples("-", "ss", _without("eps"), {"beta1": 0.0, "beta2": 0.0, "weight_decay": 0.0}),
-        _lion,
+        reference.lion,
         refusals=(
             Refusal(DTypeError, "lion_update: lr expected a Tensor; got float", D4, D4, D4, 0.1,
                     SCALAR, **_without("eps")),
@@ -364,14 +215,14 @@ ROWS = (
     ),
     OpRow(
         "lamb_direction", ops.lamb_direction,
-        _samples("-+-", "ts", ADAM, FAST, rates=False), _lamb, tolerance=WIDE,
+        _samples("-+-", "ts", ADAM, FAST, rates=False), reference.lamb, tolerance=WIDE,
         refusals=(
             Refusal(ShapeError, r"lamb_direction: expected one shape; got .* direction \(3,\)", D4,
                     D4, D4, D4, D4[:3], SCALAR, SCALAR, **ADAM),
         ),
     ),
     OpRow(
-        "trust_update", ops.trust_update, _trust_samples, _trust,
+        "trust_update", ops.trust_update, _trust_samples, reference.trust,
         refusals=(
             Refusal(ShapeError, r"trust_update: expected one shape; got p \(2, 3\), direction",
                     D23, D32, SCALAR),
@@ -379,14 +230,14 @@ ROWS = (
         ),
     ),
     OpRow(
-        "momentum_direction", ops.momentum_direction, _momentum_samples, _momentum,
+        "momentum_direction", ops.momentum_direction, _momentum_samples, reference.momentum,
         refusals=(
             Refusal(ShapeError, r"momentum_direction: scale expected shape \(\); got \(4,\)", D4,
                     D4, D4, D4, momentum=0.9, nesterov=True),
         ),
     ),
     OpRow(
-        "muon_update", ops.muon_update, _muon_samples, _muon,
+        "muon_update", ops.muon_update, _muon_samples, reference.muon,
         tolerance={"float32": 1e-3, "float64": 1e-9},
         refusals=(
             Refusal(ShapeError, r"muon_update: p expected two axes, .*; got shape \(4,\)", D4, D4,
@@ -401,14 +252,14 @@ ROWS = (
         ),
     ),
     OpRow(
-        "lookahead_update", ops.lookahead_update, _lookahead_samples, _lookahead,
+        "lookahead_update", ops.lookahead_update, _lookahead_samples, reference.lookahead,
         refusals=(
             Refusal(ShapeError, "lookahead_update: expected one shape", D4, D4[:3], SCALAR, k=3,
                     alpha=0.5),
         ),
     ),
     OpRow(
-        "average_update", ops.average_update, _average_samples, _average,
+        "average_update", ops.average_update, _average_samples, reference.average,
         refusals=(
             Refusal(DTypeError, "average_update: expected one dtype", D4,
                     D4.astype(np.float32), SCALAR, decay=0.9),
