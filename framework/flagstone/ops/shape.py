@@ -147,18 +147,37 @@ def _(dy: Tensor, index: Any) -> Any:
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """``x[index]`` for integers, slices, ``None`` and ``...``; rows by number with :func:`take`.
+    """``x[index]`` for integers, slices, ``None``, ``...``, or one integer tensor among slices.
+
+    An integer tensor of any shape picks along its axis, as :func:`take` does, and its own axes take
+    that axis's place: ``x[:, index]``, ``x[..., index]``.
 
     Raises:
-        InputError: another kind of index, too many of them, or one out of range.
+        InputError: another kind of index, too many of them, an integer beside a tensor (NumPy would
+            reorder axes), or one out of range.
     """
     tensors("x[...]", x=x)
-    if isinstance(index, Tensor):
-        if index.ndim != 1:
-            raise _bad_index(x, index)
-        return take(x, index)
+    parts = index if isinstance(index, tuple) else (index,)
+    for at, part in enumerate(parts):
+        if isinstance(part, Tensor):
+            return _picked(x, parts, at)
     out: Tensor = basic_index(x, index=_resolved(x, index))
     return out
+
+
+def _picked(x: Tensor, parts: tuple[Any, ...], at: int) -> Tensor:
+    """``x[parts]`` where ``parts[at]`` is a tensor."""
+    others = (*parts[:at], *parts[at + 1 :])
+    if not all(isinstance(part, slice) or part is None or part is ... for part in others):
+        raise _bad_index(x, parts if others else parts[0])
+    free = x.ndim - 1 - sum(isinstance(part, slice) for part in others)
+    axis = sum(free if part is ... else 1 for part in parts[:at])
+    if any(part is not ... and part != slice(None) for part in others):
+        rest = (*parts[:at], slice(None), *parts[at + 1 :])
+        x = basic_index(x, index=_resolved(x, rest))
+    elif free < 0 or sum(part is ... for part in others) > 1:
+        raise _bad_index(x, parts)
+    return take(x, parts[at], axis)
 
 
 def _resolved(x: Tensor, index: Any) -> tuple[Any, ...]:
@@ -205,16 +224,19 @@ def _within(x: Tensor, axis: int, part: Any, index: Any) -> int | slice:
 
 
 def _bad_index(x: Tensor, index: Any) -> InputError:
+    def shown(part: Any) -> str:
+        return f"a tensor of shape {part.shape}" if isinstance(part, Tensor) else repr(part)
+
+    given = f"({', '.join(map(shown, index))})" if isinstance(index, tuple) else shown(index)
     return InputError(
-        f"x[...]: expected at most {x.ndim} integers or slices, None, ... or one 1-d integer "
-        f"tensor for shape {x.shape}; got "
-        + (f"a tensor of shape {index.shape}" if isinstance(index, Tensor) else f"{index!r}")
+        f"x[...]: expected at most {x.ndim} integers or slices, None, ... or one integer tensor "
+        f"among slices for shape {x.shape}; got {given}"
     )
 
 
 @op
 def take_rows(xp: Any, x: Any, index: Any) -> Any:
-    """The op behind :func:`take`."""
+    """The op behind :func:`take`, for rows and a 1-d index."""
     return xp.take(x, xp.astype(index, xp.int64, copy=False), axis=0)
 
 
@@ -222,11 +244,11 @@ def take_rows(xp: Any, x: Any, index: Any) -> Any:
 def _(x: Any, index: Any) -> None:
     if index.ndim != 1 or "int" not in index.dtype_name:
         raise DTypeError(
-            "take: index expected a 1-d integer tensor; got "
+            "take_rows: index expected a 1-d integer tensor; got "
             f"{index.dtype_name} of shape {index.shape}"
         )
     if not x.ndim:
-        raise ShapeError("take: x expected at least one axis; got a scalar")
+        raise ShapeError("take_rows: x expected at least one axis; got a scalar")
 
 
 @take_rows.pullback
@@ -249,17 +271,37 @@ def _(dy: Tensor, index: Tensor) -> Any:
     return (take_rows(dy, index), None)
 
 
-def take(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of ``x`` (n, ...) by number: ``index`` (m,) integers in [0, n) -> (m, ...).
+def take(x: Tensor, index: Tensor, axis: int = 0) -> Tensor:
+    """The parts of ``x`` along ``axis`` by number: ``numpy.take``.
 
     The numbers are not checked on the host, for that would read the device in the middle of a step.
 
+    Args:
+        x: at least one axis.
+        index: integers in [0, x.shape[axis]), any shape.
+        axis: along which axis.
+
+    Returns:
+        The shape of ``x`` with that of ``index`` in place of ``axis``: rows of (n, ...) by (m,)
+        integers are (m, ...).
+
     Raises:
-        DTypeError: ``index`` is not 1-d, or not of integers.
-        InputError: the backend itself found a number out of range (NumPy does).
+        DTypeError: ``index`` is not of integers.
+        ShapeError: ``x`` is a scalar.
+        InputError: ``axis`` does not exist, or the backend itself found a number out of range
+            (NumPy does).
     """
+    tensors("take", x=x, index=index)
+    if "int" not in index.dtype_name:
+        raise DTypeError(f"take: index expected an integer tensor; got {index.dtype_name}")
+    if not x.ndim:
+        raise ShapeError("take: x expected at least one axis; got a scalar")
+    a = one_axis("take", axis, x.ndim)
+    first = x if a == 0 else permute_dims(x, axes=(a, *range(a), *range(a + 1, x.ndim)))
     try:
-        out: Tensor = take_rows(x, index)
+        out: Tensor = take_rows(first, reshape(index, (index.size,)))
     except IndexError as error:
         raise InputError(f"take: index does not fit x of shape {x.shape}: {error}") from None
-    return out
+    if a:
+        out = permute_dims(out, axes=(*range(1, a + 1), 0, *range(a + 1, x.ndim)))
+    return reshape(out, (*x.shape[:a], *index.shape, *x.shape[a + 1 :]))

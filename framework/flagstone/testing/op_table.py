@@ -6,12 +6,14 @@ from flagstone import ops
 from flagstone.ops import ALL_OPS
 from flagstone.testing import (
     rows_activation,
+    rows_arrange,
     rows_axis_norm,
     rows_contraction,
     rows_elementwise,
     rows_learning,
     rows_optimizers,
     rows_random,
+    rows_resample,
     rows_running,
     rows_shape,
     rows_updates,
@@ -20,8 +22,9 @@ from flagstone.testing import (
 from flagstone.testing.op_row import OpRow
 
 MODULES = (
-    rows_elementwise, rows_shape, rows_window, rows_learning, rows_random, rows_updates,
-    rows_optimizers, rows_contraction, rows_activation, rows_axis_norm, rows_running,
+    rows_elementwise, rows_shape, rows_window, rows_resample, rows_learning, rows_random,
+    rows_updates, rows_optimizers, rows_contraction, rows_arrange, rows_activation, rows_axis_norm,
+    rows_running,
 )  # fmt: skip
 
 OP_TABLE: dict[str, OpRow] = {row.name: row for module in MODULES for row in module.ROWS}

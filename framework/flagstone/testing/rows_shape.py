@@ -214,6 +214,14 @@ def _take(draw: Draw) -> Iterator[Sample]:
         yield Sample(draw(*shape), draw.below(shape[0], m, dtype=dtype))
 
 
+def _take_along_axes(draw: Draw) -> Iterator[Sample]:
+    for shape, axis, at in (
+        ((3, 4, 2), 1, (5,)), ((3, 4), -1, (2, 3)), ((2, 3, 4), 2, ()), ((4,), 0, (2, 2)),
+        ((3, 2, 2), 0, (1, 2)), ((2, 3), 1, (0, 2)),
+    ):  # fmt: skip
+        yield Sample(draw(*shape), draw.below(shape[axis], *at), axis=axis)
+
+
 def _rows(draw: Draw) -> Iterator[Sample]:
     for shape, rows, dtype in (
         ((7, 3), 4, "int64"), ((5,), 3, "int32"), ((3, 2, 2), 5, "uint8"), ((0, 3), 2, "int64"),
@@ -331,13 +339,22 @@ ROWS = (
     OpRow("scatter_index", scatter_index, _scatter, _scattered, (0,)),
     OpRow("getitem", ops.getitem, _getitem, lambda x, index: np.asarray(x[index]), (0,),
           refusals=INDEX_REFUSED),
-    OpRow("take_rows", take_rows, _take, lambda x, index: x[index.astype(int)], (0,)),
     OpRow(
-        "take", ops.take, _take, lambda x, index: x[index.astype(int)], (0,),
+        "take_rows", take_rows, _take, lambda x, index: x[index.astype(int)], (0,),
         refusals=(
-            Refusal(DTypeError, "take: index expected a 1-d integer tensor; got float64", D4, D4),
-            Refusal(DTypeError, r"take: .* got int64 of shape \(2, 2\)", D4, I4.reshape(2, 2)),
+            Refusal(DTypeError, r"take_rows: .* 1-d integer tensor; got int64 of shape \(2, 2\)",
+                    D4, I4.reshape(2, 2)),
+            Refusal(ShapeError, "take_rows: x expected at least one axis", np.array(1.0), I4),
+        ),
+    ),
+    OpRow(
+        "take", ops.take, lambda draw: [*_take(draw), *_take_along_axes(draw)],
+        lambda x, index, axis=0: np.take(x, index.astype(int), axis), (0,),
+        refusals=(
+            Refusal(DTypeError, "take: index expected an integer tensor; got float64", D4, D4),
+            Refusal(DTypeError, "take: index expected a Tensor; got int", D4, 1),
             Refusal(ShapeError, "take: x expected at least one axis", np.array(1.0), I4),
+            Refusal(InputError, "take: axis expected integers from -1 to 0", D4, I4, axis=1),
         ),
     ),
     OpRow("add_rows", add_rows, _rows, _added, (0,)),
