@@ -5,7 +5,7 @@ from __future__ import annotations
 from flagstone import ops
 from flagstone.errors import InputError
 from flagstone.named import is_number
-from flagstone.nn.layer import Layer
+from flagstone.nn.layer import Layer, require_tensor
 from flagstone.tensors import Tensor
 
 
@@ -61,11 +61,114 @@ class ELU(Layer):
         return f"alpha={self.alpha}"
 
 
-class Softmax(Layer):
-    """``exp(x) / sum(exp(x))`` along the last axis."""
+class SELU(Layer):
+    """:class:`ELU` scaled so that mean 0 and variance 1 stay (Klambauer et al., NeurIPS 2017)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = ops.softmax(x, axis=-1)
+        return ops.selu(x)
+
+
+class GELU(Layer):
+    """``x`` times the probability that a standard normal number is below it.
+
+    Args:
+        approximate: ``"none"``, or ``"tanh"``; see :func:`flagstone.ops.gelu`.
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise InputError(f"GELU: approximate expected 'none' or 'tanh'; got {approximate!r}")
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.gelu(x, self.approximate)
+
+    def describe(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Layer):
+    """``x * sigmoid(x)``, also called swish (Ramachandran et al., 2017)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = ops.silu(x)
+        return y
+
+
+class Mish(Layer):
+    """``x * tanh(softplus(x))`` (Misra, BMVC 2020)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = ops.mish(x)
+        return y
+
+
+class Softplus(Layer):
+    """``log(1 + exp(beta * x)) / beta``.
+
+    PyTorch's ``threshold``, beyond which it returns ``x`` itself, is not needed: nothing overflows.
+
+    Args:
+        beta: how sharply it bends, above 0.
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        if not is_number(beta) or not beta > 0:
+            raise InputError(f"Softplus: beta expected a number > 0; got {beta!r}")
+        self.beta = beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor
+        if self.beta == 1:
+            y = ops.softplus(x)
+        else:
+            require_tensor("Softplus", x)
+            y = ops.softplus(x * self.beta) * (1.0 / self.beta)
+        return y
+
+    def describe(self) -> str:
+        return f"beta={self.beta}"
+
+
+class Hardsigmoid(Layer):
+    """``x / 6 + 1 / 2`` limited to [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = ops.hard_sigmoid(x)
+        return y
+
+
+class Hardswish(Layer):
+    """``x`` times :class:`Hardsigmoid` of it (Howard et al., ICCV 2019)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = ops.hard_swish(x)
+        return y
+
+
+class Softmax(Layer):
+    """``exp(x) / sum(exp(x))`` along one axis.
+
+    Args:
+        dim: the axis; by default the last, which is that of classes and channels.
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = ops.softmax(x, axis=self.dim)
+        return y
+
+    def describe(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """The logarithm of :class:`Softmax`, exact where that underflows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = ops.log_softmax(x, axis=self.dim)
         return y
 
 

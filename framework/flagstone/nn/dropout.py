@@ -1,4 +1,4 @@
-"""Dropout, and where in the random stream a training step is."""
+"""Dropout of numbers and channels, and where in the random stream a training step is."""
 
 from __future__ import annotations
 
@@ -47,22 +47,29 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5) -> None:
         if not is_number(p) or not 0 <= p < 1:
-            raise InputError(f"Dropout: p expected a probability in [0, 1); got {p!r}")
+            name = type(self).__name__
+            raise InputError(f"{name}: p expected a probability in [0, 1); got {p!r}")
         self.p = p
         self._calls = 0
         self._key: tuple[tuple[int, str], tuple[int, int]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        require_tensor("Dropout", x)
+        require_tensor(type(self).__name__, x)
+        self._check_axes(x)
         if not self.training or not self.p:
             return x
-        if not x.ndim:
-            raise ShapeError("Dropout: x expected at least one axis, of examples; got a scalar")
         counter = _position.counter
         if counter is None:
             now = np.array([self._calls, 0], np.uint64)
             counter = Tensor(x.backend.asarray(now), x.backend)
             self._calls += 1
+        return self._drop(x, counter)
+
+    def _check_axes(self, x: Tensor) -> None:
+        if not x.ndim:
+            raise ShapeError("Dropout: x expected at least one axis, of examples; got a scalar")
+
+    def _drop(self, x: Tensor, counter: Tensor) -> Tensor:
         return ops.dropout(x, self.p, counter, self._stream_key())
 
     def _stream_key(self) -> tuple[int, int]:
@@ -74,3 +81,55 @@ class Dropout(Layer):
 
     def describe(self) -> str:
         return f"p={self.p}"
+
+
+class _ChannelDropout(Dropout):
+    """:class:`Dropout` of whole channels; the public classes say of how many axes the input is."""
+
+    shape = ""  # of the input, in words
+
+    def _check_axes(self, x: Tensor) -> None:
+        axes = self.shape.count(",") + 1
+        if x.ndim != axes:
+            raise ShapeError(
+                f"{type(self).__name__}: x expected {axes} axes {self.shape}; got {x.shape}"
+            )
+
+    def _drop(self, x: Tensor, counter: Tensor) -> Tensor:
+        return ops.channel_dropout(x, self.p, counter, self._stream_key())
+
+
+class Dropout1d(_ChannelDropout):
+    """While training, zero whole channels of signals (n, length, channels) with probability ``p``.
+
+    See :func:`flagstone.ops.channel_dropout`.
+
+    Args:
+        p: the probability of zero, in [0, 1).
+    """
+
+    shape = "(n, length, channels)"
+
+
+class Dropout2d(_ChannelDropout):
+    """While training, zero whole channels of images (n, h, w, channels) with probability ``p``.
+
+    See :func:`flagstone.ops.channel_dropout`.
+
+    Args:
+        p: the probability of zero, in [0, 1).
+    """
+
+    shape = "(n, h, w, channels)"
+
+
+class Dropout3d(_ChannelDropout):
+    """While training, zero whole channels of volumes (n, d, h, w, channels) with probability ``p``.
+
+    See :func:`flagstone.ops.channel_dropout`.
+
+    Args:
+        p: the probability of zero, in [0, 1).
+    """
+
+    shape = "(n, d, h, w, channels)"

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from flagstone import random
-from flagstone.errors import InputError, UnknownNameError
+from flagstone.errors import InputError, ShapeError, UnknownNameError
+from flagstone.named import is_number
+from flagstone.nn.normal_quantile import normal_quantile
 
 Initializer = Callable[[tuple[int, ...], Any], Any]
 
@@ -52,14 +54,105 @@ def xavier_normal(gain: float = 1.0) -> Initializer:
     return partial(_scaled, "normal", "sum", gain * math.sqrt(2.0))
 
 
-def kaiming_uniform(gain: float = math.sqrt(2.0)) -> Initializer:
-    """Uniform on ±gain*sqrt(3 / fan_in) (He et al., ICCV 2015, eq. 10; the gain is ReLU's)."""
-    return partial(_scaled, "uniform", "in", gain * math.sqrt(3.0))
+def kaiming_uniform(gain: float = math.sqrt(2.0), mode: str = "fan_in") -> Initializer:
+    """Uniform on ±gain*sqrt(3 / fan) (He et al., ICCV 2015, eq. 10 and 14; the gain is ReLU's).
+
+    Args:
+        gain: see :func:`calculate_gain`.
+        mode: ``"fan_in"`` keeps the variance of what goes forward, ``"fan_out"`` that of gradients.
+    """
+    return partial(_scaled, "uniform", _one_fan(mode), gain * math.sqrt(3.0))
 
 
-def kaiming_normal(gain: float = math.sqrt(2.0)) -> Initializer:
-    """Normal with std gain/sqrt(fan_in) (He et al., ICCV 2015, eq. 10; the gain is ReLU's)."""
-    return partial(_scaled, "normal", "in", gain)
+def kaiming_normal(gain: float = math.sqrt(2.0), mode: str = "fan_in") -> Initializer:
+    """Normal with std gain/sqrt(fan); as :func:`kaiming_uniform`."""
+    return partial(_scaled, "normal", _one_fan(mode), gain)
+
+
+def truncated_normal(
+    std: float = 1.0, mean: float = 0.0, low: float = -2.0, high: float = 2.0
+) -> Initializer:
+    """Normal with that standard deviation and mean, given that it lies in [low, high].
+
+    Each word of the stream gives one value, by the inverse of the distribution function, computed
+    in float64; none is drawn twice. As in PyTorch the bounds are no multiples of ``std``, and the
+    values' own standard deviation is smaller than it.
+
+    Raises:
+        InputError: ``std`` is not positive, ``low`` is not below ``high``, or both bounds are so
+            far out on one side that no float64 holds the probability between them.
+    """
+    if not std > 0:
+        raise InputError(f"truncated_normal: std expected a number > 0; got {std!r}")
+    if not low < high:
+        raise InputError(f"truncated_normal: expected low < high; got low {low!r}, high {high!r}")
+    below, above = ((bound - mean) / std for bound in (low, high))
+    mirrored = below > 0  # the other tail's probabilities are near 1, where digits are lost
+    if mirrored:
+        below, above = -above, -below
+    p_low, p_high = (0.5 * math.erfc(-z / math.sqrt(2.0)) for z in (below, above))
+    if not p_high - p_low > 1e-300:
+        raise InputError(
+            f"truncated_normal: expected bounds within 37 standard deviations of mean {mean}; "
+            f"got low {low}, high {high} for std {std}"
+        )
+    return partial(_truncated, -std if mirrored else std, mean, (low, high), (p_low, p_high))
+
+
+def orthogonal(gain: float = 1.0) -> Initializer:
+    """``gain`` times a uniformly random matrix with orthonormal rows, or columns if fewer.
+
+    Saxe, McClelland & Ganguli, ICLR 2014. A weight (out, *kernel, in) is a matrix of ``out`` rows.
+    It is Q of the QR factorisation, in float64, of normal values, with the signs that make R's
+    diagonal positive (Mezzadri, Notices of the AMS 54, 2007). It is the same on every backend; the
+    factorisation's last bits are LAPACK's, so another machine may round a float32 differently.
+
+    Raises:
+        ShapeError: when it draws, a shape of less than two axes.
+    """
+    return partial(_orthogonal, gain)
+
+
+def dirac(groups: int = 1) -> Initializer:
+    """A convolution that passes its channels on: 1 at the kernel's centre from channel i to i.
+
+    Channels beyond the smaller number of the two are 0. With groups, each passes on its own.
+
+    Raises:
+        ShapeError: when it draws, a shape that is not (out, *kernel, in), or whose ``out`` is no
+            multiple of ``groups``.
+    """
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+        raise InputError(f"dirac: groups expected a positive integer; got {groups!r}")
+    return partial(_dirac, groups)
+
+
+GAINS = {
+    "linear": 1.0, "identity": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0,
+    "conv_transpose1d": 1.0, "conv_transpose2d": 1.0, "conv_transpose3d": 1.0, "sigmoid": 1.0,
+    "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75,
+}  # fmt: skip
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """PyTorch's gain for the layer before that nonlinearity.
+
+    Args:
+        nonlinearity: one of :data:`GAINS`, or ``"leaky_relu"`` (He et al., ICCV 2015, eq. 15).
+        param: of ``"leaky_relu"`` its slope, 0.01 by default; of no other.
+
+    Raises:
+        UnknownNameError: no gain has that name.
+        InputError: ``param`` is no number.
+    """
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if not is_number(slope):
+            raise InputError(f"calculate_gain: param expected a number; got {param!r}")
+        return math.sqrt(2.0 / (1.0 + slope * slope))
+    if nonlinearity not in GAINS:
+        raise UnknownNameError("nonlinearity", nonlinearity, [*GAINS, "leaky_relu"])
+    return GAINS[nonlinearity]
 
 
 def fan_in_uniform(fan_in: int) -> Initializer:
@@ -87,12 +180,56 @@ def _uniform(low: float, high: float, shape: tuple[int, ...], key: Any) -> Any:
 
 
 def _scaled(distribution: str, fan: str, numerator: float, shape: tuple[int, ...], key: Any) -> Any:
-    """Drawn with the spread ``numerator / sqrt(fan)``, the fan being "in" or the "sum" of both."""
+    """Drawn with the spread ``numerator / sqrt(fan)``; the fan is "in", "out" or their "sum"."""
     fan_in, fan_out = fans(shape)
-    spread = numerator / math.sqrt(max(fan_in + fan_out if fan == "sum" else fan_in, 1))
+    count = {"in": fan_in, "out": fan_out, "sum": fan_in + fan_out}[fan]
+    spread = numerator / math.sqrt(max(count, 1))
     if distribution == "normal":
         return _normal(spread, 0.0, shape, key)
     return _uniform(-spread, spread, shape, key)
+
+
+def _one_fan(mode: str) -> str:
+    if mode not in ("fan_in", "fan_out"):
+        raise InputError(f"kaiming: mode expected 'fan_in' or 'fan_out'; got {mode!r}")
+    return mode.removeprefix("fan_")
+
+
+def _truncated(
+    std: float, mean: float, bounds: tuple[float, float], probabilities: tuple[float, float],
+    shape: tuple[int, ...], key: Any,
+) -> Any:  # fmt: skip
+    n = math.prod(shape)
+    words = random.bits(key, (0, 0), 0, -(-n // 4))[:n]
+    u = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # in (0, 1)
+    p_low, p_high = probabilities
+    values = normal_quantile(p_low + u * (p_high - p_low)) * std + mean
+    return np.clip(values, *bounds).astype(np.float32).reshape(shape)
+
+
+def _orthogonal(gain: float, shape: tuple[int, ...], key: Any) -> Any:
+    if len(shape) < 2:
+        raise ShapeError(f"orthogonal: expected a shape of at least two axes; got {shape}")
+    rows, columns = shape[0], math.prod(shape[1:])
+    drawn = random.normal(key, rows * columns).astype(np.float64).reshape(rows, columns)
+    q, r = np.linalg.qr(drawn if rows >= columns else drawn.T)
+    q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    return (gain * (q if rows >= columns else q.T)).astype(np.float32).reshape(shape)
+
+
+def _dirac(groups: int, shape: tuple[int, ...], key: Any) -> Any:
+    if len(shape) < 3 or shape[0] % groups:
+        raise ShapeError(
+            "dirac: expected a shape (out, *kernel, in) of at least three axes, with out a "
+            f"multiple of groups={groups}; got {shape}"
+        )
+    values = np.zeros(shape, np.float32)
+    centre = tuple(length // 2 for length in shape[1:-1])
+    per_group = shape[0] // groups
+    for group in range(groups):
+        for channel in range(min(per_group, shape[-1])):
+            values[(group * per_group + channel, *centre, channel)] = 1.0
+    return values
 
 
 zeros = constant(0.0)
@@ -107,6 +244,9 @@ BY_NAME: dict[str, Callable[..., Initializer]] = {
     "xavier_normal": xavier_normal,
     "kaiming_uniform": kaiming_uniform,
     "kaiming_normal": kaiming_normal,
+    "truncated_normal": truncated_normal,
+    "orthogonal": orthogonal,
+    "dirac": dirac,
 }
 
 

@@ -30,6 +30,8 @@ class BatchNorm(Layer):
     per channel.
     """
 
+    axes: tuple[int, ...] = ()  # how many the input may have; any number from 2 on if empty
+
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         positive("BatchNorm", num_features=num_features)
         if not is_number(eps) or not eps >= 0:
@@ -47,6 +49,11 @@ class BatchNorm(Layer):
         if x.ndim < 2 or x.shape[-1] != self.weight.shape[0]:
             raise ShapeError(
                 f"BatchNorm: x expected shape (n, ..., {self.weight.shape[0]}); got {x.shape}"
+            )
+        if self.axes and x.ndim not in self.axes:
+            raise ShapeError(
+                f"{type(self).__name__}: x expected {' or '.join(map(str, self.axes))} axes; "
+                f"got {x.shape}"
             )
         if not self.training:
             scale = self.weight * (self.running_var + self.eps) ** -0.5
@@ -67,6 +74,24 @@ class BatchNorm(Layer):
 
     def describe(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}, momentum={self.momentum}"
+
+
+class BatchNorm1d(BatchNorm):
+    """:class:`BatchNorm` of tables (n, num_features) or signals (n, length, num_features)."""
+
+    axes = (2, 3)
+
+
+class BatchNorm2d(BatchNorm):
+    """:class:`BatchNorm` of images (n, h, w, num_features)."""
+
+    axes = (4,)
+
+
+class BatchNorm3d(BatchNorm):
+    """:class:`BatchNorm` of volumes (n, d, h, w, num_features)."""
+
+    axes = (5,)
 
 
 class Standardize(Layer):

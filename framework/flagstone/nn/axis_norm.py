@@ -1,0 +1,161 @@
+"""Layers that normalise each example by its own values; they predict as they train."""
+
+from __future__ import annotations
+
+from flagstone import ops
+from flagstone.errors import InputError, ShapeError
+from flagstone.named import is_number
+from flagstone.nn.init import ones, zeros
+from flagstone.nn.layer import Layer, require_tensor
+from flagstone.nn.linear import positive
+from flagstone.nn.parameter import Parameter
+from flagstone.tensors import Tensor
+
+
+class LayerNorm(Layer):
+    """Normalise each example over its last axes (Ba, Kiros & Hinton, 2016).
+
+    Args:
+        normalized_shape: of the axes that share one mean and variance, or the last axis's length.
+        eps: added to the variance.
+        elementwise_affine: whether a weight and a bias follow.
+        bias: whether a bias does.
+
+    Shapes: (..., *normalized_shape), the same out; ``weight`` and ``bias`` are of that shape. With
+    channels last, (h, w, c) is what (c, h, w) is in PyTorch.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+    ) -> None:
+        self.normalized_shape = shape = _shape("LayerNorm", normalized_shape)
+        self.eps = _eps("LayerNorm", eps)
+        self.weight = Parameter(shape, ones) if elementwise_affine else None
+        self.bias = Parameter(shape, zeros) if elementwise_affine and bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        require_tensor("LayerNorm", x)
+        return ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def describe(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={_has(self.weight)}"
+
+
+class RMSNorm(Layer):
+    """Divide each example by the root mean square of its last axes (Zhang & Sennrich, 2019).
+
+    Args:
+        normalized_shape: of the axes that share one mean square, or the last axis's length.
+        eps: added to the mean square; the dtype's own epsilon by default.
+        elementwise_affine: whether a weight follows.
+
+    Shapes: (..., *normalized_shape), the same out; ``weight`` is of that shape.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+    ) -> None:
+        self.normalized_shape = shape = _shape("RMSNorm", normalized_shape)
+        self.eps = None if eps is None else _eps("RMSNorm", eps)
+        self.weight = Parameter(shape, ones) if elementwise_affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        require_tensor("RMSNorm", x)
+        return ops.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+    def describe(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={_has(self.weight)}"
+
+
+class GroupNorm(Layer):
+    """Normalise each group of neighbouring channels of each example (Wu & He, ECCV 2018).
+
+    Args:
+        num_groups: how many groups; it divides ``num_channels``.
+        num_channels: length of the input's last axis.
+        eps: added to the variance.
+        affine: whether a weight and a bias of each channel follow.
+
+    Shapes: (n, ..., num_channels), the same out; ``weight`` and ``bias`` (num_channels,).
+    """
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True
+    ) -> None:
+        positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        if num_channels % num_groups:
+            raise InputError(
+                f"GroupNorm: num_groups expected a divisor of num_channels={num_channels}; "
+                f"got {num_groups}"
+            )
+        self.num_groups, self.num_channels = num_groups, num_channels
+        self.eps = _eps("GroupNorm", eps)
+        self.weight = Parameter((num_channels,), ones) if affine else None
+        self.bias = Parameter((num_channels,), zeros) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        _require_channels("GroupNorm", x, self.num_channels)
+        return ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def describe(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={_has(self.weight)}"
+
+
+class InstanceNorm(Layer):
+    """Normalise each channel of each example over its pixels (Ulyanov et al., 2016).
+
+    One class for signals, images and volumes. PyTorch's running statistics are not offered.
+
+    Args:
+        num_features: length of the input's last axis.
+        eps: added to the variance.
+        affine: whether a weight and a bias of each channel follow; not by default, as in PyTorch.
+
+    Shapes: (n, ..., num_features), the same out; ``weight`` and ``bias`` (num_features,).
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
+        positive("InstanceNorm", num_features=num_features)
+        self.num_features, self.eps = num_features, _eps("InstanceNorm", eps)
+        self.weight = Parameter((num_features,), ones) if affine else None
+        self.bias = Parameter((num_features,), zeros) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        _require_channels("InstanceNorm", x, self.num_features)
+        return ops.instance_norm(x, self.weight, self.bias, self.eps)
+
+    def describe(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, affine={_has(self.weight)}"
+
+
+def _shape(layer: str, given: int | tuple[int, ...]) -> tuple[int, ...]:
+    shape = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+        raise InputError(
+            f"{layer}: normalized_shape expected a positive integer or a tuple of them; "
+            f"got {given!r}"
+        )
+    return shape
+
+
+def _eps(layer: str, eps: float) -> float:
+    if not is_number(eps) or not eps >= 0:
+        raise InputError(f"{layer}: eps expected a number >= 0; got {eps!r}")
+    return eps
+
+
+def _require_channels(layer: str, x: Tensor, channels: int) -> None:
+    require_tensor(layer, x)
+    if x.ndim < 2 or x.shape[-1] != channels:
+        raise ShapeError(f"{layer}: x expected shape (n, ..., {channels}); got {x.shape}")
+
+
+def _has(parameter: Parameter | None) -> bool:
+    return parameter is not None
