@@ -22,6 +22,7 @@ from flagstone.ops.conv import conv, conv1d, conv2d, conv3d, conv_input_grad, co
 from flagstone.ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from flagstone.ops.creation import tensor
 from flagstone.ops.door import ALL_OPS, Op, op
+from flagstone.ops.einsum import einsum
 from flagstone.ops.elementwise import (
     abs, add, astype, clip, divide, equal, exp, expm1, greater, greater_equal, less, less_equal,
     log, log1p, maximum, minimum, multiply, negative, not_equal, power, rsqrt, sign, sqrt, subtract,
@@ -65,8 +66,8 @@ __all__ = [
     "axis_norm", "axis_rms_norm", "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to",
     "channel_dropout", "clip", "concatenate", "conv", "conv1d", "conv2d", "conv3d",
     "conv_input_grad", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "conv_weight_grad", "cumsum", "divide", "dropout", "dropout_mask", "elu", "embedding", "equal",
-    "erf", "exp", "expm1", "flatten", "flip", "gather", "gelu", "gelu_exact", "gelu_tanh",
+    "conv_weight_grad", "cumsum", "divide", "dropout", "dropout_mask", "einsum", "elu", "embedding",
+    "equal", "erf", "exp", "expm1", "flatten", "flip", "gather", "gelu", "gelu_exact", "gelu_tanh",
     "getitem", "global_avg_pool", "global_max_pool", "greater", "greater_equal", "group_norm",
     "hard_sigmoid", "hard_swish", "instance_norm", "interpolate", "keep", "lamb_direction",
     "layer_norm", "leaky_relu", "less", "less_equal", "limit", "linear", "linear_weight_grad",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flagstone import ops
-from flagstone.errors import DTypeError, ShapeError
+from flagstone.errors import DTypeError, InputError, ShapeError
 from flagstone.testing.op_row import Array, Draw, OpRow, Refusal, Sample
 from flagstone.testing.rows_elementwise import D4, F4, I4
 
@@ -30,6 +30,35 @@ def _outer_products(g: Array, x: Array) -> Array:
     return out
 
 
+EQUATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "ij,jk->ik": ((2, 3), (3, 4)),
+    "ij,jk": ((2, 3), (3, 2)),
+    "bij,bjk->bik": ((2, 3, 2), (2, 2, 4)),
+    "bhqd,bhkd->bhqk": ((2, 2, 3, 2), (2, 2, 4, 2)),
+    "i,j->ji": ((3,), (2,)),
+    "i,i->": ((4,), (4,)),
+    "ij,ij->j": ((2, 3), (2, 3)),
+    "ijk->kj": ((2, 3, 4),),
+    "ji": ((2, 3),),
+    "ij->": ((2, 3),),
+    "ij , j": ((2, 3), (3,)),
+    "ab,cd->": ((2, 3), (1, 2)),
+    "abc,cb->ac": ((2, 3, 4), (4, 3)),
+    "ab,bc,cd->ad": ((2, 3), (3, 1), (1, 2)),
+    "i,i,i->i": ((3,), (3,), (3,)),
+    "ai,bi,i->ab": ((2, 3), (4, 3), (3,)),
+    ",i->i": ((), (3,)),
+    "ij,jk->i": ((0, 3), (3, 2)),
+    "aij,jk->aik": ((2, 2, 0), (0, 3)),
+    "a,a->a": ((1,), (1,)),
+}
+
+
+def _einsum(draw: Draw) -> Iterator[Sample]:
+    for equation, shapes in EQUATIONS.items():
+        yield Sample(*[draw(*shape) for shape in shapes], equation=equation)
+
+
 ROWS = (
     OpRow(
         "linear_weight_grad", ops.linear_weight_grad, _weight_grad, _outer_products, (0, 1),
@@ -41,6 +70,28 @@ ROWS = (
             Refusal(DTypeError, "linear_weight_grad: g expected a floating", I4, D4),
             Refusal(DTypeError, "linear_weight_grad: expected one dtype; got g float32", F4, D4),
             Refusal(DTypeError, "linear_weight_grad: x expected a Tensor; got float", D4, 1.0),
+        ),
+    ),
+    OpRow(
+        "einsum", lambda *xs, equation: ops.einsum(equation, *xs), _einsum,
+        lambda *xs, equation: np.einsum(equation, *xs), (0, 1, 2),
+        refusals=(
+            Refusal(InputError, "einsum: equation expected letters, each at most once per tensor",
+                    D23, equation="ii->i"),
+            Refusal(InputError, "einsum: equation expected letters", D23, equation="...i->i"),
+            Refusal(InputError, "einsum: equation expected a str", D23, equation=None),
+            Refusal(InputError, "einsum: the output of 'ij->ik' names k, which no tensor has", D23,
+                    equation="ij->ik"),
+            Refusal(InputError, "einsum: 'ij,jk->ik' expected 2 tensors; got 1", D23,
+                    equation="ij,jk->ik"),
+            Refusal(ShapeError, r"einsum: xs\[0\] expected 3 axes, 'ijk' in 'ijk->i'; got shape "
+                    r"\(2, 3\)", D23, equation="ijk->i"),
+            Refusal(ShapeError, r"einsum: axis 'j' of xs\[1\] expected length 3, as before in "
+                    r"'ij,jk->ik'; got shape \(2, 3\)", D23, D23, equation="ij,jk->ik"),
+            Refusal(DTypeError, r"einsum: xs\[0\] expected a floating", I4, equation="i->"),
+            Refusal(DTypeError, "einsum: expected one dtype", D4, F4, equation="i,i->"),
+            Refusal(DTypeError, r"einsum: xs\[1\] expected a Tensor; got float", D4, 1.0,
+                    equation="i,->i"),
         ),
     ),
 )  # fmt: skip
