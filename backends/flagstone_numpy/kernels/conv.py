@@ -35,7 +35,9 @@ WINOGRAD_CHANNELS = 32
 WINOGRAD_POSITIONS = 512
 """With fewer positions, products over tiles are too small for BLAS."""
 WINOGRAD_SIDE = 4
-"""In smaller maps much of a 2x2 tile lies outside."""
+"""In smaller maps too much of the 2x2 tiles lies outside."""
+WINOGRAD_GRADIENT_SIDE = 8
+"""The same for the weight gradient, which also adds 16 products up where columns give 9."""
 
 
 def conv(
@@ -71,7 +73,7 @@ def conv(
         return depthwise.forward(x, w, b, window, positions)
     if _has_short_runs(x.shape[-1], window, groups):
         return narrow.forward(x, w, b, window, positions)
-    if _has_tiles(x, window, positions, w.shape[0], groups):
+    if _has_tiles(x, window, positions, w.shape[0], groups, WINOGRAD_SIDE):
         return winograd.forward(x, w, b, window, positions)
     return im2col.forward(x, w, b, window, positions, groups)
 
@@ -142,7 +144,7 @@ def conv_weight_grad(
         return depthwise.weight_grad(g, x, window)
     if _has_short_runs(x.shape[-1], window, groups):
         return narrow.weight_grad(g, x, window)
-    if _has_tiles(x, window, g.shape[1:-1], g.shape[-1], groups):
+    if _has_tiles(x, window, g.shape[1:-1], g.shape[-1], groups, WINOGRAD_GRADIENT_SIDE):
         return winograd.weight_grad(g, x, window)
     return im2col.weight_grad(g, x, window, groups)
 
@@ -159,7 +161,9 @@ def _has_short_runs(c: int, window: Window, groups: int) -> bool:
     return groups == 1 and c * window.kernel[-1] <= narrow.SHORT_RUN
 
 
-def _has_tiles(x: Array, window: Window, positions: Sizes, k: int, groups: int) -> bool:
+def _has_tiles(
+    x: Array, window: Window, positions: Sizes, k: int, groups: int, least_side: int
+) -> bool:
     return (
         x.dtype == np.float32
         and groups == 1
@@ -167,7 +171,7 @@ def _has_tiles(x: Array, window: Window, positions: Sizes, k: int, groups: int) 
         and window.stride == window.dilation == (1, 1)
         and min(x.shape[-1], k) >= WINOGRAD_CHANNELS
         and x.shape[0] * math.prod(positions) >= WINOGRAD_POSITIONS
-        and min(positions) >= WINOGRAD_SIDE
+        and min(positions) >= least_side
     )
 
 
