@@ -16,7 +16,7 @@ from flagstone.ops.axis_norm import (
 )  # fmt: skip
 from flagstone.ops.channel_dropout import channel_dropout
 from flagstone.ops.arrange import (
-    flip, pad, repeat, split, squeeze, stack, tile, unsqueeze,
+    flip, pad, repeat, split, squeeze, stack, tile, unsqueeze, unstack,
 )  # fmt: skip
 from flagstone.ops.conv import conv, conv1d, conv2d, conv3d, conv_input_grad, conv_weight_grad
 from flagstone.ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
@@ -80,7 +80,7 @@ __all__ = [
     "scatter_add", "selu", "sgd_update", "sigmoid", "sign", "silu", "softmax",
     "softmax_cross_entropy", "softmax_cross_entropy_grad", "softplus", "split", "sqrt", "squeeze",
     "stack", "subtract", "sum", "sum_to", "take", "tanh", "tensor", "tile", "transpose",
-    "trust_update", "unsqueeze", "var", "where",
+    "trust_update", "unsqueeze", "unstack", "var", "where",
 ]  # fmt: skip
 
 _tensors.operators = _sys.modules[__name__]  # what +, [] and .sum() of a tensor call

@@ -58,12 +58,29 @@ def _(*xs: Any, axis: int = 0) -> None:
 
 @stack.pullback
 def _(dy: Tensor, axis: int, need: Any) -> Any:
-    before = (slice(None),) * (axis % dy.ndim)
-    after = (slice(None),) * (dy.ndim - 1 - len(before))
-    return tuple(
-        basic_index(dy, index=(*before, i, *after)) if needed else None
-        for i, needed in enumerate(need)
-    )
+    parts = unstack(dy, axis=axis)
+    return tuple(part if needed else None for part, needed in zip(parts, need, strict=True))
+
+
+@op
+def unstack(xp: Any, x: Any, *, axis: int = 0) -> Any:
+    """Views of ``x`` along ``axis``, without that axis: the opposite of :func:`stack`."""
+    before = (slice(None),) * (axis % x.ndim)
+    after = (slice(None),) * (x.ndim - 1 - len(before))
+    return tuple(x[(*before, i, *after)] for i in range(x.shape[axis]))
+
+
+@unstack.check
+def _(x: Any, *, axis: int = 0) -> None:
+    a = one_axis("unstack", axis, x.ndim)
+    if not x.shape[a]:
+        raise ShapeError(f"unstack: axis {axis} expected at least one part; got shape {x.shape}")
+
+
+@unstack.pullback
+def _(dys: Any, axis: int) -> Any:
+    like = next(d for d in dys if d is not None)
+    return stack(*[_zeros(like, like.shape) if d is None else d for d in dys], axis=axis)
 
 
 @op
@@ -80,12 +97,11 @@ def split_at(xp: Any, x: Any, *, lengths: tuple[int, ...], axis: int) -> Any:
 @split_at.pullback
 def _(dys: Any, lengths: tuple[int, ...], axis: int) -> Any:
     like = next(d for d in dys if d is not None)
-    parts = []
-    for d, n in zip(dys, lengths, strict=True):
-        if d is None:
-            shape = (*like.shape[:axis], n, *like.shape[axis + 1 :])
-            d = Tensor(like.backend.xp.zeros(shape, dtype=like.dtype), like.backend)
-        parts.append(d)
+    lead, rest = like.shape[:axis], like.shape[axis + 1 :]
+    parts = [
+        _zeros(like, (*lead, n, *rest)) if d is None else d
+        for d, n in zip(dys, lengths, strict=True)
+    ]
     return concatenate(*parts, axis=axis)
 
 
@@ -229,6 +245,10 @@ def tile(x: Tensor, repeats: Sequence[int]) -> Tensor:
     wide = tuple(m for t, n in zip(times, x.shape, strict=True) for m in (t, n))
     together = tuple(t * n for t, n in zip(times, x.shape, strict=True))
     return reshape(broadcast_to(apart, wide), together)
+
+
+def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return Tensor(like.backend.xp.zeros(shape, dtype=like.dtype), like.backend)
 
 
 def _pairs(x: Tensor, padding: Any) -> list[tuple[int, ...]]:

@@ -38,6 +38,11 @@ def _stack(draw: Draw) -> Iterator[Sample]:
         yield Sample(*[draw(*shape) for _ in range(count)], axis=axis)
 
 
+def _unstack(draw: Draw) -> Iterator[Sample]:
+    for shape, axis in (((2, 3), 0), ((2, 3, 2), 1), ((2, 3), -1), ((0, 2), 1), ((1,), 0)):
+        yield Sample(draw(*shape), axis=axis)
+
+
 CUTS: tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...] = (
     ((6, 2), (1, 3, 2), 0), ((2, 4), (2, 2), 1), ((3, 2, 2), (0, 2), 2), ((0, 3), (1, 2), 1),
     ((1,), (1,), 0), ((4,), (0, 4, 0), 0),
@@ -183,6 +188,16 @@ ROWS = (
             Refusal(InputError, "stack: axis expected integers from -2 to 1", D4, D4, axis=2),
             Refusal(DTypeError, "stack: xs expected a Tensor; got float", D4, 1.0),
             Refusal(DTypeError, "stack: xs expected a Tensor; got NoneType"),
+        ),
+    ),
+    OpRow(
+        "unstack", ops.unstack, _unstack,
+        lambda x, axis=0: tuple(np.take(x, i, axis) for i in range(x.shape[axis])), (0,),
+        refusals=(
+            Refusal(ShapeError, r"unstack: axis 1 expected at least one part; got shape \(2, 0\)",
+                    np.ones((2, 0)), axis=1),
+            Refusal(InputError, "unstack: axis expected integers from -2 to 1", D23, axis=2),
+            NOT_A_TENSOR,
         ),
     ),
     OpRow("split_at", split_at, _split_at, _cut, (0,)),
