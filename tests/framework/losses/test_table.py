@@ -391,6 +391,22 @@ def test_every_backend_gives_the_same(row: Row, backend: Backend) -> None:
             np.testing.assert_allclose(mine, other, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("row", NUMBERED)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # the mean where all are ignored
+def test_nothing_is_read_on_the_host(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(self: fs.Tensor) -> None:  # what numpy(), item(), bool() and float() come to
+        raise AssertionError("a tensor was read")
+
+    for case in cases(row):
+        tensors, options = [ours(a) for a in case.arrays], options_for(case, fs.tensor)
+        weight = fs.tensor(case.sample_weight)
+        with monkeypatch.context() as patch:
+            patch.setattr(fs.Tensor, "numpy", read)
+            row.function(*tensors, sample_weight=weight, **options).backward()
+            with pytest.raises(AssertionError, match="was read"):
+                weight[0].item()
+
+
 def difference_quotients(f: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarray:
     step, out = 1e-6, np.zeros(x.shape)
     for place in np.ndindex(x.shape):
