@@ -1,8 +1,9 @@
-"""Convolution layers. Images are (n, h, w, channels)."""
+"""Convolution layers for any number of spatial axes. Images are (n, *spatial, channels)."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from flagstone import ops
 from flagstone.errors import InputError
@@ -10,23 +11,68 @@ from flagstone.nn.init import Initializer, fan_in_uniform, resolve
 from flagstone.nn.layer import Layer
 from flagstone.nn.linear import default_bias, positive
 from flagstone.nn.parameter import Parameter
+from flagstone.ops.conv_transpose import Numbers
 from flagstone.ops.window import Lengths, Padding, per_axis
 from flagstone.tensors import Tensor
 
 
-class Conv2d(Layer):
-    """2-d convolution; see :func:`flagstone.ops.conv2d`.
+class Filters(Layer):
+    """What all convolution layers have: checked sizes, a weight and a bias.
+
+    A subclass is for :attr:`spatial` axes and names the op that it applies.
+
+    Attributes:
+        spatial: how many axes there are between the batch's and the channels'.
+        weight: (first, *kernel, last / groups), in files (first, last / groups, *kernel).
+        bias: (out_channels,) or ``None``.
+    """
+
+    spatial = 0
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Lengths, stride: Lengths,
+        padding: Any, dilation: Lengths, groups: int, bias: bool,
+        init: str | Initializer | None, *, transposed: bool,
+    ) -> None:  # fmt: skip
+        name = type(self).__name__
+        positive(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        if in_channels % groups or out_channels % groups:
+            raise InputError(
+                f"{name}: groups expected a divisor of in_channels={in_channels} and "
+                f"out_channels={out_channels}; got {groups}"
+            )
+        self.kernel_size = per_axis(name, "kernel_size", kernel_size, self.spatial)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.stride, self.padding = stride, padding
+        self.dilation, self.groups = dilation, groups
+        first, last = (
+            (in_channels, out_channels) if transposed else (out_channels, in_channels)
+        )  # fmt: skip
+        shape = (first, *self.kernel_size, last // groups)
+        default = fan_in_uniform(math.prod(shape[1:]))
+        self.weight = Parameter(shape, resolve(init, default), channels_last=True)
+        self.bias = Parameter((out_channels,), default_bias(init, default)) if bias else None
+
+    def describe(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding!r}"
+        )
+
+
+class Conv(Filters):
+    """Convolution over :attr:`spatial` axes; use :class:`Conv1d`, :class:`Conv2d`, :class:`Conv3d`.
 
     Args:
         in_channels: length of the input's last axis.
         out_channels: length of the output's last axis.
-        kernel_size: height and width of the window, or one number for both.
+        kernel_size: lengths of the window, or one number for all axes.
         stride, padding, dilation, groups: as in :func:`flagstone.ops.conv2d`.
         bias: whether there is one.
         init: as in :class:`flagstone.nn.Linear`.
 
-    Shapes: (n, h, w, in_channels) -> (n, p, q, out_channels); ``weight``
-    (out, kh, kw, in / groups), in files (out, in / groups, kh, kw); ``bias`` (out,).
+    Shapes: (n, *spatial, in_channels) -> (n, *positions, out_channels); ``weight``
+    (out, *kernel, in / groups), in files (out, in / groups, *kernel); ``bias`` (out,).
     """
 
     def __init__(
@@ -42,30 +88,104 @@ class Conv2d(Layer):
         *,
         init: str | Initializer | None = None,
     ) -> None:
-        positive("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
-        if in_channels % groups or out_channels % groups:
-            raise InputError(
-                f"Conv2d: groups expected a divisor of in_channels={in_channels} and "
-                f"out_channels={out_channels}; got {groups}"
-            )
-        self.kernel_size = per_axis("Conv2d", "kernel_size", kernel_size, 2)
-        self.stride, self.padding = stride, padding
-        self.dilation, self.groups = dilation, groups
-        per_group = in_channels // groups
-        default = fan_in_uniform(per_group * math.prod(self.kernel_size))
-        shape = (out_channels, *self.kernel_size, per_group)
-        self.weight = Parameter(shape, resolve(init, default), channels_last=True)
-        self.bias = Parameter((out_channels,), default_bias(init, default)) if bias else None
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init,
+            transposed=False,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.conv2d(
+        y: Tensor = _CONV[self.spatial](
             x, self.weight, self.bias, stride=self.stride, padding=self.padding,
             dilation=self.dilation, groups=self.groups,
         )  # fmt: skip
+        return y
+
+
+class Conv1d(Conv):
+    """Convolution of signals (n, length, in_channels); arguments as in :class:`Conv`."""
+
+    spatial = 1
+
+
+class Conv2d(Conv):
+    """Convolution of images (n, h, w, in_channels); arguments as in :class:`Conv`."""
+
+    spatial = 2
+
+
+class Conv3d(Conv):
+    """Convolution of volumes (n, d, h, w, in_channels); arguments as in :class:`Conv`."""
+
+    spatial = 3
+
+
+class ConvTranspose(Filters):
+    """Transposed convolution over :attr:`spatial` axes; use :class:`ConvTranspose1d`, 2d, 3d.
+
+    Args:
+        in_channels: length of the input's last axis.
+        out_channels: length of the output's last axis.
+        kernel_size: lengths of the window, or one number for all axes.
+        stride, padding, output_padding, groups, dilation: as in
+            :func:`flagstone.ops.conv_transpose2d`.
+        bias: whether there is one.
+        init: as in :class:`flagstone.nn.Linear`; by default PyTorch's, uniform on ±1/sqrt of
+            kernel times out / groups.
+
+    Shapes: (n, *spatial, in_channels) -> (n, *positions, out_channels); ``weight``
+    (in, *kernel, out / groups), in files (in, out / groups, *kernel); ``bias`` (out,).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Lengths,
+        stride: Lengths = 1,
+        padding: Numbers = 0,
+        output_padding: Lengths = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Lengths = 1,
+        *,
+        init: str | Initializer | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init,
+            transposed=True,
+        )  # fmt: skip
+        self.output_padding = output_padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _CONV_TRANSPOSE[self.spatial](
+            x, self.weight, self.bias, stride=self.stride, padding=self.padding,
+            output_padding=self.output_padding, groups=self.groups, dilation=self.dilation,
+        )  # fmt: skip
+        return y
 
     def describe(self) -> str:
-        out, *_, per_group = self.weight.shape
-        return (
-            f"{per_group * self.groups}, {out}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding!r}"
-        )
+        return f"{super().describe()}, output_padding={self.output_padding}"
+
+
+class ConvTranspose1d(ConvTranspose):
+    """For signals (n, length, in_channels); arguments as in :class:`ConvTranspose`."""
+
+    spatial = 1
+
+
+class ConvTranspose2d(ConvTranspose):
+    """For images (n, h, w, in_channels); arguments as in :class:`ConvTranspose`."""
+
+    spatial = 2
+
+
+class ConvTranspose3d(ConvTranspose):
+    """For volumes (n, d, h, w, in_channels); arguments as in :class:`ConvTranspose`."""
+
+    spatial = 3
+
+
+_CONV: dict[int, Any] = {1: ops.conv1d, 2: ops.conv2d, 3: ops.conv3d}
+_CONV_TRANSPOSE: dict[int, Any] = {
+    1: ops.conv_transpose1d, 2: ops.conv_transpose2d, 3: ops.conv_transpose3d,
+}  # fmt: skip

@@ -1,6 +1,8 @@
-"""Pooling layers. Images are (n, h, w, channels)."""
+"""Pooling layers for any number of spatial axes. Images are (n, *spatial, channels)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from flagstone import ops
 from flagstone.nn.layer import Layer
@@ -8,35 +10,33 @@ from flagstone.ops.window import Lengths, Padding
 from flagstone.tensors import Tensor
 
 
-class MaxPool2d(Layer):
-    """The maximum of every window; see :func:`flagstone.ops.max_pool2d`.
+class Pool(Layer):
+    """What pooling layers have: a window over :attr:`spatial` axes, given to an op.
 
-    Args:
-        kernel_size: height and width of the window, or one number for both.
-        stride: from window to window; ``kernel_size`` by default.
-        padding: as in :func:`flagstone.ops.max_pool2d`.
+    Attributes:
+        spatial: how many axes there are between the batch's and the channels'.
     """
 
+    spatial = 0
+
     def __init__(
-        self, kernel_size: Lengths, stride: Lengths | None = None, padding: Padding = 0
+        self, kernel_size: Lengths, stride: Lengths | None, padding: Padding, ceil_mode: bool
     ) -> None:
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.max_pool2d(x, self.kernel_size, stride=self.stride, padding=self.padding)
+        self.ceil_mode = ceil_mode
 
     def describe(self) -> str:
         stride = self.kernel_size if self.stride is None else self.stride
         return f"kernel_size={self.kernel_size}, stride={stride}, padding={self.padding!r}"
 
 
-class AvgPool2d(Layer):
-    """The mean of every window; see :func:`flagstone.ops.avg_pool2d`.
+class MaxPool(Pool):
+    """The maximum of every window; use :class:`MaxPool1d`, :class:`MaxPool2d`, :class:`MaxPool3d`.
 
     Args:
-        kernel_size: height and width of the window, or one number for both.
+        kernel_size: lengths of the window, or one number for all axes.
         stride: from window to window; ``kernel_size`` by default.
-        padding, count_include_pad: as in :func:`flagstone.ops.avg_pool2d`.
+        padding, dilation, ceil_mode: as in :func:`flagstone.ops.max_pool2d`.
     """
 
     def __init__(
@@ -44,17 +44,84 @@ class AvgPool2d(Layer):
         kernel_size: Lengths,
         stride: Lengths | None = None,
         padding: Padding = 0,
+        dilation: Lengths = 1,
+        *,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.dilation = dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _MAX[self.spatial](
+            x, self.kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation,
+            ceil_mode=self.ceil_mode,
+        )  # fmt: skip
+        return y
+
+
+class MaxPool1d(MaxPool):
+    """Of signals (n, length, channels); arguments as in :class:`MaxPool`."""
+
+    spatial = 1
+
+
+class MaxPool2d(MaxPool):
+    """Of images (n, h, w, channels); arguments as in :class:`MaxPool`."""
+
+    spatial = 2
+
+
+class MaxPool3d(MaxPool):
+    """Of volumes (n, d, h, w, channels); arguments as in :class:`MaxPool`."""
+
+    spatial = 3
+
+
+class AvgPool(Pool):
+    """The mean of every window; use :class:`AvgPool1d`, :class:`AvgPool2d`, :class:`AvgPool3d`.
+
+    Args:
+        kernel_size: lengths of the window, or one number for all axes.
+        stride: from window to window; ``kernel_size`` by default.
+        padding, ceil_mode, count_include_pad: as in :func:`flagstone.ops.avg_pool2d`.
+    """
+
+    def __init__(
+        self,
+        kernel_size: Lengths,
+        stride: Lengths | None = None,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        super().__init__(kernel_size, stride, padding, ceil_mode)
         self.count_include_pad = count_include_pad
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.avg_pool2d(
+        y: Tensor = _AVG[self.spatial](
             x, self.kernel_size, stride=self.stride, padding=self.padding,
-            count_include_pad=self.count_include_pad,
+            ceil_mode=self.ceil_mode, count_include_pad=self.count_include_pad,
         )  # fmt: skip
+        return y
 
-    def describe(self) -> str:
-        stride = self.kernel_size if self.stride is None else self.stride
-        return f"kernel_size={self.kernel_size}, stride={stride}, padding={self.padding!r}"
+
+class AvgPool1d(AvgPool):
+    """Of signals (n, length, channels); arguments as in :class:`AvgPool`."""
+
+    spatial = 1
+
+
+class AvgPool2d(AvgPool):
+    """Of images (n, h, w, channels); arguments as in :class:`AvgPool`."""
+
+    spatial = 2
+
+
+class AvgPool3d(AvgPool):
+    """Of volumes (n, d, h, w, channels); arguments as in :class:`AvgPool`."""
+
+    spatial = 3
+
+
+_MAX: dict[int, Any] = {1: ops.max_pool1d, 2: ops.max_pool2d, 3: ops.max_pool3d}
+_AVG: dict[int, Any] = {1: ops.avg_pool1d, 2: ops.avg_pool2d, 3: ops.avg_pool3d}

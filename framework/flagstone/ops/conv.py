@@ -28,7 +28,7 @@ def conv(
     xp: Any, x: Any, w: Any, b: Any = None, *, stride: Sizes, padding: Pairs, dilation: Sizes,
     groups: int,
 ) -> Any:  # fmt: skip
-    """The op behind :func:`conv1d`, 2d and 3d, for resolved arguments and any number of spatial axes."""
+    """The op behind :func:`conv2d`, for resolved arguments and any number of spatial axes."""
     kernel = w.shape[1:-1]
     out = _out(x.shape[1:-1], kernel, stride, padding, dilation)
     padded = pad(xp, x, padding)

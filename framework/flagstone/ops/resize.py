@@ -84,7 +84,7 @@ def resize(
         x: (n, *size, c), floating, with any number of spatial axes.
         size: the new lengths, or one number for all.
         scale_factor: instead of ``size``, new lengths per old, rounded down; places are computed
-            with the factor itself.
+            with the factor itself (linear modes leave an axis whose length stays as it is).
         mode: ``"nearest"`` (places rounded down, in float32 as PyTorch does), ``"nearest-exact"``
             (the input nearest to the output's centre) or ``"linear"``, of which ``"bilinear"`` and
             ``"trilinear"`` are other names for two and three spatial axes.
@@ -220,6 +220,8 @@ def _rows(m: AxisMap) -> Rows:
 def _between(m: AxisMap, place: int) -> list[tuple[int, float]]:
     if m.kind == "corners":
         at = place * (m.n - 1) / (m.out - 1) if m.out > 1 else 0.0
+    elif m.n == m.out:
+        at = float(place)  # whatever the factor was, as in PyTorch
     else:
         at = max((place + 0.5) * m.numbers[0] - 0.5, 0.0)
     low = min(int(at), m.n - 1)

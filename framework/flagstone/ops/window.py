@@ -101,7 +101,8 @@ def pairs(op: str, padding: Any, d: int, words: str = "") -> Pairs:
         ):
             return out
     raise InputError(
-        f"{op}: padding expected {words}a number >= 0, {d} numbers, or {d} pairs (before, after); got {padding!r}"
+        f"{op}: padding expected {words}a number >= 0, {d} numbers, or {d} pairs "
+        f"(before, after); got {padding!r}"
     )
 
 

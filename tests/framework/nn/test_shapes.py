@@ -33,6 +33,36 @@ WRONG: list[Wrong] = [
     (lambda: nn.MaxPool2d(5), of(2, 4, 4, 1), ShapeError, "max_pool2d: .*fits into; got size (4,"),
     (lambda: nn.AvgPool2d(2), of(2, 4), ShapeError, "avg_pool2d: x expected 4 axes.*(2, 4)"),
     (lambda: nn.AvgPool2d(5), of(2, 4, 4, 1), ShapeError, "avg_pool2d: .*fits into; got size (4,"),
+    (lambda: nn.Conv1d(2, 3, 3), of(2, 4, 3), ShapeError, "conv1d: .*2 input channels.*is 3"),
+    (lambda: nn.Conv3d(2, 3, 3), of(2, 4, 4, 2), ShapeError, "conv3d: x expected 5 axes.*(2, 4,"),
+    (
+        lambda: nn.ConvTranspose1d(2, 3, 3), of(2, 4, 3), ShapeError,
+        "conv_transpose1d: weight expects 2 input channels.*is 3",
+    ),
+    (
+        lambda: nn.ConvTranspose2d(2, 3, 3), of(2, 4, 3), ShapeError,
+        "conv_transpose2d: x expected 4 axes.*(2, 4, 3)",
+    ),
+    (
+        lambda: nn.ConvTranspose3d(1, 1, 1, padding=2), of(1, 2, 2, 2, 1), ShapeError,
+        "conv_transpose3d: expected an input of which padding.*leaves something",
+    ),
+    (lambda: nn.DepthwiseConv2d(2, 3), of(2, 4, 4, 3), ShapeError, "conv2d: .*2 input channels"),
+    (lambda: nn.SeparableConv2d(2, 3, 3), of(2, 4, 4, 3), ShapeError, "conv2d: .*2 input channels"),
+    (lambda: nn.MaxPool1d(5), of(2, 4, 1), ShapeError, "max_pool1d: .*fits into; got size (4,"),
+    (lambda: nn.MaxPool3d(2), of(2, 4, 4, 1), ShapeError, "max_pool3d: x expected 5 axes.*(2, 4"),
+    (lambda: nn.AvgPool1d(2), of(2, 4), ShapeError, "avg_pool1d: x expected 3 axes.*(2, 4)"),
+    (lambda: nn.AvgPool3d(5), of(1, 4, 4, 4, 1), ShapeError, "avg_pool3d: .*fits into; got size"),
+    (nn.GlobalAvgPool, of(2, 4), ShapeError, "global_avg_pool: x expected a batch of images.*(2,"),
+    (nn.GlobalMaxPool, of(2, 0, 4), ShapeError, "global_max_pool: x expected.*empty ones.*(2, 0"),
+    *(
+        (lambda kind=kind: getattr(nn, kind)(1), of(2, 4), ShapeError, f"{kind}: x expected")
+        for kind in (
+            "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
+            "AdaptiveMaxPool2d", "AdaptiveMaxPool3d",
+        )
+    ),
+    (lambda: nn.Upsample(2), of(2, 4), ShapeError, "resize: x expected a batch of images.*(2, 4)"),
     (nn.Flatten, of(), ShapeError, "flatten: expected at least 1 ax.*shape ()"),
     (nn.Softmax, of(), InputError, "softmax: axis.*0 axes"),
     (nn.Dropout, of(), ShapeError, "Dropout: x expected at least one axis.*scalar"),
@@ -161,6 +191,15 @@ BAD_ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
         "Conv2d: groups expected a divisor of in_channels=3 and out_channels=4; got 2",
     ),
     (lambda: nn.Conv2d(4, 4, 3, groups=0), "Conv2d: groups expected a positive integer; got 0"),
+    (lambda: nn.Conv1d(2, 2, (3, 3)), "Conv1d: kernel_size expected a positive integer or 1 of"),
+    (
+        lambda: nn.ConvTranspose3d(3, 4, 3, groups=2),
+        "ConvTranspose3d: groups expected a divisor of in_channels=3 and out_channels=4; got 2",
+    ),
+    (lambda: nn.DepthwiseConv2d(2, 3, multiplier=0), "DepthwiseConv2d: multiplier expected a pos"),
+    (lambda: nn.SeparableConv2d(2, 0, 3), "SeparableConv2d: out_channels expected a positive int"),
+    (lambda: nn.Upsample(), "Upsample: expected either size or scale_factor; got size=None"),
+    (lambda: nn.Upsample(2, mode="cubic"), "Upsample: mode expected one of nearest, nearest-exact"),
     (lambda: nn.BatchNorm(0), "BatchNorm: num_features expected a positive integer; got 0"),
     (lambda: nn.BatchNorm(2, momentum=0), "BatchNorm: momentum expected a number in (0, 1]; got 0"),
     (lambda: nn.BatchNorm(2, momentum="a"), "BatchNorm: momentum expected a number in (0, 1]"),
