@@ -83,7 +83,7 @@ def flagstone_layers() -> Iterator[LayerSpec]:
         (
             "multihead-attention",
             "MultiheadAttention",
-            "averages of values, by how keys fit queries",
+            "averages of values by how keys fit",
         ),
     ):
         yield LayerSpec(name, f"flagstone.nn:{attribute}", summary=summary)

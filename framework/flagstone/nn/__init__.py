@@ -33,6 +33,7 @@ from flagstone.nn.conv import (
 )  # fmt: skip
 from flagstone.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d, stream_position
 from flagstone.nn.embedding import Embedding
+from flagstone.nn.freezing import freeze, unfreeze
 from flagstone.nn.layer import Layer
 from flagstone.nn.linear import Linear, Maxout
 from flagstone.nn.mlp import mlp
@@ -61,6 +62,7 @@ from flagstone.nn.resize import (
     Upsample,
 )  # fmt: skip
 from flagstone.nn.separable import DepthwiseConv2d, SeparableConv2d
+from flagstone.nn.summary import Summary, summary
 
 __all__ = [
     "ELU", "GELU", "GRU", "LSTM", "RNN", "SELU", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d",
@@ -72,6 +74,6 @@ __all__ = [
     "GroupNorm", "Hardsigmoid", "Hardswish", "Identity", "InstanceNorm", "Layer", "LayerNorm",
     "LeakyReLU", "Linear", "LogSoftmax", "MaxPool", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Maxout",
     "Mish", "MultiheadAttention", "Parameter", "RMSNorm", "ReLU", "Residual", "SeparableConv2d",
-    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Standardize", "Tanh", "Upsample",
-    "init", "mlp", "stream_position",
+    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Standardize", "Summary", "Tanh",
+    "Upsample", "freeze", "init", "mlp", "stream_position", "summary", "unfreeze",
 ]  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from flagstone import ops
@@ -62,8 +64,13 @@ class MultiheadAttention(Layer):
         self.dropout = Dropout(dropout)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        if options:
-            return super().__call__(*_in_order(inputs, options))
+        if options:  # by position, for :class:`Layer` takes them so
+            try:
+                bound = inspect.signature(self.forward).bind(*inputs, **options)
+            except TypeError as error:
+                raise InputError(f"MultiheadAttention: {error}") from None
+            bound.apply_defaults()
+            inputs = bound.args
         return super().__call__(*inputs)
 
     def forward(
@@ -81,6 +88,7 @@ class MultiheadAttention(Layer):
         d = self.embed_dim // self.num_heads
         scores = ops.matmul(q * (1.0 / math.sqrt(d)), ops.transpose(k, 0, 1, 3, 2))  # (n, h, t, s)
         n, _, t, s = scores.shape
+        shapes: dict[tuple[int, ...], tuple[int, ...]]
         if attn_mask is not None:
             shapes = {(t, s): (1, 1, t, s), (n * self.num_heads, t, s): (n, self.num_heads, t, s)}
             scores = _masked(scores, "attn_mask", attn_mask, shapes)
@@ -128,7 +136,7 @@ class MultiheadAttention(Layer):
 
 
 def _masked(
-    scores: Tensor, name: str, mask: Any, shapes: dict[tuple[int, ...], tuple[int, ...]]
+    scores: Tensor, name: str, mask: Any, shapes: Mapping[tuple[int, ...], tuple[int, ...]]
 ) -> Tensor:
     """The scores with a mask, whose shape is a key of ``shapes``, seen in the shape it maps to."""
     require_tensor(f"MultiheadAttention: {name}", mask)
@@ -143,31 +151,6 @@ def _masked(
             f"got {mask.dtype_name}"
         )
     mask = ops.reshape(mask, shapes[mask.shape])
-    if mask.dtype_name == "bool":
-        out: Tensor = ops.where(mask, -math.inf, scores)
-        return out
-    return scores + mask
-
-
-ARGUMENTS = (
-    "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask",
-    "average_attn_weights",
-)  # fmt: skip
-DEFAULTS: dict[str, Any] = {
-    "key_padding_mask": None, "need_weights": True, "attn_mask": None,
-    "average_attn_weights": True,
-}  # fmt: skip
-
-
-def _in_order(inputs: tuple[Any, ...], options: dict[str, Any]) -> list[Any]:
-    """All arguments of a call by position, for :class:`Layer` takes them so."""
-    given = dict(zip(ARGUMENTS, inputs, strict=False))
-    if unknown := sorted(options.keys() - set(ARGUMENTS)) + sorted(options.keys() & given.keys()):
-        raise InputError(
-            f"MultiheadAttention: unknown or repeated argument {', '.join(unknown)}; "
-            f"expected {', '.join(ARGUMENTS)}"
-        )
-    every = {**DEFAULTS, **given, **options}
-    if missing := [name for name in ARGUMENTS if name not in every]:
-        raise InputError(f"MultiheadAttention: missing {', '.join(missing)}")
-    return [every[name] for name in ARGUMENTS]
+    out: Tensor
+    out = ops.where(mask, -math.inf, scores) if mask.dtype_name == "bool" else scores + mask
+    return out

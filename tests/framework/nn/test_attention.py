@@ -132,9 +132,9 @@ def test_what_it_refuses() -> None:
         ((x, z, z), {"attn_mask": fs.tensor(np.zeros((3, 5)))}, DTypeError,
          "attn_mask expected bool or float32; got float64"),
         ((x, z, z), {"attn_mask": np.zeros((3, 5))}, InputError, "attn_mask: expected a Tensor"),
-        ((x, z, z), {"mask": None}, InputError, "unknown or repeated argument mask"),
-        ((x, z, z), {"key": x}, InputError, "unknown or repeated argument key"),
-        ((x,), {"key": x}, InputError, "missing value"),
+        ((x, z, z), {"mask": None}, InputError, "unexpected keyword argument 'mask'"),
+        ((x, z, z), {"key": x}, InputError, "multiple values for argument 'key'"),
+        ((x,), {"key": x}, InputError, "missing a required argument: 'value'"),
     ]  # fmt: skip
     for inputs, options, error, message in cases:
         with pytest.raises(error, match=message):
