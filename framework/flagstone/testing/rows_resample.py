@@ -3,7 +3,7 @@ adaptive and global pooling, resizing."""
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -137,6 +137,14 @@ def _conv_refusals(d: int) -> tuple[Refusal, ...]:
 # Pooling: window after window, by the definition
 
 
+def _starts(n: int, reach: int, stride: int, lo: int, hi: int, ceil_mode: bool) -> list[int]:
+    """Where windows start: those that fit into the padded axis, and with ``ceil_mode`` one that
+    sticks out too, unless it starts in the padding at the end."""
+    inside = list(range(-lo, n + hi - reach + 1, stride))
+    last = inside[-1] + stride
+    return [*inside, last] if ceil_mode and inside[-1] + reach < n + hi and last < n else inside
+
+
 def _pool_reference(
     d: int, reduce: Callable[..., Any], averages: bool
 ) -> Callable[..., Array]:  # fmt: skip
@@ -146,20 +154,10 @@ def _pool_reference(
     ) -> Array:  # fmt: skip
         k, a, pads = _each(kernel, d), _each(dilation, d), _pairs(padding, d)
         s = k if stride is None else _each(stride, d)
-        starts = []
-        for i, n in enumerate(x.shape[1:-1]):
-            lo, hi = pads[i]
-            end = n + hi if not ceil_mode else math.inf
-            last = n - 1 if ceil_mode else math.inf  # a window starts at a value or before them
-            at = itertools.count(-lo, s[i])
-            reach = a[i] * (k[i] - 1) + 1
-            fits = itertools.takewhile(
-                lambda p, last=last, end=end, reach=reach, n=n, hi=hi, i=i: (
-                    p <= last and p + reach <= end and p + reach < n + hi + s[i]
-                ),
-                at,
-            )
-            starts.append(list(fits))
+        starts = [
+            _starts(n, a[i] * (k[i] - 1) + 1, s[i], *pads[i], ceil_mode)
+            for i, n in enumerate(x.shape[1:-1])
+        ]
         y = np.zeros((len(x), *(len(s) for s in starts), x.shape[-1]))
         for place in np.ndindex(y.shape[1:-1]):
             spots = [[starts[i][p] + t * a[i] for t in range(k[i])] for i, p in enumerate(place)]
@@ -308,8 +306,9 @@ def _resize_reference(
         else:
             out = _each(size, d)[i]
             scale = n / out
-        x = _along(x, i + 1, lambda v, o=out, s=scale: _line(v, o, s, mode, bool(align_corners)),
-                   out)  # fmt: skip
+        corners = bool(align_corners)
+        line = functools.partial(_line, out=out, scale=scale, mode=mode, corners=corners)
+        x = _along(x, i + 1, line, out)
     return x
 
 
@@ -375,7 +374,7 @@ def _mapped(m: AxisMap, values: Array) -> Array:
 
 def _resample_reference(x: Array, maps: Any) -> Array:
     for axis, m in enumerate(maps, 1):
-        x = _along(x, axis, lambda v, m=m: _mapped(m, v), m.out)
+        x = _along(x, axis, functools.partial(_mapped, m), m.out)
     return x
 
 
