@@ -12,6 +12,7 @@ from flagstone.testing import (
     rows_elementwise,
     rows_learning,
     rows_optimizers,
+    rows_pooling,
     rows_random,
     rows_resample,
     rows_running,
@@ -22,9 +23,9 @@ from flagstone.testing import (
 from flagstone.testing.op_row import OpRow
 
 MODULES = (
-    rows_elementwise, rows_shape, rows_window, rows_resample, rows_learning, rows_random,
-    rows_updates, rows_optimizers, rows_contraction, rows_arrange, rows_activation, rows_axis_norm,
-    rows_running,
+    rows_elementwise, rows_shape, rows_window, rows_pooling, rows_resample, rows_learning,
+    rows_random, rows_updates, rows_optimizers, rows_contraction, rows_arrange, rows_activation,
+    rows_axis_norm, rows_running,
 )  # fmt: skip
 
 OP_TABLE: dict[str, OpRow] = {row.name: row for module in MODULES for row in module.ROWS}
