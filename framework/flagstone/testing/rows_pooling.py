@@ -1,4 +1,4 @@
-"""Rows of the op table: pooling in one and three axes, by windows, by bins, and of whole images.
+"""Rows of the op table: pooling by windows of one to three axes, by bins, and of whole images.
 
 References go window after window, by the definition.
 """
@@ -39,8 +39,15 @@ def _pool_reference(
         x: Array, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
         ceil_mode: bool = False, count_include_pad: bool = True,
     ) -> Array:  # fmt: skip
-        k, a, pads = each(kernel, d), each(dilation, d), pairs(padding, d)
+        k, a = each(kernel, d), each(dilation, d)
         s = k if stride is None else each(stride, d)
+        if padding == "same":  # ceil(n / stride) windows, the odd zero after
+            axes = zip(x.shape[1:-1], k, s, a, strict=True)
+            short = [
+                max((math.ceil(n / t) - 1) * t + r * (m - 1) + 1 - n, 0) for n, m, t, r in axes
+            ]
+            padding = tuple((m // 2, m - m // 2) for m in short)
+        pads = pairs(padding, d)
         starts = [
             _starts(n, a[i] * (k[i] - 1) + 1, s[i], *pads[i], ceil_mode)
             for i, n in enumerate(x.shape[1:-1])
@@ -73,6 +80,8 @@ def _pool_samples(d: int, **more: Any) -> Callable[[Draw], Iterator[Sample]]:
         yield Sample(draw(1, *size, 1), kernel=(3, 2, 1)[:d], stride=(2, 3, 3)[:d], ceil_mode=True)
         yield Sample(draw(1, *size, 2), kernel=3, stride=3, padding=1, ceil_mode=True, **more)
         yield Sample(draw(1, *size, 1), kernel=2, stride=3, padding=((1, 0),) * d)
+        yield Sample(draw(1, *size, 2), kernel=2, padding="same")
+        yield Sample(draw(1, *size, 1), kernel=3, stride=2, padding="same")
         yield Sample(draw(0, *size, 1), kernel=2)
         yield Sample(draw(*(1,) * (d + 2)), kernel=1)
         if not more:
@@ -101,6 +110,8 @@ def _pool_refusals(name: str, d: int) -> tuple[Refusal, ...]:
         refused(InputError, "kernel expected a positive integer", x, kernel=0),
         refused(InputError, "stride expected a positive integer", x, kernel=2, stride=0),
         refused(InputError, "padding expected at most half of the kernel", x, kernel=2, padding=2),
+        refused(InputError, "kernel expected a positive integer", x, kernel=(2,) * (d + 1)),
+        refused(InputError, "padding expected 'same', 'valid'", x, kernel=2, padding="some"),
         refused(DTypeError, "x expected a floating", x.astype(int), kernel=2),
         refused(DTypeError, "x expected a Tensor; got ndarray", Raw(x), kernel=2),
         *(dilated if name.startswith("max") else ()),
@@ -173,14 +184,14 @@ ROWS = (
         OpRow(f"max_pool{d}d", getattr(ops, f"max_pool{d}d"), _pool_samples(d),
               _pool_reference(d, np.max, averages=False), (0,),
               refusals=_pool_refusals(f"max_pool{d}d", d))
-        for d in (1, 3)
+        for d in (1, 2, 3)
     ),
     *(
         OpRow(f"avg_pool{d}d", getattr(ops, f"avg_pool{d}d"),
               _pool_samples(d, count_include_pad=False),
               _pool_reference(d, np.sum, averages=True), (0,),
               refusals=_pool_refusals(f"avg_pool{d}d", d))
-        for d in (1, 3)
+        for d in (1, 2, 3)
     ),
     OpRow("adaptive_avg_pool", ops.adaptive_avg_pool, _adaptive_samples, _adaptive(np.mean), (0,),
           refusals=_adaptive_refusals("adaptive_avg_pool")),

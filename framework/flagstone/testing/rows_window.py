@@ -1,4 +1,4 @@
-"""Rows of the op table: convolution and pooling."""
+"""Rows of the op table: convolution, pooling as ops with resolved arguments, conv2d."""
 
 from __future__ import annotations
 
@@ -168,61 +168,12 @@ def _avg_pool_grad(draw: Draw) -> Iterator[Sample]:
             yield Sample(g, size=x[1:-1], count_include_pad=count, **_pool_how(*how))
 
 
-def _pool2d(draw: Draw) -> Iterator[Sample]:
-    yield Sample(draw(2, 5, 5, 2), kernel=2)
-    yield Sample(draw(2, 5, 5, 2), kernel=(3, 2), stride=(1, 2), padding=1)
-    yield Sample(draw(1, 5, 4, 2), kernel=2, padding="same")
-    yield Sample(draw(1, 5, 4, 2), kernel=3, stride=1, padding=((1, 0), (0, 1)))
-    yield Sample(draw(0, 4, 4, 1), kernel=2)
-    yield Sample(draw(1, 1, 1, 1), kernel=1)
-
-
-def _resolved(x: Array, kernel: Any, stride: Any, padding: Any) -> dict[str, Any]:
-    """The arguments of the op for those of the function; "same" only where the stride is k = 2."""
-    kernel = _two(kernel)
-    if padding == "same":
-        padding = tuple((0, n % 2) for n in x.shape[1:3])
-    pairs = tuple(p if isinstance(p, tuple) else (p, p) for p in _two(padding))
-    return {"kernel": kernel, "stride": kernel if stride is None else _two(stride),
-            "padding": pairs}  # fmt: skip
-
-
-def _max_pool2d_reference(x: Array, kernel: Any, stride: Any = None, padding: Any = 0) -> Array:
-    return references.max_pool(x, **_resolved(x, kernel, stride, padding))[0]
-
-
-def _avg_pool2d_reference(
-    x: Array, kernel: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
-) -> Array:
-    how = _resolved(x, kernel, stride, padding)
-    return references.avg_pool(x, count_include_pad=count_include_pad, **how)
-
-
 X, W, BIAS = np.ones((1, 4, 4, 3)), np.ones((2, 3, 3, 3)), np.ones(2)
 
 
 def _conv_refused(error: type[Exception], message: str, x: Any, w: Any, b: Any = None,
                   **how: Any) -> Refusal:  # fmt: skip
     return Refusal(error, f"^conv2d: {message}", x, w, b, **how)
-
-
-def _pool_refusals(name: str) -> tuple[Refusal, ...]:
-    def refused(error: type[Exception], message: str, x: Any, **how: Any) -> Refusal:
-        return Refusal(error, f"^{name}: {message}", x, **how)
-
-    return (
-        refused(ShapeError, r"x expected 4 axes .* got shape \(4, 4, 3\)", X[0], kernel=2),
-        refused(ShapeError, "expected an input that the window fits into", X, kernel=5),
-        refused(InputError, "kernel expected a positive integer or 2 of them; got 0", X, kernel=0),
-        refused(InputError, "kernel expected a positive integer", X, kernel=(2, 2, 2)),
-        refused(InputError, "stride expected a positive integer", X, kernel=2, stride=0),
-        refused(InputError, r"padding expected at most half of the kernel \(2, 2\)", X, kernel=2,
-                padding=2),
-        refused(InputError, "padding expected 'same', 'valid'", X, kernel=2, padding="some"),
-        refused(DTypeError, "x expected a floating-point dtype; got int64", X.astype(int),
-                kernel=2),
-        refused(DTypeError, "x expected a Tensor; got ndarray", Raw(X), kernel=2),
-    )  # fmt: skip
 
 
 ROWS = (
@@ -266,9 +217,4 @@ ROWS = (
     OpRow("max_pool_pick", ops.max_pool_pick, _max_pool_pick, references.max_pool_pick, (0,)),
     OpRow("avg_pool", ops.avg_pool, _avg_pool, references.avg_pool, (0,)),
     OpRow("avg_pool_grad", ops.avg_pool_grad, _avg_pool_grad, references.avg_pool_grad, (0,)),
-    OpRow("max_pool2d", ops.max_pool2d, _pool2d, _max_pool2d_reference, (0,),
-          refusals=_pool_refusals("max_pool2d")),
-    OpRow("avg_pool2d", ops.avg_pool2d, _pool2d, _avg_pool2d_reference, (0,),
-          lambda draw: [Sample(draw(1, 5, 5, 2), kernel=3, padding=1, count_include_pad=False)],
-          _pool_refusals("avg_pool2d")),
 )  # fmt: skip
