@@ -18,6 +18,7 @@ from flagstone.plugins import registry
 from flagstone.training.files import read_arrays, write_arrays
 
 FORMAT = 1
+MODEL_FILE = "model.safetensors"  # in a run directory
 _LAYER = "layer."
 _FITTED = "fitted."
 
@@ -60,7 +61,7 @@ def load(path: Any, device: str | None = None) -> Estimator:
     """The model that :meth:`Estimator.save` wrote.
 
     Args:
-        path: the file.
+        path: the file, or the directory of a finished run, whose model it is.
         device: where it predicts; by default what its ``device`` hyper-parameter says, so a model
             trained with ``device="cuda"`` says so where there is no card.
 
@@ -69,7 +70,10 @@ def load(path: Any, device: str | None = None) -> Estimator:
         UnavailableError: the plugin that provides its model is not installed, or its device is not
             there.
     """
-    arrays, metadata = read_arrays(Path(path))
+    path = Path(path)
+    if (path / MODEL_FILE).is_file():
+        path = path / MODEL_FILE
+    arrays, metadata = read_arrays(path)
     if metadata.get("format") != FORMAT or "model" not in metadata:
         raise RunError(
             f"{path}: expected a model file of format {FORMAT}; "

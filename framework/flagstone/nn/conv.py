@@ -12,7 +12,7 @@ from flagstone.nn.layer import Layer
 from flagstone.nn.linear import default_bias, positive
 from flagstone.nn.parameter import Parameter
 from flagstone.ops.conv_transpose import Numbers
-from flagstone.ops.window import Lengths, Padding, per_axis
+from flagstone.ops.window import Lengths, Padding, check_padding, per_axis
 from flagstone.tensors import Tensor
 
 
@@ -42,6 +42,8 @@ class Filters(Layer):
                 f"out_channels={out_channels}; got {groups}"
             )
         self.kernel_size = per_axis(name, "kernel_size", kernel_size, self.spatial)
+        per_axis(name, "stride", stride, self.spatial)
+        per_axis(name, "dilation", dilation, self.spatial)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.stride, self.padding = stride, padding
         self.dilation, self.groups = dilation, groups
@@ -92,6 +94,7 @@ class Conv(Filters):
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init,
             transposed=False,
         )  # fmt: skip
+        check_padding(type(self).__name__, padding, self.spatial)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = _CONV[self.spatial](

@@ -7,13 +7,14 @@ from flagstone.errors import InputError
 from flagstone.nn.init import Initializer, fan_in_uniform, resolve
 from flagstone.nn.layer import Layer
 from flagstone.nn.parameter import Parameter
+from flagstone.ops.window import is_integer
 from flagstone.tensors import Tensor
 
 
 def positive(layer: str, **sizes: object) -> None:
     """Every size is a positive integer, or an error names it."""
     for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not is_integer(value) or value < 1:  # type: ignore[operator]  # an integer by then
             raise InputError(f"{layer}: {name} expected a positive integer; got {value!r}")
 
 

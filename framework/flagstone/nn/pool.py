@@ -6,7 +6,7 @@ from typing import Any
 
 from flagstone import ops
 from flagstone.nn.layer import Layer
-from flagstone.ops.window import Lengths, Padding
+from flagstone.ops.window import Lengths, Padding, check_padding, per_axis
 from flagstone.tensors import Tensor
 
 
@@ -22,6 +22,10 @@ class Pool(Layer):
     def __init__(
         self, kernel_size: Lengths, stride: Lengths | None, padding: Padding, ceil_mode: bool
     ) -> None:
+        name = type(self).__name__
+        per_axis(name, "kernel_size", kernel_size, self.spatial)
+        per_axis(name, "stride", kernel_size if stride is None else stride, self.spatial)
+        check_padding(name, padding, self.spatial)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.ceil_mode = ceil_mode
 

@@ -67,12 +67,23 @@ def resolve(
 
 def per_axis(op: str, name: str, value: Any, d: int, least: int = 1) -> tuple[int, ...]:
     """An integer of at least ``least``, or one per spatial axis, as one per axis."""
-    given = (value,) * d if isinstance(value, int) else value
+    given = (value,) * d if is_integer(value) else value
     fits = isinstance(given, tuple) and len(given) == d
-    if not fits or not all(isinstance(v, int) and v >= least for v in given):
+    if not fits or not all(is_integer(v) and v >= least for v in given):
         kind = "a positive integer" if least == 1 else f"an integer >= {least}"
         raise InputError(f"{op}: {name} expected {kind} or {d} of them; got {value!r}")
-    return tuple(given)
+    return tuple(int(v) for v in given)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether ``value`` is an integer, Python's or NumPy's; truth values are none."""
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def check_padding(op: str, padding: Any, d: int) -> None:
+    """Raise unless ``padding`` is what a window over ``d`` axes can have."""
+    if padding not in ("same", "valid"):
+        pairs(op, padding, d, "'same', 'valid', ")
 
 
 def _padding(
@@ -92,14 +103,14 @@ def _padding(
 def pairs(op: str, padding: Any, d: int, words: str = "") -> Pairs:
     """Numbers of padded places as one pair (before, after) per axis; ``words`` are what else the
     caller takes."""
-    given = (padding,) * d if isinstance(padding, int) else padding
+    given = (padding,) * d if is_integer(padding) else padding
     if isinstance(given, tuple) and len(given) == d:
-        out = tuple((p, p) if isinstance(p, int) else p for p in given)
+        out = tuple((p, p) if is_integer(p) else p for p in given)
         if all(
-            isinstance(p, tuple) and len(p) == 2 and all(isinstance(v, int) and v >= 0 for v in p)
+            isinstance(p, tuple) and len(p) == 2 and all(is_integer(v) and v >= 0 for v in p)
             for p in out
         ):
-            return out
+            return tuple((int(lo), int(hi)) for lo, hi in out)
     raise InputError(
         f"{op}: padding expected {words}a number >= 0, {d} numbers, or {d} pairs "
         f"(before, after); got {padding!r}"

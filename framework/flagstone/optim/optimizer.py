@@ -80,6 +80,12 @@ class Optimizer:
         decay_biases: bool = True,
     ) -> None:
         name = type(self).__name__
+        if not isinstance(layer, Layer):
+            raise ConfigurationError(
+                f"{name}: layer expected a flagstone.nn.Layer; got {type(layer).__name__}. "
+                f"Pass the outermost layer itself, as in {name}(layer, lr=0.01), "
+                "not its parameters()"
+            )
         require_not_negative(name, lr=lr, weight_decay=weight_decay)
         for option, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             holds = bound is None or (is_number(bound) and bound > 0)
