@@ -32,10 +32,10 @@ class MultiheadAttention(Layer):
         dropout: the probability of zero of each weight while training.
         bias: whether the projections have one.
 
-    A call takes ``(query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None,
-    average_attn_weights=True)``:
+    A call takes ``(query, key=None, value=None, key_padding_mask=None, need_weights=True,
+    attn_mask=None, average_attn_weights=True)``:
 
-    * query (n, t, embed_dim); key and value (n, s, embed_dim);
+    * query (n, t, embed_dim); key and value (n, s, embed_dim), by default the query and the key;
     * key_padding_mask (n, s) and attn_mask (t, s) or (n * num_heads, t, s): truth values, true
       where a query must not look, or floating numbers that are added to the scores. A query that
       may look nowhere gives NaN, as in PyTorch.
@@ -76,13 +76,15 @@ class MultiheadAttention(Layer):
     def forward(
         self,
         query: Tensor,
-        key: Tensor,
-        value: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
         key_padding_mask: Tensor | None = None,
         need_weights: bool = True,
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
+        key = query if key is None else key
+        value = key if value is None else value
         self._check(query, key, value)
         q, k, v = (self._heads(x) for x in self._projected(query, key, value))
         d = self.embed_dim // self.num_heads

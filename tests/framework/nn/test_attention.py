@@ -88,7 +88,7 @@ def test_weights_sum_to_one_and_are_not_given_unless_needed() -> None:
     x = fs.tensor(np.random.default_rng(0).standard_normal((2, 5, 6)))
     y, weights = layer(x, x, x)
     np.testing.assert_allclose(weights.numpy().sum(-1), 1.0, rtol=1e-14)
-    again, none = layer(x, x, x, need_weights=False)
+    again, none = layer(x, need_weights=False)  # attends to itself
     assert none is None
     np.testing.assert_array_equal(again.numpy(), y.numpy())
 
@@ -134,7 +134,7 @@ def test_what_it_refuses() -> None:
         ((x, z, z), {"attn_mask": np.zeros((3, 5))}, InputError, "attn_mask: expected a Tensor"),
         ((x, z, z), {"mask": None}, InputError, "unexpected keyword argument 'mask'"),
         ((x, z, z), {"key": x}, InputError, "multiple values for argument 'key'"),
-        ((x,), {"key": x}, InputError, "missing a required argument: 'value'"),
+        ((), {"key": x}, InputError, "missing a required argument: 'query'"),
     ]  # fmt: skip
     for inputs, options, error, message in cases:
         with pytest.raises(error, match=message):

@@ -124,6 +124,13 @@ WRONG: list[Wrong] = [
         lambda: nn.Concat(nn.Identity(), nn.Identity(), axis=2), of(2, 3), InputError,
         "concatenate: axis expected integers from -2 to 1",
     ),
+    (lambda: nn.RNN(3, 2), of(4, 3), ShapeError, "RNN: x expected shape (n, time, 3).*got (4, 3)"),
+    (lambda: nn.LSTM(3, 2), of(4, 0, 3), ShapeError, "LSTM: x expected.*time >= 1; got (4, 0, 3)"),
+    (lambda: nn.GRU(3, 2), of(4, 5, 2), ShapeError, "GRU: x expected.*time, 3).*got (4, 5, 2)"),
+    (
+        lambda: nn.MultiheadAttention(4, 2), of(2, 3), ShapeError,
+        "MultiheadAttention: query expected shape (n, time, 4); got (2, 3)",
+    ),
 ]  # fmt: skip
 TAKES_ANYTHING = {nn.Identity}
 
