@@ -59,7 +59,8 @@ class Parameter(Tensor):
     def __reduce__(self) -> tuple[Any, ...]:
         value = None if self.array is None else np.array(self.numpy())
         device = None if self.array is None else str(self.device)
-        return _restored, (type(self), self.declared, self.init, self.channels_last, value, device)
+        made = (type(self), self.declared, self.init, self.channels_last)
+        return _restored, (*made, self.requires_grad, value, device)
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -79,11 +80,18 @@ class Buffer(Parameter):
 
 
 def _restored(
-    cls: type[Parameter], shape: Any, init: Any, channels_last: bool, value: Any, device: Any
+    cls: type[Parameter],
+    shape: Any,
+    init: Any,
+    channels_last: bool,
+    requires_grad: bool,
+    value: Any,
+    device: Any,
 ) -> Parameter:
     """A parameter that was copied or pickled, with an array of its own until its layer binds it."""
     p = cls.__new__(cls)
     Parameter.__init__(p, shape, init, channels_last=channels_last)
+    p.requires_grad = requires_grad
     if value is not None:
         p.backend = open_backend(device)
         p.array = p.backend.asarray(value)

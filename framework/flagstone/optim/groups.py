@@ -38,6 +38,8 @@ def options_of_parameters(
         decay_biases: ``False`` for no weight decay of parameters of fewer than two axes (biases,
             and the factors of normalisations), unless a group says one.
 
+    A frozen parameter has a rate and a decay of 0, whatever else is said.
+
     Raises:
         ConfigurationError: an option is none of these or out of range, or a pattern matches no
             parameter.
@@ -52,6 +54,8 @@ def options_of_parameters(
         for pattern, given in groups.items():
             if fnmatchcase(name, pattern):
                 own.update(given)
+        if not p.requires_grad:  # frozen: no decay moves it either
+            own = {"lr_scale": 0.0, "weight_decay": 0.0}
         options.append(ParameterOptions(**own))
     return options
 

@@ -99,6 +99,7 @@ class Optimizer:
         self.decays = None
         if any(d != weight_decay for d in decays):
             self.decays = spread(self.flat, decays)
+        self._trained = [p.requires_grad for p in self.flat.tensors]
         self.states: dict[str, Tensor] = {}
         self._lr = self._scalar(lr)
         self._one = self._scalar(1.0)
@@ -143,8 +144,14 @@ class Optimizer:
                 passes 1 / batch size, for it sums losses.
 
         Raises:
-            ConfigurationError: the parameters have moved to another array since.
+            ConfigurationError: the parameters have moved to another array since, or some were
+                frozen or unfrozen.
         """
+        if [p.requires_grad for p in self.flat.tensors] != self._trained:
+            raise ConfigurationError(
+                f"{type(self).__name__}: expected the parameters that were trained when it was "
+                "made; some were frozen or unfrozen since. Make a new optimizer after freeze()"
+            )
         with no_grad():
             gradients = self._gradients()
             scale = self._one if scale is None else scale
