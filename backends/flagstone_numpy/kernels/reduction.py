@@ -19,8 +19,10 @@ def sum(  # noqa: A001  # the op's name
     x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
 ) -> Array:
     """The sum over ``axis``; over all leading axes of a large floating array as ``ones @ x``."""
+    if x.size <= SMALL and x.dtype.kind == "f":
+        return np.asarray(np.add.reduce(x, axis=axis, keepdims=keepdims))
     leading = _leading(x, axis)
-    if not leading or x.size <= SMALL or x.dtype.kind != "f" or not x.flags.c_contiguous:
+    if not leading or x.dtype.kind != "f" or not x.flags.c_contiguous:
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims))
     rest = x.shape[leading:]
     rows = x.reshape(-1, math.prod(rest))

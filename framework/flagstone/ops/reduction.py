@@ -70,7 +70,8 @@ def _(x: Any, *, axis: Axis = None, keepdims: bool = False) -> None:
 
 @sum.pullback
 def _(dy: Tensor, x_shape: Any, axis: Axis) -> Any:
-    return broadcast_to(reshape(dy, _kept(x_shape, axis)), x_shape)
+    kept = dy if axis is None else reshape(dy, _kept(x_shape, axis))
+    return broadcast_to(kept, x_shape)
 
 
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:

@@ -17,10 +17,15 @@ from flagstone.ops.checks import floating, same_dtype
 def alike(op: str, **given: Any) -> None:
     """All tensors given have one dtype and one shape."""
     same_dtype(op, **given)
-    tensors = {name: t for name, t in given.items() if t is not None}
-    if len({t.shape for t in tensors.values()}) > 1:
-        listed = ", ".join(f"{name} {t.shape}" for name, t in tensors.items())
-        raise ShapeError(f"{op}: expected one shape; got {listed}")
+    first = None
+    for t in given.values():
+        if t is None:
+            continue
+        if first is None:
+            first = t.shape
+        elif t.shape != first:
+            listed = ", ".join(f"{name} {u.shape}" for name, u in given.items() if u is not None)
+            raise ShapeError(f"{op}: expected one shape; got {listed}")
 
 
 def scalars(op: str, p: Any, **given: Any) -> None:
