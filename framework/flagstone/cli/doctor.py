@@ -6,25 +6,56 @@ import re
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from flagstone.cli.options import device_option, json_option
 from flagstone.cli.output import emit, table
-from flagstone.errors import FlagstoneError
+from flagstone.errors import FlagstoneError, UnavailableError
+
+BROKEN = {"failed": "failed", "conflict": "has a conflict"}
 
 
 @click.command()
 @click.option("--ops", "with_ops", is_flag=True, help="Which kernel serves which op on --device.")
 @device_option
 @json_option
-def doctor(with_ops: bool, device: str, as_json: bool) -> None:
-    """Say what is installed, what works, and what is wrong."""
+@click.pass_context
+def doctor(ctx: click.Context, /, with_ops: bool, device: str, as_json: bool) -> None:
+    """Say what is installed, what works, and what is wrong.
+
+    Ends with an error only where --device names a device that cannot be used.
+    """
     report = _report()
-    if with_ops:
+    unusable = _unusable(device)
+    source = ctx.get_parameter_source("device")
+    if unusable is not None:
+        where = "FLAGSTONE_DEVICE" if source is ParameterSource.ENVIRONMENT else "--device"
+        told = str(unusable)
+        report["problems"].append(told if where in told else f"{where}: {told}")
+    elif with_ops:
         report["ops"] = _ops(device)
     if as_json:
         emit(report)
     else:
         _show(report)
+    if unusable is not None and (with_ops or source is ParameterSource.COMMANDLINE):
+        raise unusable
+
+
+def _unusable(device: str) -> FlagstoneError | None:
+    """Why the device cannot be used; None where it can, and for ``auto``: the report says that."""
+    from flagstone.backend import open_backend
+    from flagstone.devices import AUTO
+
+    if device == AUTO:
+        return None
+    try:
+        open_backend(device)
+    except FlagstoneError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a stranger's code; the report goes on
+        return UnavailableError(f"device {device!r}: {type(error).__name__}: {error}")
+    return None
 
 
 def _report() -> dict[str, Any]:
@@ -38,9 +69,9 @@ def _report() -> dict[str, Any]:
         backends = []
         problems.append(str(error))
     problems += [
-        f"plugin {row.name} is {row.status}: {row.reason}"
+        f"plugin {row.name} {BROKEN[row.status]}: {row.reason}"
         for row in registry.providers()
-        if row.status in ("failed", "conflict")
+        if row.status in BROKEN
     ]
     cupy = _cupy_distributions()
     if len(cupy) > 1:

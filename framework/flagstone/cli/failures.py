@@ -7,6 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -31,8 +32,9 @@ def guarded(action: Callable[[], Any]) -> int:
         except BrokenPipeError:  # the reader, such as head, has seen enough
             _discard_standard_output()
             return FAILED
-        except (click.Abort, KeyboardInterrupt):
-            say("interrupted")
+        except (click.Abort, KeyboardInterrupt) as error:
+            notes = getattr(error.__cause__ or error, "__notes__", ())  # click hides the cause
+            say(" ".join(["interrupted", *notes]))
             return INTERRUPTED
         except click.exceptions.Exit as done:
             return done.exit_code
@@ -71,7 +73,8 @@ def _one_line(message: str) -> str:
 
 def _usage(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):  # click names every option that is at all alike
-        nearest = f" Did you mean {error.possibilities[0]!r}?" if error.possibilities else ""
+        near = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=0.7)
+        nearest = f" Did you mean {near[0]!r}?" if near else ""
         return f"no such option {error.option_name!r}.{nearest}"
     message = _one_line(error.format_message())
     return message[:1].lower() + message[1:]

@@ -32,8 +32,9 @@ def list_(kind: str | None, as_json: bool) -> None:
 
 
 def _brings(row: ProviderRow, kind: str) -> bool:
-    """Whether it does or, being broken, would."""
-    return kind in row.provides or KINDS[kind].hook in row.hooks
+    """Whether it does or, being broken, might: one that was never loaded has told nothing."""
+    never_loaded = row.status == "failed" and not row.hooks
+    return kind in row.provides or KINDS[kind].hook in row.hooks or never_loaded
 
 
 def _source(row: ProviderRow) -> str:

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from flagstone.cli.hyperparameters import Hyperparameter, hyperparameters_of, written
-from flagstone.errors import FlagstoneError
+from flagstone.errors import FlagstoneError, UnavailableError, UnknownNameError
 from flagstone.plugins import ModelSpec, registry
 
 # What nearly every model has: shown by `train --help` without a model. Seed and device are options
@@ -40,9 +40,11 @@ class TrainCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Find the model, then parse."""
         try:
-            name = _model_name(args, super().get_params(ctx))
+            name, source = _model_name(args, super().get_params(ctx))
             if name is not None:
-                ctx.meta[_SPEC] = spec = registry.find("model", name)
+                ctx.meta[_SPEC] = spec = (
+                    spec_of_run(name, source) if source else registry.find("model", name)
+                )
                 ctx.meta[_HYPERPARAMETERS] = {**RUN_WIDE, **hyperparameters_of(spec.load())}
                 ctx.info_name = f"{ctx.info_name} {spec.name}"  # whose --help an error names
         except FlagstoneError:
@@ -151,23 +153,36 @@ def _shown(default: Any) -> str:
     return text if text else '""'
 
 
-def _model_name(args: Sequence[str], own: Sequence[click.Parameter]) -> str | None:
+def spec_of_run(name: str, run: object) -> ModelSpec:
+    """The spec of a run's model; UnavailableError where it is gone: it was there once."""
+    try:
+        return registry.find("model", name)
+    except UnknownNameError:
+        raise UnavailableError(
+            f"{run}: a run of the model {name!r}, which no plugin provides now; install the "
+            f"plugin it was trained with. {registry.hint()}".rstrip()
+        ) from None
+
+
+def _model_name(args: Sequence[str], own: Sequence[click.Parameter]) -> tuple[str | None, str]:
+    """The model's name, and the run of ``--resume`` where that is what says it."""
     words, values = _look_through(args, own)
     names = registry.names("model")
     # A word after an unknown option is that option's value, unless it names a model.
     candidates = [word for word, is_value in words if word in names or not is_value]
     if candidates:
-        return next((word for word in candidates if word in names), candidates[0])
+        return next((word for word in candidates if word in names), candidates[0]), ""
     if "--resume" in values:
         from flagstone.training.run_directory import RunDirectory
 
-        return str(RunDirectory.open(values["--resume"]).read_config().get("model", ""))
+        run = RunDirectory.open(values["--resume"])
+        return str(run.read_config().get("model", "")), str(run)
     if "--config" in values:
         from flagstone.cli.settings import read_config_file
 
         model = read_config_file(values["--config"]).get("model")
-        return None if model is None else str(model)
-    return None
+        return (None if model is None else str(model)), ""
+    return None, ""
 
 
 def _look_through(

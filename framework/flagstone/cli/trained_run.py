@@ -6,6 +6,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from flagstone.cli.train_options import spec_of_run
 from flagstone.errors import RunError
 from flagstone.training.run_directory import RunDirectory
 
@@ -36,6 +37,7 @@ class TrainedRun:
                 f"{path}: has no trained model yet; finish it with "
                 f"`flagstone train --resume {shlex.quote(path)}`"
             )
+        spec_of_run(self.config["model"], self.directory)
         self.backend: Backend = open_backend(device)
         self.model: Any = load(self.directory.model_file, device=str(self.backend.device))
 

@@ -18,6 +18,7 @@ from flagstone.data.parquet import ParquetTable
 from flagstone.data.table import Columns, Table, column_label, find_targets
 from flagstone.errors import ConfigurationError, InputError, PluginError, UnknownNameError
 from flagstone.plugins import registry
+from flagstone.plugins.guests import quiet_output
 
 Array = npt.NDArray[Any]
 
@@ -70,7 +71,9 @@ def _registered(name: str, target: str | None, task: Task | None) -> Dataset:
         raise ConfigurationError(
             f"target={target!r} is for files; the dataset {name} has its own target"
         )
-    dataset = registry.load("dataset", name)()
+    read = registry.load("dataset", name)
+    with quiet_output():  # a stranger's code; what it prints is no result
+        dataset = read()
     if not isinstance(dataset, Dataset):
         raise PluginError(
             f"dataset {name}: its target must return a flagstone.data.Dataset; "

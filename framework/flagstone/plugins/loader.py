@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flagstone.errors import PluginError
 from flagstone.plugins import hookspecs
+from flagstone.plugins.guests import importing, quiet_output
 from flagstone.plugins.specs import Provider, Spec
-from flagstone.plugins.targets import explain, import_target
+from flagstone.plugins.targets import a_type, explain, import_target, with_article
 
 if TYPE_CHECKING:
     import importlib.metadata
@@ -75,9 +76,13 @@ class Plugin:
 
     @contextlib.contextmanager
     def isolated(self, doing: str) -> Iterator[None]:
-        """Note whatever the block raises as this plugin's failure; Ctrl-C passes."""
+        """Note whatever the block raises as this plugin's failure; Ctrl-C passes.
+
+        What the block prints goes to standard error.
+        """
         try:
-            yield
+            with quiet_output():
+                yield
         except PluginError as error:
             self.failures.append(str(error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code, any failure
@@ -85,7 +90,7 @@ class Plugin:
 
     def load(self) -> None:
         """Import the plugin and check its hooks against ours."""
-        with self.isolated(f"importing {self.provider.module}"):
+        with self.isolated(f"importing {self.provider.module}"), importing(self.provider):
             self.adopt(import_target(self.provider.module))
 
     def adopt(self, plugin: object) -> None:
@@ -139,7 +144,7 @@ class Plugin:
         for answer in answers:
             if isinstance(answer, str) or not hasattr(type(answer), "__iter__"):
                 raise PluginError(
-                    f"{kind.hook}: it returned a {type(answer).__name__}, which is no collection "
+                    f"{kind.hook}: it returned {a_type(answer)}, which is no collection "
                     f"of specs; yield each {kind.__name__}, or return a list"
                 )
         return [item for answer in answers for item in answer]
@@ -196,7 +201,7 @@ def _plugins_of(distribution: importlib.metadata.Distribution, project: Provider
 
 def _problem(item: object, kind: type[Spec]) -> str:
     if not isinstance(item, kind):
-        return f"expected a {kind.__name__}; got a {type(item).__name__}"
+        return f"expected {with_article(kind.__name__)}; got {a_type(item)}"
     problems = "; ".join(item.problems())
     return f"{kind.kind} {item.name!r}: {problems}" if problems else ""
 
@@ -209,7 +214,13 @@ def _refusal(message: str) -> str:
     """pluggy's several lines as one, with the signature that would do."""
     hook = next((name for name in HOOKS if repr(name) in message), None)
     hint = f"; the hook is {_signature(hook)}" if hook else ""
-    return f"wrong hook signature: {' '.join(message.split())}{hint}"
+    in_order = re.sub(r"\{('\w+'(?:, '\w+')*)\}", _sorted_set, " ".join(message.split()))
+    return f"wrong hook signature: {in_order}{hint}"
+
+
+def _sorted_set(written: re.Match[str]) -> str:
+    """A set of names as pluggy writes it, in an order that is the same in every process."""
+    return f"{{{', '.join(sorted(written[1].split(', ')))}}}"
 
 
 def _unknown(hook: str) -> str:

@@ -41,6 +41,7 @@ DISABLE, NO_PLUGINS, STRICT = (
     "FLAGSTONE_NO_PLUGINS",
     "FLAGSTONE_STRICT_PLUGINS",
 )
+OFF = "third-party plugins are off"
 
 
 class PluginWarning(UserWarning):
@@ -78,7 +79,7 @@ class Registry:
         """
         specs = self._of_kind(kind)
         if name not in specs:
-            raise UnknownNameError(kind, name, specs, self._hint())
+            raise UnknownNameError(kind, name, specs, self.hint())
         return specs[name]
 
     @overload
@@ -264,7 +265,7 @@ class Registry:
             if plugin.provider.name in unwanted:
                 plugin.disabled = f"named in {DISABLE}"
             elif not (third_party or plugin.is_own):
-                plugin.disabled = f"third-party plugins are off (--no-plugins or {NO_PLUGINS})"
+                plugin.disabled = f"{OFF} (--no-plugins or {NO_PLUGINS})"
             tables.admit(plugin)
         for name in sorted(unwanted - {plugin.provider.name for plugin in plugins}):
             absent = Plugin(Provider(name, ""), disabled=f"named in {DISABLE}, but not installed")
@@ -273,10 +274,14 @@ class Registry:
             tables.ask(plugin)
         return tables
 
-    def _hint(self) -> str:
+    def hint(self) -> str:
+        """Why a name may be unknown here: plugins that are off or broken; empty if none is."""
         plugins = self._scan().plugins
         bad = [plugin.provider.name for plugin in plugins if plugin.problems or plugin.disabled]
         hints = []
+        if any(plugin.disabled.startswith(OFF) for plugin in plugins):
+            how = NO_PLUGINS if self._third_party else "--no-plugins"
+            hints.append(f"{how} leaves out plugins that are installed; go without it.")
         if bad:
             hints.append(
                 f"Plugins off or with problems: {', '.join(bad)} "
@@ -320,4 +325,5 @@ commands = _process.commands
 providers = _process.providers
 register = _process.register
 unregister = _process.unregister
+hint = _process.hint
 disable_third_party = _process.disable_third_party

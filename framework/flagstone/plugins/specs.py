@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from flagstone.errors import FlagstoneError
-from flagstone.plugins.targets import explain, is_importable, load_target, needs
+from flagstone.errors import FlagstoneError, PluginError
+from flagstone.plugins.guests import quiet_output
+from flagstone.plugins.targets import a_type, explain, is_importable, load_target, needs
 
 SUPPORTED_APIS = (1,)
+_OF_A_MODEL = ("hyperparameters", "fit", "predict")  # what the command line calls
 TASKS = ("classification", "regression")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -156,7 +158,9 @@ class BackendSpec(Spec):
         if not self.probe:
             return Probe(True)
         try:
-            probe = load_target(self, self.probe)()
+            function = load_target(self, self.probe)
+            with quiet_output():
+                probe = function()
         except FlagstoneError as error:
             return Probe(False, str(error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code, any failure
@@ -192,6 +196,27 @@ class ModelSpec(Spec):
                 "expected_failed_checks: expected a mapping from check to reason; "
                 f"got {self.expected_failed_checks!r}"
             )
+
+    def load(self) -> Any:
+        """The model's class.
+
+        Raises:
+            UnavailableError, PluginError: as for any spec.
+            PluginError: the target is no class of models.
+        """
+        model = super().load()
+        lacking = [name for name in _OF_A_MODEL if not callable(getattr(model, name, None))]
+        if not isinstance(model, type) or lacking:
+            got = (
+                f"a class without {' and '.join(lacking)}"
+                if isinstance(model, type)
+                else a_type(model)
+            )
+            raise PluginError(
+                f"{self}: target {self.target!r}: expected a subclass of flagstone.Classifier or "
+                f"flagstone.Regressor; got {got}"
+            )
+        return model
 
 
 @dataclass(frozen=True)

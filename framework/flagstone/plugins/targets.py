@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flagstone.errors import FlagstoneError, PluginError, UnavailableError
+from flagstone.plugins.guests import importing
 
 _INSTALL = {
     "sklearn": 'pip install "flagstone[sklearn]"',
@@ -55,7 +56,10 @@ def load_target(owner: object, target: str, requires: Sequence[str] = ()) -> Any
         if not is_importable(module):
             raise UnavailableError(f"{owner} {needs(module)}")
     try:
-        return import_target(target)
+        if target.partition(":")[0] in sys.modules:  # nothing is imported: nothing to listen to
+            return import_target(target)
+        with importing(owner):
+            return import_target(target)
     except UnavailableError:
         raise
     except PluginError as error:
@@ -84,6 +88,16 @@ def needs(module: str) -> str:
     package = module.partition(".")[0]
     how = _INSTALL.get(package, f"install the package that provides it (pip install {package}?)")
     return f"needs the module {module!r}, which is not installed: {how}"
+
+
+def with_article(name: str) -> str:
+    """``"an int"``, ``"a list"``: a type's name as a sentence has it."""
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
+def a_type(value: object) -> str:
+    """``"an int"`` for 3: what kind of object a stranger handed over."""
+    return with_article(type(value).__name__)
 
 
 def explain(error: BaseException) -> str:

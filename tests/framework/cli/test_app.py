@@ -59,6 +59,11 @@ def test_an_unknown_option_has_a_suggestion(run: Callable[..., Any]) -> None:
     assert done.code == 2
 
 
+def test_an_option_like_none_has_no_suggestion(run: Callable[..., Any]) -> None:
+    done = run("models --channels 3")
+    assert done.error == "no such option '--channels'. (see flagstone models --help)"
+
+
 @pytest.mark.parametrize("line", ["--help", "--version", "models", "train --help"])
 def test_nothing_heavy_is_imported_to_say_little(line: str) -> None:
     code = (

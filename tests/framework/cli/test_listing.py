@@ -129,3 +129,28 @@ def test_doctor_warns_of_two_cupys(
         "2 distributions of CuPy are installed (cupy-cuda12x, cupy-cuda13x) and overwrite each "
         "other; uninstall all of them, then install one"
     ) in run("doctor --json").json["problems"]
+
+
+@pytest.mark.parametrize(
+    ("device", "code", "message"),
+    [("foo", 2, "unknown device 'foo'"), ("far", 3, "device 'far': no card"), ("?", 2, "got '?'")],
+)
+def test_doctor_tells_of_a_device_that_cannot_be_used(
+    run: Callable[..., Any],
+    plugin: Callable[[str], Path],
+    monkeypatch: Any,
+    device: str,
+    code: int,
+    message: str,
+) -> None:
+    plugin(BACKEND.replace("tpu", "far"))
+    done = run(f"doctor --json --device {device}")
+    assert done.code == code
+    (problem,) = (text for text in done.json["problems"] if message in text)
+    assert problem.startswith("--device: ")
+    assert message in done.error
+    monkeypatch.setenv("FLAGSTONE_DEVICE", device)
+    done = run("doctor --json")
+    assert done.code == 0
+    (problem,) = (text for text in done.json["problems"] if message in text)
+    assert "FLAGSTONE_DEVICE" in problem

@@ -88,7 +88,7 @@ def test_a_switch_may_stand_alone(parameters: Callable[..., Any]) -> None:
         ("train mlp", "missing option --data"),
         ("train mlp --data", "'--data'"),
         ("train mlp softmax --data iris", "unexpected extra argument"),
-        ("train mlp --data iris --lr fast", "--lr: expected a number; got 'fast'"),
+        ("train mlp --data iris --dropout x", "--dropout: expected a number; got 'x'"),
         ("train mlp --data iris --hidden 3.5", "--hidden: expected whole numbers separated by"),
         ("train mlp --data iris --set lr", "--set: expected name=value; got 'lr'"),
         ("train mlp --data iris --set rl=1", "unknown hyper-parameter of mlp in --set 'rl'"),
@@ -145,9 +145,9 @@ def test_values_come_from_flag_environment_file_default_in_that_order(
 def test_a_wrong_environment_is_named(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FLAGSTONE_LR", "fast")
+    monkeypatch.setenv("FLAGSTONE_DROPOUT", "much")
     done = run("train mlp --data iris")
-    assert done.error == "FLAGSTONE_LR: expected a number; got 'fast'"
+    assert done.error == "FLAGSTONE_DROPOUT: expected a number; got 'much'"
     assert done.code == 2
 
 

@@ -179,7 +179,7 @@ def test_what_is_sound_in_a_plugin_works_though_another_part_fails(registry_of):
     assert row.provides == {"layer": ("good",)}
     assert row.hooks == ("flagstone_models", "flagstone_layers")
     assert row.status == "failed"
-    assert "expected a LayerSpec; got a int" in row.reason
+    assert "expected a LayerSpec; got an int" in row.reason
     assert "flagstone_models failed: ZeroDivisionError" in row.reason
 
 
