@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.errors import ConfigurationError
+from flagstone.errors import ConfigurationError, UnknownNameError
 from flagstone.named import make, parse
 from flagstone.nn.container import Flatten, Sequential
 from flagstone.nn.dropout import Dropout
 from flagstone.nn.init import Initializer
 from flagstone.nn.layer import Layer
 from flagstone.nn.linear import Linear, Maxout
+
+ACTIVATIONS = (  # what an unknown name is told; any registered layer will do
+    "elu", "gelu", "hard-sigmoid", "hard-swish", "leaky-relu", "maxout", "mish", "relu", "selu",
+    "sigmoid", "silu", "softplus", "tanh",
+)  # fmt: skip
 
 
 def mlp(
@@ -44,11 +49,21 @@ def mlp(
         if activation.partition("(")[0].strip() == "maxout":
             layers.append(Maxout(width, units, **_pieces(activation), init=init))
         else:
-            layers += [Linear(width, units, init=init), make("layer", activation)]
+            layers += [Linear(width, units, init=init), _activation(activation)]
         if dropout:
             layers.append(Dropout(dropout))
         width = units
     return Sequential(*layers, Linear(width, out_features, init=init))
+
+
+def _activation(text: str) -> Layer:
+    try:
+        layer: Layer = make("layer", text)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            "activation", error.name, ACTIVATIONS, "A plugin's layer can stand there too."
+        ) from None
+    return layer
 
 
 def _pieces(activation: str) -> dict[str, Any]:

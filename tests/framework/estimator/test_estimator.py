@@ -101,7 +101,7 @@ def test_an_unknown_hyperparameter_is_named_with_a_suggestion() -> None:
         ({"hidden": 5}, "hidden expected tuple[int, ...]; got 5"),
         ({"hidden": (5, "6")}, "hidden expected tuple[int, ...]; got (5, '6')"),
         ({"hidden": (5, 0)}, "positive integer; got 0"),
-        ({"activation": "rleu"}, "unknown layer 'rleu'"),
+        ({"activation": "rleu"}, "unknown activation 'rleu'"),
         ({"dropout": 1.0}, "p expected a probability in [0, 1); got 1.0"),
         ({"init": "xavier"}, "unknown initialiser 'xavier'"),
         (

@@ -78,7 +78,7 @@ def test_a_wrong_maxout_is_named(text: str) -> None:
 
 
 def test_mlp_errors() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown layer 'rleu'.*Did you mean 'relu'"):
+    with pytest.raises(UnknownNameError, match=r"unknown activation 'rleu'.*Did you mean 'relu'"):
         nn.mlp(4, (5,), 2, activation="rleu")
     with pytest.raises(ConfigurationError, match=r"has no option 'slope'.*negative_slope"):
         nn.mlp(4, (5,), 2, activation="leaky-relu(slope=0.1)")
