@@ -101,8 +101,8 @@ def _disable_plugins(ctx: click.Context, _option: click.Parameter, wanted: bool)
     cls=Application,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Results go to standard output, everything else to standard error. Exit codes: 0 done; "
-    "1 the run failed, or --min was not met; 2 usage, data or configuration; 3 a backend, device "
-    "or plugin is unavailable; 130 interrupted.",
+    "1 the run failed, or --min or --max was not met; 2 usage, data or configuration; 3 a "
+    "backend, device or plugin is unavailable; 130 interrupted.",
 )
 @click.option(
     "--no-plugins",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,14 @@ import click
 
 from flagstone.cli.options import device_option, json_option
 from flagstone.cli.output import emit, number, say
-from flagstone.errors import ConfigurationError, UnknownNameError
+from flagstone.errors import ConfigurationError, InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from flagstone.cli.prepared_data import Pair, PreparedData
     from flagstone.cli.trained_run import TrainedRun
 
 SPLITS = ("test", "validation", "train")
+LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mse", "mae"})
 TABLES = (".csv", ".parquet")
 
 
@@ -28,6 +30,8 @@ TABLES = (".csv", ".parquet")
               "[default: the first of these that there is]")  # fmt: skip
 @click.option("--min", "minimums", multiple=True, metavar="MEASURE=X",
               help="End with exit code 1 if a measure is below X.")  # fmt: skip
+@click.option("--max", "maximums", multiple=True, metavar="MEASURE=X",
+              help="End with exit code 1 if a measure is above X.")  # fmt: skip
 @device_option
 @json_option
 @click.pass_context
@@ -39,13 +43,24 @@ def evaluate(
     target: str | None,
     split: str | None,
     minimums: tuple[str, ...],
+    maximums: tuple[str, ...],
     device: str,
     as_json: bool,
 ) -> None:
     """Evaluate the model of a run directory RUN."""
     from flagstone.cli.trained_run import TrainedRun
 
-    wanted = dict(_minimum(text) for text in minimums)
+    least = dict(_bound("--min", text) for text in minimums)
+    most = dict(_bound("--max", text) for text in maximums)
+    for measure in sorted(least.keys() & LOWER_IS_BETTER):
+        raise ConfigurationError(
+            f"--min {measure}: of {measure}, lower is better; "
+            f"say --max {measure}={least[measure]:g}"
+        )
+    if data == "-":
+        raise InputError(
+            "--data -: standard input is not supported here; write the rows to a file and name that"
+        )
     if target is not None and data is None:
         raise click.UsageError("--target is for --data.", ctx)
     trained = TrainedRun(run, device)
@@ -53,19 +68,26 @@ def evaluate(
     source = data or str(trained.config["data"])
     say(f"{trained}, {os.path.basename(source)}: {len(X)} rows ({name})")
     metrics = trained.model.evaluate(X, y)
-    for measure in wanted:
-        if measure not in metrics:
-            raise UnknownNameError("measure in --min", measure, metrics)
-    failed = {m: least for m, least in wanted.items() if not metrics[m] >= least}  # nan fails
+    for option, bounds in (("--min", least), ("--max", most)):
+        for measure in bounds:
+            if measure not in metrics:
+                raise UnknownNameError(f"measure in {option}", measure, metrics)
+    # A measure that is nan is within no bound.
+    low = {m: bound for m, bound in least.items() if not metrics[m] >= bound}
+    high = {m: bound for m, bound in most.items() if not metrics[m] <= bound}
     if as_json:
-        emit(_document(trained, source, name, len(X), metrics, wanted, not failed))
+        document = _document(trained, source, name, len(X), metrics)
+        limits = {name: b for name, b in (("minimum", least), ("maximum", most)) if b}
+        emit({**document, **limits, "passed": not low | high} if limits else document)
     else:
         width = max(map(len, metrics))
         for measure, value in metrics.items():
             click.echo(f"{measure.ljust(width)}  {number(value)}")
-    for measure, least in failed.items():
-        say(f"error: {measure} is {metrics[measure]:.6g}, below the minimum {least:g}")
-    if failed:
+    for measure, bound in low.items():
+        say(f"error: {measure} is {metrics[measure]:.6g}, below the minimum {bound:g}")
+    for measure, bound in high.items():
+        say(f"error: {measure} is {metrics[measure]:.6g}, above the maximum {bound:g}")
+    if low or high:
         ctx.exit(1)
 
 
@@ -75,10 +97,8 @@ def _document(
     split: str,
     rows: int,
     metrics: dict[str, float],
-    wanted: dict[str, float],
-    passed: bool,
 ) -> dict[str, Any]:
-    document = {
+    return {
         "model": trained.config["model"],
         "data": source,
         "split": split,
@@ -88,7 +108,6 @@ def _document(
         "metrics": metrics,
         "run": str(trained.directory),
     }
-    return {**document, "minimum": wanted, "passed": passed} if wanted else document
 
 
 def _own(trained: TrainedRun, split: str | None) -> tuple[str, Pair]:
@@ -129,14 +148,23 @@ def _given(
     from flagstone.cli.prepared_data import divide, fingerprint
     from flagstone.data import load
 
+    from_run = target is None
     if target is None and source.lower().endswith(TABLES) and trained.target_names:
         target = ",".join(trained.target_names)
-    dataset = load(source, target=target, task=trained.about["task"], min_classes=1)
+    try:
+        dataset = load(source, target=target, task=trained.about["task"], min_classes=1)
+    except UnknownNameError as error:
+        if not (from_run and target and error.kind.startswith("target column")):
+            raise
+        raise InputError(
+            f"{source}: column {error.name!r}, the target that the run was trained on, is missing; "
+            f"--target names another. The file has {', '.join(error.known)}"
+        ) from None
     if fingerprint(dataset) == trained.about["fingerprint"]:
         config = trained.config
         return _choose(divide(dataset, config["validation"], config["parameters"]["seed"]), split)
     if trained.feature_names is not None and dataset.feature_names is not None:
-        dataset = dataset.aligned(trained.feature_names)
+        dataset = dataset.aligned(trained.feature_names, source)
     if split in ("validation", "train"):
         raise ConfigurationError(f"--split {split}: --data has none; leave --split out")
     if dataset.X_test is not None and dataset.y_test is not None:
@@ -146,11 +174,13 @@ def _given(
     return "all", (dataset.X, dataset.y)
 
 
-def _minimum(text: str) -> tuple[str, float]:
+def _bound(option: str, text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
-        return name.strip().replace("-", "_"), float(value)
+        bound = float(value)
     except ValueError:
-        raise ConfigurationError(
-            f"--min: expected MEASURE=X such as accuracy=0.9; got {text!r}"
-        ) from None
+        bound = math.nan
+    if math.isnan(bound):  # nothing is below or above it
+        example = "accuracy=0.9" if option == "--min" else "loss=0.5"
+        raise ConfigurationError(f"{option}: expected MEASURE=X such as {example}; got {text!r}")
+    return name.strip().replace("-", "_"), bound

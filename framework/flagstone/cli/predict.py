@@ -47,6 +47,7 @@ def predict(
         feature_names=trained.feature_names,
         n_features=trained.n_features,
         drop=trained.not_features,
+        note=lambda line: say(f"note: {line}"),
     )
     header: list[Any] = []
     if proba:

@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from flagstone.errors import ConfigurationError, InputError, ShapeError, UnknownNameError
+from flagstone.data.table import missing_columns
+from flagstone.errors import ConfigurationError, InputError, ShapeError
 
 Task: TypeAlias = Literal["classification", "regression"]
 Array: TypeAlias = npt.NDArray[Any]
@@ -90,14 +91,14 @@ class Dataset:
             )
         return dataclasses.replace(self, task=task)
 
-    def aligned(self, feature_names: Sequence[str]) -> Dataset:
+    def aligned(self, feature_names: Sequence[str], source: str = "") -> Dataset:
         """The same table with exactly these columns, in this order; other columns are dropped.
 
         For evaluating a fitted model on a file whose columns stand in another order.
 
         Raises:
             ConfigurationError: the dataset has no column names.
-            UnknownNameError: a name is not among its columns.
+            InputError: names are not among its columns; ``source`` is the file that it tells of.
         """
         if self.feature_names is None:
             raise ConfigurationError(
@@ -107,9 +108,9 @@ class Dataset:
         if tuple(feature_names) == self.feature_names:
             return self
         place = {name: i for i, name in enumerate(self.feature_names)}
-        for name in feature_names:
-            if name not in place:
-                raise UnknownNameError(f"column of {self.name}", name, place)
+        if missing := [name for name in feature_names if name not in place]:
+            told = missing_columns(missing, self.feature_names)
+            raise InputError(f"{source or f'dataset {self.name}'}: {told}")
         columns = [place[name] for name in feature_names]
         return dataclasses.replace(
             self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from flagstone.data.csv_table import open_csv
 from flagstone.data.npz import read_npz_features
 from flagstone.data.parquet import ParquetTable
-from flagstone.data.table import Table
-from flagstone.errors import InputError, UnknownNameError
+from flagstone.data.table import Table, missing_columns
+from flagstone.errors import InputError
 
 Rows = npt.NDArray[np.float64]
 
@@ -24,6 +24,7 @@ def read_features(
     feature_names: Sequence[str] | None = None,
     n_features: int | None = None,
     drop: Sequence[str | int] = (),
+    note: Callable[[str], None] | None = None,
 ) -> Rows:
     """The rows of a ``.csv``, ``.parquet`` or ``.npz`` file, or CSV from standard input.
 
@@ -37,31 +38,32 @@ def read_features(
         n_features: how many features the model takes; checked when given.
         drop: columns that are no features (the target), by name or by place (counted from 0,
             negative from the end). They may be absent: a name that the file does not have is
-            ignored, and places count only in a file that is wider than ``n_features``.
+            ignored, and places count only in a file without such names that is wider than
+            ``n_features`` by just these columns.
+        note: called with one line that says which columns were passed over by their place.
 
     Returns:
         ``(n, features)`` float64 for a table; the array itself, as float64, for an archive.
 
     Raises:
         InputError: the file is missing, empty or damaged, a cell is not a finite number, or the
-            number of columns is wrong.
-        UnknownNameError: a column that the model needs is missing.
+            number of columns is wrong; or columns that the model needs are missing.
     """
     names = None if feature_names is None else tuple(feature_names)
     if names is not None and n_features is None:
         n_features = len(names)
     if os.fspath(path) == "-":
         with open_csv(None) as table:
-            return _select(table, names, n_features, drop)
+            return _select(table, names, n_features, drop, note)
     file = Path(path).expanduser()
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     try:
         if file.suffix.lower() == ".csv":
             with open_csv(file) as table:
-                return _select(table, names, n_features, drop)
+                return _select(table, names, n_features, drop, note)
         if file.suffix.lower() == ".parquet":
-            return _select(ParquetTable(file), names, n_features, drop)
+            return _select(ParquetTable(file), names, n_features, drop, note)
         if file.suffix.lower() == ".npz":
             return _archive(file, n_features)
     except OSError as error:
@@ -77,19 +79,26 @@ def _select(
     names: tuple[str, ...] | None,
     n_features: int | None,
     drop: Sequence[str | int],
+    note: Callable[[str], None] | None,
 ) -> Rows:
     if table.names is not None and names is not None:
         place = {name: i for i, name in enumerate(table.names)}
-        for name in names:
-            if name not in place:
-                raise UnknownNameError(f"column of {table.source}", name, place)
+        if missing := [name for name in names if name not in place]:
+            raise InputError(f"{table.source}: {missing_columns(missing, table.names)}")
         return table.read([place[name] for name in names], []).numbers
     dropped = {i for i, name in enumerate(table.names or ()) if name in drop}
     if not dropped and n_features is not None and table.width > n_features:
         places = [i for i in drop if isinstance(i, int) and -table.width <= i < table.width]
-        dropped = {i % table.width for i in places}
+        if n_features == table.width - len({i % table.width for i in places}):
+            dropped = {i % table.width for i in places}
+            if dropped and note is not None:
+                note(_ignored(table.source, sorted(dropped)))
     columns = [i for i in range(table.width) if i not in dropped]
     if n_features is not None and len(columns) != n_features:
+        without = ""
+        if dropped and table.names is not None:
+            shown = ", ".join(repr(table.names[i]) for i in sorted(dropped))
+            without = f" columns, {len(columns)} without the target's ({shown})"
         extra = (
             " If it holds the target too, remove that column or add a header"
             if len(columns) > n_features
@@ -97,9 +106,15 @@ def _select(
         )
         raise InputError(
             f"{table.source}: the model takes {n_features} feature columns; "
-            f"the file has {len(columns)}.{extra}"
+            f"the file has {table.width}{without}.{extra}"
         )
     return table.read(columns, []).numbers
+
+
+def _ignored(source: str, places: Sequence[int]) -> str:
+    shown = ", ".join(map(str, places))
+    which = f"column {shown} was" if len(places) == 1 else f"columns {shown} were"
+    return f"{source}: {which} ignored as the target (counted from 0; the file has no header)"
 
 
 def _archive(file: Path, n_features: int | None) -> Rows:

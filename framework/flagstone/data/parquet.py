@@ -33,9 +33,7 @@ class ParquetTable:
         try:
             self._frame: Any = polars.read_parquet(path)
         except (polars.exceptions.PolarsError, OSError) as error:
-            raise InputError(
-                f"{path}: not a readable Parquet file: {_first_line(error)}"
-            ) from error
+            raise InputError(f"{path}: not a readable Parquet file: {_reason(error)}") from error
         self.names: tuple[str, ...] | None = check_header(
             self.source, "schema", self._frame.columns
         )
@@ -83,5 +81,7 @@ class ParquetTable:
         return f"{self.source}, row {row}, {column_label(self.names, i)}"
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _reason(error: BaseException) -> str:
+    """What polars says first, without the words that our message has already."""
+    text = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return text.removeprefix("parquet: ").removeprefix("File out of specification: ")

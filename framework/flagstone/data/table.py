@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -67,6 +68,15 @@ def check_header(source: str, place: str, names: Sequence[str]) -> tuple[str, ..
             raise InputError(f"{source}, {place}: two columns are named {name!r} in the header")
         seen.add(name)
     return tuple(names)
+
+
+def missing_columns(missing: Sequence[str], names: Sequence[str]) -> str:
+    """Such as ``column 'a' is missing; the file has b, c``."""
+    columns = ", ".join(map(repr, missing))
+    which = f"column {columns} is" if len(missing) == 1 else f"columns {columns} are"
+    near = difflib.get_close_matches(missing[0], names, n=1) if len(missing) == 1 else []
+    guess = f". Did you mean {near[0]!r}?" if near else ""
+    return f"{which} missing; the file has {', '.join(names)}{guess}"
 
 
 def find_targets(table: Table, target: str | None) -> list[int]:

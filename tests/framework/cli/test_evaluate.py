@@ -48,7 +48,7 @@ def test_the_measures_are_right(run: Callable[..., Any], trained: Any) -> None:
 
 
 def test_a_minimum_decides_the_exit_code(run: Callable[..., Any], trained: Any) -> None:
-    done = run(f"evaluate {RUN} --min accuracy=0.8 --min log-loss=0")
+    done = run(f"evaluate {RUN} --min accuracy=0.8 --max log-loss=9")
     assert done.code == 0
     assert done.out.splitlines()[1].startswith("accuracy  ")
     done = run(f"evaluate {RUN} --split train --min accuracy=0.999999 --json")
@@ -69,7 +69,17 @@ def test_a_minimum_decides_the_exit_code(run: Callable[..., Any], trained: Any) 
         ("--data wine.csv --target 4 --split validation", "--split validation: --data has none"),
         ("--data wine.csv --target 4 --split test", "--split test: wine.csv has no test split"),
         ("--data digits", "X: expected examples of shape (4,), as in fit"),
-        ("--data wine", "unknown column of wine"),
+        ("--data wine", "wine: columns 'sepal length (cm)', "),
+        (
+            "--min accuracy=nan",
+            "--min: expected MEASURE=X such as accuracy=0.9; got 'accuracy=nan'",
+        ),
+        ("--max loss=nan", "--max: expected MEASURE=X such as loss=0.5; got 'loss=nan'"),
+        ("--max acc=0.9", "unknown measure in --max 'acc'; known: accuracy, log_loss, loss."),
+        ("--min loss=0.1", "--min loss: of loss, lower is better; say --max loss=0.1"),
+        ("--min log-loss=0.1", "--min log_loss: of log_loss, lower is better"),
+        ("--min mae=0.1", "--min mae: of mae, lower is better"),
+        ("--data -", "--data -: standard input is not supported here"),
         ("--data nix.csv", "nix.csv: no such file or directory"),
         ("--data line", "for regression"),
         ("--target 0", "--target is for --data."),
@@ -172,3 +182,32 @@ def test_a_regression(run: Callable[..., Any]) -> None:
     done = run("evaluate runs/linear-0001 --json")
     assert done.json["split"] == "train"
     assert {"loss", "mse", "mae", "r2"} <= done.json["metrics"].keys()
+
+
+def test_a_maximum_decides_the_exit_code(run: Callable[..., Any], trained: Any) -> None:
+    loss = run(f"evaluate {RUN} --json").json["metrics"]["loss"]
+    done = run(f"evaluate {RUN} --max loss={loss} --min accuracy=0.5 --json")
+    assert (done.code, done.json["passed"]) == (0, True)
+    assert (done.json["maximum"], done.json["minimum"]) == ({"loss": loss}, {"accuracy": 0.5})
+    done = run(f"evaluate {RUN} --max loss={loss / 2} --json")
+    assert (done.code, done.json["passed"]) == (1, False)
+    assert f"error: loss is {loss:.6g}, above the maximum {loss / 2:g}" in done.err.splitlines()
+
+
+def test_columns_that_other_data_lacks_are_all_named(
+    run: Callable[..., Any], iris_csv: Path, folder: Path
+) -> None:
+    run("train softmax --data iris.csv --epochs 1")
+    (folder / "p.csv").write_text("sepal length (cm),z,species\n1,2,kind 0\n")
+    done = run(f"evaluate {RUN} --data p.csv")
+    assert done.err.splitlines()[-1] == (
+        "error: p.csv: columns 'sepal width (cm)', 'petal length (cm)', 'petal width (cm)' are "
+        "missing; the file has sepal length (cm), z"
+    )
+    (folder / "q.csv").write_text("a,kind\n1,x\n")
+    done = run(f"evaluate {RUN} --data q.csv")
+    assert done.error == (
+        "q.csv: column 'species', the target that the run was trained on, is missing; --target "
+        "names another. The file has a, kind"
+    )
+    assert done.code == 2

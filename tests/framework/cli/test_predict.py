@@ -72,7 +72,12 @@ def test_the_target_may_be_there_still(
     with_target = "\n".join([lines[0], *lines[1::24]])
     assert run(f"predict {RUN} -", stdin=with_target).out.splitlines() == expected
     bare = with_target.partition("\n")[2]  # no header either: the last column is passed over
-    assert run(f"predict {RUN} -", stdin=bare).out.splitlines() == expected
+    done = run(f"predict {RUN} -", stdin=bare)
+    assert done.out.splitlines() == expected
+    assert done.err == (
+        "note: standard input: column 4 was ignored as the target (counted from 0; the file has "
+        "no header)\n"
+    )
 
 
 def test_probabilities(run: Callable[..., Any], rows: str, expected: list[str]) -> None:
@@ -107,8 +112,9 @@ def test_json(run: Callable[..., Any], rows: str, expected: list[str]) -> None:
     ("text", "message"),
     [
         ("", "standard input: the file is empty"),
-        ("a,b,c,d\n1,2,3,4\n", "unknown column of standard input 'sepal length (cm)'"),
+        ("a,b,c,d\n1,2,3,4\n", "standard input: columns 'sepal length (cm)', 'sepal width (cm)', "),
         ("1,2,3\n", "the model takes 4 feature columns; the file has 3"),
+        ("1,2,3,4,5,6\n", "the model takes 4 feature columns; the file has 6"),
         ("1,2,3,x\n", "a feature must be a number"),
         ("1,2,3,nan\n", "a feature must be finite"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from flagstone.data import Dataset
 from flagstone.data.dataset import infer_task
-from flagstone.errors import ConfigurationError, FlagstoneError, InputError, UnknownNameError
+from flagstone.errors import ConfigurationError, FlagstoneError, InputError
 
 X = np.arange(6.0).reshape(3, 2)
 Y = np.array([0, 1, 0])
@@ -100,8 +100,15 @@ def test_aligned_takes_columns_by_name() -> None:
     np.testing.assert_array_equal(swapped.X_test, X[:1, ::-1] + 10)
     assert dataset.aligned(["b"]).X.shape == (3, 1)
     assert dataset.aligned(("a", "b")) is dataset
-    with pytest.raises(UnknownNameError, match=r"unknown column of toy 'bb'.*Did you mean 'b'\?"):
-        dataset.aligned(["a", "bb"])
+    with pytest.raises(
+        InputError,
+        match=r"^dataset toy: column 'bbb' is missing; the file has a, bb\. Did you mean 'bb'\?$",
+    ):
+        make(feature_names=("a", "bb")).aligned(["a", "bbb"])
+    with pytest.raises(
+        InputError, match=r"^p\.csv: columns 'x1', 'x2' are missing; the file has a"
+    ):
+        dataset.aligned(["x1", "a", "x2"], "p.csv")
     with pytest.raises(ConfigurationError, match="columns have no names"):
         make().aligned(["a"])
 

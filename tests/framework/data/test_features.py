@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from flagstone.data import read_features
-from flagstone.errors import FlagstoneError, InputError, UnknownNameError
+from flagstone.errors import FlagstoneError, InputError
 
 ROWS = [[1.0, 2.0], [3.0, 4.0]]
 
@@ -55,8 +55,26 @@ BAD = {
     "missing column": (
         "a,c\n1,2\n",
         {"feature_names": ("a", "bb")},
-        UnknownNameError,
-        "unknown column of",
+        InputError,
+        "column 'bb' is missing; the file has a, c",
+    ),
+    "missing columns": (
+        "x2,z\n1,2\n",
+        {"feature_names": ("x1", "x2", "x3")},
+        InputError,
+        "columns 'x1', 'x3' are missing; the file has x2, z",
+    ),
+    "too many to be the target's": (
+        "1,2,3,4\n",
+        {"n_features": 2, "drop": (-1,)},
+        InputError,
+        "the model takes 2 feature columns; the file has 4. If",
+    ),
+    "too many beside the target": (
+        "a,b,c,kind\n1,2,3,4\n",
+        {"n_features": 2, "drop": ("kind",)},
+        InputError,
+        "the file has 4 columns, 3 without the target's ('kind'). If",
     ),
     "too few": (
         "1\n2\n",
@@ -130,3 +148,23 @@ def test_an_archive(tmp_path: Path) -> None:
     np.savez(path, X=np.array([["a"]]))
     with pytest.raises(InputError, match="expected an array of numbers with rows"):
         read_features(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "drop", "told"),
+    [
+        ("1,2,9\n3,4,9\n", (-1,), "column 2 was ignored as the target"),
+        ("9,1,2,9\n9,3,4,9\n", (0, 3), "columns 0, 3 were ignored as the target"),
+        ("1,2\n3,4\n", (-1,), None),
+        ("a,b,kind\n1,2,9\n3,4,9\n", ("kind", -1), None),
+    ],
+)
+def test_what_is_passed_over_by_its_place_is_told(
+    write, text: str, drop: tuple, told: str | None
+) -> None:
+    notes: list[str] = []
+    X = read_features(write(text), n_features=2, drop=drop, note=notes.append)
+    np.testing.assert_array_equal(X, ROWS)
+    assert len(notes) == (told is not None)
+    if told is not None:
+        assert told in notes[0]

@@ -348,3 +348,16 @@ def test_kinds_that_are_not_supported(tmp_path: Path) -> None:
     directory.mkdir()
     with pytest.raises(InputError, match="the directory holds neither"):
         load(directory)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 that is none of it"])
+def test_what_is_no_parquet_is_told_once(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("polars")
+    path = tmp_path / "x.parquet"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: not a readable Parquet file: ")
+    assert "file: parquet: " not in message
+    assert "specification" not in message
