@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -20,7 +21,13 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 
 
 def pytest_configure() -> None:
-    """Forget the user's settings, before any test module can have read them."""
+    """Forget the user's settings, before any test module can have read them.
+
+    A shell that starts tests in the background lets them ignore Ctrl-C, and so would every process
+    that a test starts; the tests of Ctrl-C want it as it is in a terminal.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
     for name in [name for name in os.environ if name.startswith("FLAGSTONE_") and name != DATA]:
         del os.environ[name]
