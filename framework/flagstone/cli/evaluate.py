@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flagstone.cli.options import device_option, json_option
+from flagstone.cli.options import device_option, json_option, naming_device
 from flagstone.cli.output import emit, number, say
 from flagstone.errors import ConfigurationError, InputError, UnknownNameError
 
@@ -63,7 +63,8 @@ def evaluate(
         )
     if target is not None and data is None:
         raise click.UsageError("--target is for --data.", ctx)
-    trained = TrainedRun(run, device)
+    with naming_device():
+        trained = TrainedRun(run, device)
     name, (X, y) = _own(trained, split) if data is None else _given(trained, data, target, split)
     source = data or str(trained.config["data"])
     say(f"{trained}, {os.path.basename(source)}: {len(X)} rows ({name})")

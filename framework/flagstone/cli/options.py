@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
+from click.core import ParameterSource
+
+from flagstone.errors import FlagstoneError
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
@@ -14,3 +21,21 @@ device_option = click.option(
     envvar="FLAGSTONE_DEVICE",
     help="auto, cpu, cuda, cuda:N or a backend.  [default: auto]",
 )
+
+
+def device_source(message: str, source: ParameterSource | None) -> str:
+    """A message about a device that the environment named says so."""
+    if source is ParameterSource.ENVIRONMENT and re.match(r"(unknown )?device\b", message):
+        return f"FLAGSTONE_DEVICE: {message.removeprefix('device: ')}"
+    return message
+
+
+@contextmanager
+def naming_device() -> Iterator[None]:
+    """In a command with ``device_option``: a FlagstoneError of the block names the variable."""
+    source = click.get_current_context().get_parameter_source("device")
+    try:
+        yield
+    except FlagstoneError as error:
+        error.args = (device_source(str(error), source),)
+        raise

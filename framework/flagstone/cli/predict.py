@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flagstone.cli.options import device_option, json_option
+from flagstone.cli.options import device_option, json_option, naming_device
 from flagstone.cli.output import say
 from flagstone.errors import ConfigurationError
 
@@ -39,7 +39,8 @@ def predict(
     from flagstone.cli.trained_run import TrainedRun
     from flagstone.data import read_features
 
-    trained = TrainedRun(run, device)
+    with naming_device():
+        trained = TrainedRun(run, device)
     if proba and not hasattr(trained.model, "predict_proba"):
         raise ConfigurationError(f"--proba: {trained.config['model']} gives no probabilities")
     X = read_features(

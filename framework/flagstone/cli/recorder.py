@@ -37,6 +37,11 @@ class Recorder(Callback):
         """What the run has taken so far, earlier parts included."""
         return self._before + time.perf_counter() - self._started
 
+    @property
+    def session_seconds(self) -> float:
+        """What this part of the run has taken."""
+        return self.seconds - self._before
+
     def on_train_begin(self, trainer: Any) -> None:
         self._begin(trainer.layer.count_parameters())
 

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from flagstone.cli.hyperparameters import Hyperparameter, as_toml
 from flagstone.cli.train_options import PREFIX, chosen_model, given, hyperparameters
 from flagstone.errors import ConfigurationError, InputError, UnknownNameError
-from flagstone.plugins import registry
+from flagstone.plugins import ModelSpec, registry
 
 VALIDATION = Hyperparameter("validation", float, 0.1)
 TOP_LEVEL = ("model", "data", "target", "validation", "out", "parameters", "run")
@@ -76,7 +76,7 @@ def settings_of(ctx: click.Context) -> Settings:
     layers = [
         _flags(ctx, known),
         given(ctx, ParameterSource.ENVIRONMENT),
-        _from_file(ctx.params["config"], known),
+        _from_file(ctx.params["config"], known, chosen_model(ctx)),
     ]
 
     def pick(name: str, default: Any) -> tuple[Any, str]:
@@ -168,12 +168,17 @@ def _flags(ctx: click.Context, known: Mapping[str, Hyperparameter]) -> dict[str,
     return flags
 
 
-def _from_file(path: str | None, known: Mapping[str, Hyperparameter]) -> dict[str, tuple[Any, str]]:
+def _from_file(
+    path: str | None, known: Mapping[str, Hyperparameter], spec: ModelSpec | None
+) -> dict[str, tuple[Any, str]]:
     if path is None:
         return {}
     config = read_config_file(path)
-    model = str(config.get("model", "the model"))
-    parameters = _checked_names(config.pop("parameters", {}), known, model, path)
+    model = "the model" if spec is None else spec.name
+    hint = ""
+    if spec is not None and config.get("model", model) != model:
+        hint = f"{path} is for the model {config['model']!r}, and the command line names {model!r}."
+    parameters = _checked_names(config.pop("parameters", {}), known, model, path, hint)
     prefixed = {PREFIX + name: value for name, value in parameters.items()}
     return {
         name: (value, f"{path}, {name.removeprefix(PREFIX)}")
@@ -182,11 +187,15 @@ def _from_file(path: str | None, known: Mapping[str, Hyperparameter]) -> dict[st
 
 
 def _checked_names(
-    values: Mapping[str, Any], known: Mapping[str, Hyperparameter], model: str, where: str
+    values: Mapping[str, Any],
+    known: Mapping[str, Hyperparameter],
+    model: str,
+    where: str,
+    hint: str = "",
 ) -> Mapping[str, Any]:
     for name in values:
         if name not in known:
-            raise UnknownNameError(f"hyper-parameter of {model} in {where}", name, known)
+            raise UnknownNameError(f"hyper-parameter of {model} in {where}", name, known, hint)
     return values
 
 

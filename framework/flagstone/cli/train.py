@@ -79,7 +79,7 @@ def _resume(ctx: click.Context, path: str, as_json: bool) -> None:
     for name, (_, where) in flags.items():
         if name not in ("model", "resume", f"{PREFIX}epochs", "as_json"):
             raise click.UsageError(
-                f"{where} cannot be changed when a run is resumed; only --epochs can be raised.",
+                f"{where} does not go with --resume; only --epochs can be raised.",
                 ctx,
             )
     spec = chosen_model(ctx)

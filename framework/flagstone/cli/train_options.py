@@ -6,6 +6,7 @@ it: the name given, else the one in ``--config`` or in the run of ``--resume``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ USUAL = {
 }
 PREFIX = "hyper_"  # keeps a model's names apart from the command's own
 NOT_FROM_ENVIRONMENT = {"data", "debug", "no_plugins", "strict_plugins", "disable_plugins"}
+NO_OPTION = {"verbose"}  # the command tells how the run goes anyway
 
 _SPEC = "flagstone.cli.train.spec"
 _HYPERPARAMETERS = "flagstone.cli.train.hyperparameters"
@@ -52,11 +54,20 @@ class TrainCommand(click.Command):
                 raise
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; what the model says of its arguments is told in terms of the options."""
+        try:
+            return super().invoke(ctx)
+        except FlagstoneError as error:
+            error.args = (_in_options(str(error), ctx),)
+            raise
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters, the model's, and --help last."""
         own = super().get_params(ctx)
         taken = {option for parameter in own for option in parameter.opts}
-        free = [h for h in hyperparameters(ctx).values() if h.flag not in taken]
+        known = hyperparameters(ctx).values()
+        free = [h for h in known if h.flag not in taken and h.name not in NO_OPTION]
         return [*own[:-1], *(option for h in free for option in _options(h)), own[-1]]
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -126,6 +137,36 @@ def given(ctx: click.Context, source: ParameterSource) -> dict[str, tuple[Any, s
                 raise click.UsageError(f"{found[name][1]} and {where} exclude each other.", ctx)
             found[name] = (value, where)
     return found
+
+
+def _in_options(message: str, ctx: click.Context) -> str:
+    """A message with Python's names of hyper-parameters as what sets them on a command line."""
+    from flagstone.cli.options import device_source
+
+    def option(name: str) -> str:
+        h = hyperparameters(ctx)[name]
+        if ctx.get_parameter_source(f"{PREFIX}{name}") is ParameterSource.ENVIRONMENT:
+            return f"FLAGSTONE_{name.upper()}"
+        return h.flag
+
+    names = "|".join(map(re.escape, hyperparameters(ctx)))
+    message = re.sub(
+        rf"^(?:\w+: )?({names})(?:(?= must be\b)|:?( expected\b))",
+        lambda m: option(m[1]) + (f":{m[2]}" if m[2] else ""),
+        message,
+    )
+    message = re.sub(rf"\b({names})=('[^']*')", lambda m: f"{_flag(m[1])} {m[2]}", message)
+    message = re.sub(
+        rf"\b({names})=\(([^()]*)\)",
+        lambda m: f"{_flag(m[1])} {m[2].replace(' ', '').rstrip(',')}",
+        message,
+    )
+    message = message.replace("Lower lr (", "Lower --lr (")
+    return device_source(message, ctx.get_parameter_source(f"{PREFIX}device"))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _options(h: Hyperparameter) -> Iterator[click.Option]:

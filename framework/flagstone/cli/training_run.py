@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -49,6 +50,7 @@ class TrainingRun:
         self.model.check_hyperparameters()
         self._checkpoint: Checkpoint | None = None
         self._began = False
+        self._session_seconds: float | None = None  # of a run that went on
 
     @classmethod
     def new(cls, settings: Settings) -> TrainingRun:
@@ -112,13 +114,15 @@ class TrainingRun:
                 run.discard()
                 say("interrupted before training began; nothing is kept")
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except BaseException:
-            if run.has_checkpoint and self._began:
+        except BaseException as error:
+            if run.has_checkpoint and self._began and "training diverged" in str(error):
+                error.args = (f"{error}. {_after_divergence(run)}",)
+            elif run.has_checkpoint and self._began:
                 say(f"{run} keeps what was done until then")
             elif not run.has_checkpoint:
                 run.discard()
             raise
-        _tell(document, as_json)
+        _tell(document, self._session_seconds, as_json)
 
     def _train(self, run: RunDirectory) -> dict[str, Any]:
         run.remove_leftovers()
@@ -136,6 +140,7 @@ class TrainingRun:
             self._fit([recorder, bar, *registry.callbacks(run)])
         finally:
             bar.close()
+        self._session_seconds = recorder.session_seconds if self.run is not None else None
         return self._finish(run, recorder.seconds)
 
     def _fit(self, callbacks: list[Any]) -> None:
@@ -209,6 +214,17 @@ class TrainingRun:
             say("no epoch was finished; starting over")
 
 
+def _after_divergence(run: RunDirectory) -> str:
+    """What is kept, and how to try again: to go on from there would diverge again."""
+    checkpoint = run.load_checkpoint()
+    epoch = checkpoint.metadata["epoch"] if checkpoint is not None else 0
+    config = shlex.quote(os.path.join(run.path, "config.toml"))
+    return (
+        f"{run} keeps the state after epoch {epoch}; a new run with a lower rate X: "
+        f"flagstone train --config {config} --lr X"
+    )
+
+
 def _raised(settings: Settings, epochs: int | None) -> Settings:
     """The settings, with more epochs where more are asked for."""
     had = settings.parameters.get("epochs")
@@ -219,7 +235,7 @@ def _raised(settings: Settings, epochs: int | None) -> Settings:
     return replace(settings, parameters={**settings.parameters, "epochs": epochs})
 
 
-def _tell(document: Mapping[str, Any], as_json: bool) -> None:
+def _tell(document: Mapping[str, Any], session: float | None, as_json: bool) -> None:
     run = shlex.quote(document["run"])
     if as_json:
         emit(document)
@@ -227,4 +243,7 @@ def _tell(document: Mapping[str, Any], as_json: bool) -> None:
         width = max(map(len, document["metrics"]))
         for split, metrics in document["metrics"].items():
             click.echo(f"{split.ljust(width)}  {measures(metrics)}")
-    say(f"done in {document['seconds']:.1f} s; next: flagstone evaluate {run}")
+    took = f"{document['seconds']:.1f} s"
+    if session is not None:
+        took = f"{session:.1f} s, {took} with the earlier sessions"
+    say(f"done in {took}; next: flagstone evaluate {run}")

@@ -4,7 +4,7 @@
 
     runs/softmax-0001/
         config.toml               what was asked for, resolved; written once
-        environment.json          what it ran on
+        environment.json          what it ran on first; under "sessions", what it was resumed on
         metrics.jsonl             one line per epoch
         checkpoints/
             last.safetensors      the state after the last epoch
@@ -19,6 +19,7 @@ synchronised; a crash can tear only the last, which readers pass over.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import re
@@ -40,6 +41,8 @@ from flagstone.training.files import (
     write_arrays,
     write_atomically,
 )
+
+MOST_NAMED = 8  # runs that a message lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +200,13 @@ class RunDirectory:
         self.write_config(config)
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Write ``environment.json``."""
-        write_atomically(self.path / "environment.json", to_json(environment, indent=2) + "\n")
+        """Write ``environment.json``; one that is there stays and gets this as a session more."""
+        path = self.path / "environment.json"
+        document: dict[str, Any] = dict(environment)
+        with contextlib.suppress(OSError, ValueError):  # not there, or damaged: written anew
+            first = json.loads(path.read_text(encoding="utf-8"))
+            document = {**first, "sessions": [*first.get("sessions", []), document]}
+        write_atomically(path, to_json(document, indent=2) + "\n")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``; call it last, because it makes the run complete."""
@@ -325,8 +333,10 @@ def _known_runs(path: Path) -> str:
     with contextlib.suppress(OSError):
         runs = sorted(entry.parent.name for entry in path.parent.glob("*/config.toml"))
         if runs:
-            shown = ", ".join(runs[-5:])
-            return f"; {path.parent} holds {'..., ' if len(runs) > 5 else ''}{shown}"
+            if len(runs) <= MOST_NAMED:
+                return f"; {path.parent} holds {', '.join(runs)}"
+            near = difflib.get_close_matches(path.name, runs, n=MOST_NAMED, cutoff=0.0)
+            return f"; of {len(runs)} runs in {path.parent} the nearest are {', '.join(near)}"
     return ""
 
 

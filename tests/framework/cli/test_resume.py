@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -74,6 +76,13 @@ def test_ctrl_c_saves_and_the_printed_command_goes_on_exactly(
     assert done.json["epochs"] == 40
     _assert_same(folder / "runs" / "mlp-0001", whole)
     assert [row["epoch"] for row in RunDirectory("runs/mlp-0001").history()] == [*range(1, 41)]
+    environment = json.loads((folder / "runs" / "mlp-0001" / "environment.json").read_text())
+    assert environment["command"][-len(LINE) :] == LINE
+    (session,) = environment["sessions"]
+    assert session["command"][1:3] == ["train", "--resume"]
+    last = done.err.splitlines()[-1]
+    assert (found := re.match(r"done in ([\d.]+) s, ([\d.]+) s with the earlier sessions;", last))
+    assert float(found[1]) <= float(found[2]) == round(done.json["seconds"], 1)
 
 
 @posix
@@ -142,10 +151,10 @@ def test_a_complete_run_says_so(run: Callable[..., Any]) -> None:
     [
         ("--epochs 1", "--epochs 1: the run has 2; they can only be raised"),
         ("--epochs x", "--epochs: expected a whole number; got 'x'"),
-        ("--lr 3", "--lr cannot be changed when a run is resumed"),
-        ("--data wine", "--data cannot be changed"),
-        ("--device cpu", "--device cannot be changed"),
-        ("--set lr=3", "--set cannot be changed"),
+        ("--lr 3", "--lr does not go with --resume; only --epochs can be raised"),
+        ("--data wine", "--data does not go with --resume"),
+        ("--device cpu", "--device does not go with --resume"),
+        ("--set lr=3", "--set does not go with --resume"),
         ("mlp", "runs/softmax-0001 is not a run of mlp; leave MODEL out"),
     ],
 )
@@ -225,3 +234,17 @@ def test_interrupted_before_training_nothing_is_kept(
     assert done.code == 130
     assert done.err == "interrupted before training began; nothing is kept\n"
     assert list(folder.iterdir()) == []
+
+
+def test_runs_that_there_are_are_named(run: Callable[..., Any], folder: Path) -> None:
+    for number in range(1, 12):
+        path = folder / "runs" / f"mlp-{number:04d}"
+        path.mkdir(parents=True)
+        (path / "config.toml").touch()
+        error = run("train --resume runs/mlp-0021").error
+        assert "..." not in error
+        if number <= 8:
+            names = ", ".join(f"mlp-{n:04d}" for n in range(1, number + 1))
+            assert error.endswith(f"no such run directory; runs holds {names}")
+    assert "; of 11 runs in runs the nearest are " in error
+    assert "mlp-0001" in error

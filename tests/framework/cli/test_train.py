@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -168,7 +169,7 @@ def test_a_bad_file_is_one_clear_line_and_leaves_nothing(
         ("train logistic --data iris", "binary"),
         ("train cnn --data iris", "expected images"),
         ("train linear --data d.csv", "a regression target must be a number"),
-        ("train softmax --data d.csv --batch-size 0", "batch_size expected a positive integer"),
+        ("train softmax --data d.csv --batch-size 0", "--batch-size: expected a positive integer"),
         ("train softmax --data d.csv --validation 0.999", "leaves none for training"),
         ("train softmax --data d.csv --out d.csv/runs", "a run directory cannot be made here"),
     ],
@@ -216,8 +217,15 @@ def test_divergence_is_a_failed_run_that_is_kept(run: Callable[..., Any], folder
     line = "train linear --data line --batch-size none --optimizer sgd --lr 1e6 --epochs 500"
     done = run(line)
     assert done.code == 1
-    assert "training diverged" in done.err.splitlines()[-1]
-    assert done.err.splitlines()[-2] == "runs/linear-0001 keeps what was done until then"
+    *before, last = done.err.splitlines()
+    assert last.startswith("error: the loss is ")
+    assert "training diverged. Lower --lr (now " in last
+    assert "limit gradients with --optimizer 'adam(clip_norm=1.0)'" in last
+    assert re.search(r"runs/linear-0001 keeps the state after epoch \d+; ", last)
+    again = "flagstone train --config runs/linear-0001/config.toml --lr X"
+    assert last.endswith(again)
+    assert all(line.startswith(("linear on ", "epoch ")) for line in before)
+    assert run(again.removeprefix("flagstone ").replace("X", "0.001")).code == 0
     assert (folder / "runs" / "linear-0001" / "metrics.jsonl").is_file()
     assert done.out == ""
 

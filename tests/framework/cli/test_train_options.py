@@ -35,7 +35,7 @@ def test_help_lists_the_models_options_with_defaults(run: Callable[..., Any]) ->
     assert done.out.startswith("Usage: flagstone train mlp --data DATA [OPTIONS]\n")
     assert f"mlp: {model.__doc__.strip().splitlines()[0]}" in text
     for name, parameter in model.hyperparameters().items():
-        assert f"--{name.replace('_', '-')} " in text
+        assert (f"--{name.replace('_', '-')} " in text) is (name != "verbose")
         if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool):
             assert f"[default: {parameter.default}]" in text
     assert "--hidden N,N,..." in text
@@ -97,7 +97,7 @@ def test_a_switch_may_stand_alone(parameters: Callable[..., Any]) -> None:
         ("train mlp --data iris --validation 1", "at least 0 and below 1; got 1"),
         ("train mlp --data iris --validation half", "--validation: expected a number; got 'half'"),
         ("train mlp --data iris --validation .1 --validation-fraction .1", "exclude each other"),
-        ("train mlp --data iris --epochs 0", "epochs expected a positive integer; got 0"),
+        ("train mlp --data iris --epochs 0", "--epochs: expected a positive integer; got 0"),
         ("train mlp --data iris --optimizer adan", "Did you mean 'adam'?"),
         ("train mlp --data iris --device gpu", "unknown device 'gpu'"),
         ("train mlp --data iris --device cpu:x", "--device"),
@@ -139,7 +139,12 @@ def test_values_come_from_flag_environment_file_default_in_that_order(
     }
     assert (found["seed"], found["device"], found["dropout"]) == (3, "cpu", 0.0)
     assert (done.json["data"], done.json["validation"]) == ("iris", 0.3)
-    assert run("train softmax --config c.toml --print-config").code == 2  # it has no hidden
+    done = run("train softmax --config c.toml --print-config")
+    assert done.code == 2
+    assert done.error.startswith("unknown hyper-parameter of softmax in c.toml 'hidden'; known: ")
+    assert done.error.endswith(
+        "c.toml is for the model 'mlp', and the command line names 'softmax'."
+    )
 
 
 def test_a_wrong_environment_is_named(
@@ -202,3 +207,32 @@ def test_a_models_option_named_like_the_commands_own_is_still_settable(
     done = run("train odd --data iris --print-config --json --set json=true --set data=2")
     assert (done.code, done.json["data"]) == (0, "iris")
     assert (done.json["parameters"]["json"], done.json["parameters"]["data"]) == (True, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SEED", "-1", "FLAGSTONE_SEED must be from 0 to 2**64 - 1; got -1"),
+        ("SEED", "x", "FLAGSTONE_SEED: expected a whole number; got 'x'"),
+        ("DEVICE", "foo", "FLAGSTONE_DEVICE: unknown device 'foo'"),
+        ("EPOCHS", "0", "FLAGSTONE_EPOCHS: expected a positive integer; got 0"),
+        ("DEVICE", "?", "FLAGSTONE_DEVICE: expected auto, cpu, "),
+    ],
+)
+def test_a_value_of_the_environment_names_its_variable(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    assert run("train mlp --data iris --epochs 1").code == 0
+    monkeypatch.setenv(f"FLAGSTONE_{name}", value)
+    assert run("train mlp --data iris").error.startswith(message)
+    if name == "DEVICE":
+        assert run("evaluate runs/mlp-0001").error.startswith(message)
+        assert run("predict runs/mlp-0001 -").error.startswith(message)
+
+
+def test_a_message_for_python_names_the_option(run: Callable[..., Any]) -> None:
+    assert "Say --image-shape h,w to fold its rows" in run("train cnn --data iris").error
+
+
+def test_verbose_is_no_option(run: Callable[..., Any]) -> None:
+    assert run("train mlp --data iris --verbose").error.startswith("no such option '--verbose'.")
