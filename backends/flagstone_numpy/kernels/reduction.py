@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +15,15 @@ SMALL = 1 << 16
 """Up to so many numbers NumPy's own sum is as fast."""
 BLOCK_BYTES = 1 << 18
 
+_reduce: Any = np.add.reduce  # np.sum without its Python; its types want keepdims to be a literal
+
 
 def sum(  # noqa: A001  # the op's name
     x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
 ) -> Array:
     """The sum over ``axis``; over all leading axes of a large floating array as ``ones @ x``."""
     if x.size <= SMALL and x.dtype.kind == "f":
-        return np.asarray(np.add.reduce(x, axis=axis, keepdims=keepdims))
+        return np.asarray(_reduce(x, axis=axis, keepdims=keepdims))
     leading = _leading(x, axis)
     if not leading or x.dtype.kind != "f" or not x.flags.c_contiguous:
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims))

@@ -9,7 +9,7 @@ import pytest
 
 import flagstone as fs
 from flagstone import nn, optim
-from flagstone.errors import InputError, ShapeError
+from flagstone.errors import ConfigurationError, InputError, ShapeError
 
 
 def test_the_lecture_network_by_hand() -> None:
@@ -106,9 +106,10 @@ def test_frozen_parameters_take_no_update_and_let_gradients_through() -> None:
     moved = {name: not np.array_equal(before[name], after[name]) for name in before}
     assert moved == {name: not name.startswith("2.") for name in before}
     nn.unfreeze(net)
-    optimizer.zero_grad()
     (net(x) ** 2).sum().backward()
-    optimizer.step()
+    with pytest.raises(ConfigurationError, match="frozen or unfrozen since"):
+        optimizer.step()
+    optim.SGD(net, lr=0.1, momentum=0.9).step()
     assert not np.array_equal(net.state_dict()["2.weight"], after["2.weight"])
 
 
