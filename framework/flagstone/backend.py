@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from flagstone.devices import AUTO, Device, default_device, parse_device
 from flagstone.errors import DeviceMismatchError, PluginError, UnavailableError, UnknownNameError
 from flagstone.plugins import BackendSpec, registry
+from flagstone.plugins.guests import quiet_output
 
 Array = Any  # an array of some backend's namespace; the standard defines no type to name
 Kernel = Callable[..., Any]
@@ -188,7 +189,8 @@ def open_backend(device: str | Device | Backend | None = None) -> Backend:
 
 
 def _open(spec: BackendSpec, device: Device) -> Backend:
-    backend = spec.load()(device.index)
+    with quiet_output():  # a stranger's code; standard output is for results
+        backend = spec.load()(device.index)
     if not isinstance(backend, Backend):
         raise PluginError(
             f"backend {spec.name!r}: {spec.target} must return a flagstone.backend.Backend; "
