@@ -36,6 +36,7 @@ from flagstone.training import Callback, Objective, Trainer
 from flagstone.training.callbacks import Metrics
 
 PREDICTION_BATCH = 1000  # examples
+_SUBCLASS = "{}: expected to derive from flagstone.Classifier or flagstone.Regressor"
 
 Solution = Callable[[Layer, Any, Any, Any], None]
 State = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -329,10 +330,11 @@ class Estimator(Hyperparameters):
 
     def _learn_targets(self, y: Any, weight: Any) -> Any:
         """Learn what targets look like, set ``_outputs``, and encode them for the objective."""
-        raise NotImplementedError
+        raise NotImplementedError(_SUBCLASS.format(type(self).__name__))
 
     def _encode_targets(self, y: Any) -> Any:
-        raise NotImplementedError
+        """Encode targets like those that were learned from."""
+        raise NotImplementedError(_SUBCLASS.format(type(self).__name__))
 
     # scikit-learn
 
