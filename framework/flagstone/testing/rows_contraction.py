@@ -51,6 +51,20 @@ EQUATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
     "ij,jk->i": ((0, 3), (3, 2)),
     "aij,jk->aik": ((2, 2, 0), (0, 3)),
     "a,a->a": ((1,), (1,)),
+    "...ij,...jk->...ik": ((4, 2, 3), (3, 2)),
+    "...ij,...jk": ((2, 1, 2, 3), (4, 3, 2)),
+    "i...,j...->...ji": ((2, 3, 1), (3, 3, 2)),
+    "a...b->b...a": ((2, 3, 4, 2),),
+    "...,...": ((2, 1), (3,)),
+    "...i->...": ((3,),),
+    "...,i...->i...": ((), (2, 0)),
+    "...i,...i->...i": ((1, 2), (1, 1, 2)),
+    "ii->i": ((3, 3),),
+    "ii": ((2, 2),),
+    "...ii->...i": ((2, 3, 3),),
+    "iji,jkj->k": ((2, 3, 2), (3, 2, 3)),
+    "iii->i": ((2, 2, 2),),
+    "ii,i->i": ((0, 0), (0,)),
 }
 
 
@@ -76,9 +90,21 @@ ROWS = (
         "einsum", lambda *xs, equation: ops.einsum(equation, *xs), _einsum,
         lambda *xs, equation: np.einsum(equation, *xs), (0, 1, 2),
         refusals=(
-            Refusal(InputError, "einsum: equation expected letters, each at most once per tensor",
-                    D23, equation="ii->i"),
-            Refusal(InputError, "einsum: equation expected letters", D23, equation="...i->i"),
+            Refusal(InputError, "einsum: equation expected letters, and ... at most once per tens",
+                    D23, equation="...i...->i"),
+            Refusal(InputError, "einsum: equation expected letters", D23, equation="..i->i"),
+            Refusal(InputError, "einsum: equation expected letters", D23, equation="i1->i"),
+            Refusal(InputError, "einsum: the output of 'ij->ii' expected each letter once; got i "
+                    "twice", D23, equation="ij->ii"),
+            Refusal(InputError, r"einsum: the output of 'ij->\.\.\.ij' names \.\.\., which no",
+                    D23, equation="ij->...ij"),
+            Refusal(ShapeError, r"einsum: xs\[0\] expected at least 3 axes, '\.\.\.ijk' in "
+                    r"'\.\.\.ijk->i'; got shape \(2, 3\)", D23, equation="...ijk->i"),
+            Refusal(ShapeError, r"einsum: the axes of \.\.\. in '\.\.\.i,\.\.\.->i' expected to "
+                    r"broadcast; xs\[1\] of shape \(4,\) has 4 where another has 2", D23, D4,
+                    equation="...i,...->i"),
+            Refusal(ShapeError, r"einsum: axis 'i' of xs\[0\] expected length 2, as before in "
+                    r"'ii->i'; got shape \(2, 3\)", D23, equation="ii->i"),
             Refusal(InputError, "einsum: equation expected a str", D23, equation=None),
             Refusal(InputError, "einsum: the output of 'ij->ik' names k, which no tensor has", D23,
                     equation="ij->ik"),

@@ -100,6 +100,25 @@ def test_einsum(number: int, dtype: str) -> None:
     )
 
 
+DOTTED: dict[str, list[tuple[int, ...]]] = {
+    "...i,...i": [(4, 1, 3), (2, 3)], "...ij->...ji": [(2, 3, 4, 2)], "i...->...": [(3, 2, 2)],
+    "...i->i": [(2, 4, 3)], "a...,b...->ab": [(2, 3), (4, 3)], "...ii->...i": [(2, 3, 3)],
+    "...ii,...i->...": [(2, 3, 3), (1, 3)], "...ij,jk,...k->i...": [(2, 2, 3), (3, 2), (4, 1, 2)],
+}  # fmt: skip
+
+
+@DTYPES
+@pytest.mark.parametrize("equation", DOTTED)
+def test_einsum_with_dots_and_diagonals(equation: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    compare(
+        lambda *xs: ops.einsum(equation, *xs),
+        lambda torch, *xs: torch.einsum(equation, *xs),
+        [rng.standard_normal(shape) for shape in DOTTED[equation]],
+        dtype,
+    )
+
+
 @DTYPES
 def test_split_of_which_one_part_is_used(dtype: str) -> None:
     compare(
