@@ -1,8 +1,9 @@
 """Which device is meant: names, the default, and how it is changed.
 
 A device is written ``cpu``, ``cuda``, ``cuda:1``, a backend's name (``numpy``), or ``auto``, the
-first backend that works here. The default is, in this order: the innermost :func:`device` context,
-:func:`set_device`, the environment variable ``FLAGSTONE_DEVICE``, ``auto``.
+first backend that works here. A library that drives several kinds of devices writes them behind its
+name: ``torch:cuda``, ``torch:cuda:1``. The default is, in this order: the innermost :func:`device`
+context, :func:`set_device`, the environment variable ``FLAGSTONE_DEVICE``, ``auto``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from flagstone.errors import ConfigurationError
 AUTO = "auto"
 ENVIRONMENT = "FLAGSTONE_DEVICE"
 
-_PATTERN = re.compile(r"([a-z][a-z0-9_-]*)(?::(\d{1,4}))?")
+_PATTERN = re.compile(r"([a-z][a-z0-9_-]*(?::[a-z][a-z0-9_-]*)*)(?::(\d{1,4}))?")
 _in_context: ContextVar[str | None] = ContextVar("flagstone_device", default=None)
 _for_process: str | None = None
 
@@ -29,7 +30,7 @@ class Device:
     """One place where arrays live.
 
     Attributes:
-        kind: the prefix that a backend claims, such as ``"cpu"`` or ``"cuda"``.
+        kind: the prefix that a backend claims, such as ``"cpu"``, ``"cuda"`` or ``"torch:cuda"``.
         index: which one of that kind, from 0; ``None`` where there can be only one.
     """
 

@@ -30,6 +30,8 @@ def _no_device_set(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("cuda:0", Device("cuda", 0)),
         ("cuda:12", Device("cuda", 12)),
         ("array-api_2", Device("array-api_2")),
+        ("torch:cuda", Device("torch:cuda")),
+        ("torch:cuda:1", Device("torch:cuda", 1)),
         (Device("cuda", 1), Device("cuda", 1)),
     ],
 )
@@ -39,7 +41,21 @@ def test_parse(text: str, device: Device) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "CPU", "cuda:", "cuda:-1", "cuda:x", "cuda:1:2", " cpu", "cuda:99999", 3, None]
+    "text",
+    [
+        "",
+        "CPU",
+        "cuda:",
+        "cuda:-1",
+        "cuda:X",
+        "cuda:1:2",
+        "a::b",
+        ":a",
+        " cpu",
+        "cuda:99999",
+        3,
+        None,
+    ],
 )
 def test_parse_refuses(text: object) -> None:
     with pytest.raises(ConfigurationError, match="device: expected auto, cpu, cuda, cuda:N or a"):

@@ -16,6 +16,7 @@ _OF_A_MODEL = ("hyperparameters", "fit", "predict")  # what the command line cal
 TASKS = ("classification", "regression")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_DEVICE = re.compile(rf"{_NAME.pattern}(:{_NAME.pattern})*")
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -119,7 +120,7 @@ class BackendSpec(Spec):
     """A backend. ``target`` is a function ``open(device_index: int | None) -> Backend``.
 
     Attributes:
-        devices: the device prefixes that it serves, such as ``("cpu",)`` or ``("cuda",)``.
+        devices: the device prefixes that it serves, such as ``("cpu",)`` or ``("torch:cuda",)``.
         probe: ``"module:function"``, cheap, returning a :class:`Probe`; empty: it always works.
         priority: among backends that work, ``auto`` takes the highest.
     """
@@ -142,7 +143,8 @@ class BackendSpec(Spec):
             yield f"devices: expected a tuple of device prefixes; got {self.devices!r}"
         else:
             for device in self.devices:
-                yield from _name_problems("devices", device)
+                if not _DEVICE.fullmatch(device):
+                    yield f"devices: expected names as in 'cuda' or 'torch:cuda'; got {device!r}"
             if "auto" in self.claims:
                 yield "'auto' is reserved: it means the first backend that works"
         if self.probe != "" and not (isinstance(self.probe, str) and _TARGET.fullmatch(self.probe)):

@@ -40,6 +40,7 @@ def test_there_is_one_hook_per_kind():
         DatasetSpec("d", "m:f", task="classification"),
         KernelSpec("conv_input_grad", "m:f", overrides=True),
         backend(devices=("cpu", "b"), probe="m:probe", priority=-1),
+        backend(devices=("torch:cuda",)),
     ],
     ids=repr,
 )
@@ -69,7 +70,7 @@ def test_a_sound_spec_has_no_problems_and_can_be_hashed(spec):
         (DatasetSpec("d", "m:f", task=None), "task: expected .* got None"),
         (backend(devices="cpu"), "devices: expected a tuple of device prefixes; got 'cpu'"),
         (backend(devices=()), "devices: expected a tuple"),
-        (backend(devices=("cuda:0",)), "devices: expected lowercase .* got 'cuda:0'"),
+        (backend(devices=("cuda:0",)), "devices: expected names as in .* got 'cuda:0'"),
         (backend(devices=("auto",)), "'auto' is reserved"),
         (backend(probe="m"), "probe: expected 'module:function' or ''; got 'm'"),
         (backend(priority="high"), "priority: expected an integer; got 'high'"),
