@@ -1,4 +1,10 @@
-"""Checks for whoever writes an op, a kernel or a backend: ``fs.testing``.
+"""Checks for whoever writes a plugin: ``fs.testing``.
+
+For every kind there is a suite, a class that a plugin's tests derive from and that
+``flagstone check NAME`` runs by itself::
+
+    class TestGated(LayerSuite):
+        name = "gated"
 
 A backend is right when every op gives the table's values on it::
 
@@ -12,7 +18,14 @@ An op is described by a row and checked the same way; :func:`gradcheck` compares
 gradients with central differences. Nothing here needs pytest.
 """
 
+from flagstone.testing.backend_suite import BackendSuite
+from flagstone.testing.callback_suite import CallbackSuite
+from flagstone.testing.dataset_suite import DatasetSuite
 from flagstone.testing.gradcheck import gradcheck
+from flagstone.testing.kernel_suite import KernelSuite
+from flagstone.testing.layer_suite import LayerSample, LayerSuite
+from flagstone.testing.loss_suite import LossSample, LossSuite
+from flagstone.testing.model_suite import ModelSuite
 from flagstone.testing.op_checks import (
     check_gradients,
     check_layouts,
@@ -22,14 +35,32 @@ from flagstone.testing.op_checks import (
 )
 from flagstone.testing.op_row import Draw, OpRow, Raw, Refusal, Sample
 from flagstone.testing.op_table import OP_TABLE, missing_rows
+from flagstone.testing.optimizer_suite import OptimizerSuite
+from flagstone.testing.schedule_suite import ScheduleSuite
+from flagstone.testing.suite import CheckWarning, Outcome, Skipped, Suite, run_suite, skip
 
 __all__ = [
     "OP_TABLE",
+    "BackendSuite",
+    "CallbackSuite",
+    "CheckWarning",
+    "DatasetSuite",
     "Draw",
+    "KernelSuite",
+    "LayerSample",
+    "LayerSuite",
+    "LossSample",
+    "LossSuite",
+    "ModelSuite",
     "OpRow",
+    "OptimizerSuite",
+    "Outcome",
     "Raw",
     "Refusal",
     "Sample",
+    "ScheduleSuite",
+    "Skipped",
+    "Suite",
     "check_gradients",
     "check_layouts",
     "check_op",
@@ -37,4 +68,6 @@ __all__ = [
     "check_values",
     "gradcheck",
     "missing_rows",
+    "run_suite",
+    "skip",
 ]
