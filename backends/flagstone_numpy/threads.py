@@ -1,14 +1,20 @@
-"""The backend's own threads: a kernel's pieces of work shared among workers, BLAS at one thread.
+"""Threads: how many BLAS has, and workers of our own for compiled kernels.
 
-A kernel cuts its work (the images of a batch, the rows of a product) into pieces by shape alone,
-never by the number of threads, and writes each piece's results to a place of its own. So results
-are the same bits for any number of threads. The caller works too; a worker is a thread that waits
-on a lock, which hands over in 9 us where an executor takes 34.
+NumPy's kernels run on the caller and leave threads to BLAS. Python threads would not help them:
+between two NumPy calls a thread wants the interpreter's lock back, and where it must sleep for it,
+waking takes longer (50-100 us on a virtual machine) than the calls themselves (measured: two
+threads took 2 to 3 times as long as one for the same convolutions).
 
-How many threads, in this order: ``FLAGSTONE_NUM_THREADS``; one in a daemonic process, such as a
-worker of ``multiprocessing.Pool``, whose siblings have the other cores; as many as BLAS is set to
-at the moment (``threadpool_limits`` and joblib's workers lower that), at most
-``OMP_NUM_THREADS`` and the like, and at most the CPUs that this process may run on. Where BLAS
+A compiled kernel that lets go of the lock for its whole piece of work gains from them:
+:func:`share` cuts its work among workers while BLAS is held at one thread, for two levels of
+threads fight over the cores. It cuts the work by shape alone, never by the number of threads, and
+each piece's results have a place of their own, so results are the same bits for any number of
+threads. The caller works too; a worker is a thread that waits on a lock.
+
+How many threads, in this order: ``FLAGSTONE_NUM_THREADS``, to which BLAS is set as well; one in a
+daemonic process, such as a worker of ``multiprocessing.Pool``, whose siblings have the other cores;
+as many as BLAS is set to at the moment (``threadpool_limits`` and joblib's workers lower that), at
+most ``OMP_NUM_THREADS`` and the like, and at most the CPUs that this process may run on. Where BLAS
 cannot be held at one thread, it keeps its own and all pieces run on the caller.
 """
 
@@ -136,8 +142,7 @@ def requested() -> int | None:
 
 def allowed() -> int:
     """Return how many threads the environment and the process's CPUs allow."""
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.current_process().daemon:
+    if _is_pool_worker():
         return 1
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
@@ -145,17 +150,28 @@ def allowed() -> int:
     return min([cpus, *(int(text) for text in limits if text.isdigit() and int(text))])
 
 
+def _is_pool_worker() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.current_process().daemon
+
+
 _settings: tuple[int | None, int] | None = None
 
 
 def configure() -> None:
-    """Read the environment again; a backend does so when it is opened.
+    """Read the environment again and tell BLAS; a backend does so when it is opened.
+
+    BLAS keeps the number that it has unless ``FLAGSTONE_NUM_THREADS`` says another, or the process
+    is one of a pool.
 
     Raises:
         ConfigurationError: ``FLAGSTONE_NUM_THREADS`` is not a positive integer.
     """
     global _settings
     _settings = requested(), allowed()
+    wanted = _settings[0] or (1 if _is_pool_worker() else None)
+    if wanted is not None and blas.control is not None:
+        blas.control.set(wanted)
 
 
 def count() -> int:

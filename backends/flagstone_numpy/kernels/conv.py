@@ -14,6 +14,9 @@ maps that are each other's transposes: <conv(x, w), g> = <x, conv_input_grad(g, 
 | 3x3, stride 1, float32, channels enough | ``winograd``: fewer operations |
 | else | ``im2col``: products over blocks of columns |
 
+What each case asks of an algorithm is the same three functions, so a plugin that has faster ones
+for some cases chooses by the same table: see :func:`forward`.
+
 The input gradient of stride 1 is itself a convolution, of g with the flipped weights, and needs
 no adding back of columns; where x has far fewer channels than g, adding back touches less
 memory. Arguments are taken as valid: the ops check them.
@@ -22,12 +25,21 @@ memory. Arguments are taken as valid: the ops check them.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from flagstone_numpy.kernels import depthwise, im2col, narrow, pointwise, winograd
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
 
+ALGORITHMS: Mapping[str, Any] = {
+    "pointwise": pointwise,
+    "depthwise": depthwise,
+    "narrow": narrow,
+    "winograd": winograd,
+    "im2col": im2col,
+}
 SCATTER_RATIO = 4
 """g must have this many times the channels of x for adding back columns to be the faster."""
 WINOGRAD_CHANNELS = 32
@@ -65,17 +77,7 @@ def conv(
         (n, *positions, k), where positions = (size + low + high - dilation * (kernel - 1) - 1)
         // stride + 1 along each axis.
     """
-    window = Window(w.shape[1:-1], stride, padding, dilation)
-    positions = window.positions(x.shape[1:-1])
-    if _is_pointwise(window):
-        return pointwise.forward(x, w, b, positions, stride, groups)
-    if _is_depthwise(x.shape[-1], groups):
-        return depthwise.forward(x, w, b, window, positions)
-    if _has_short_runs(x.shape[-1], window, groups):
-        return narrow.forward(x, w, b, window, positions)
-    if _has_tiles(x, window, positions, w.shape[0], groups, WINOGRAD_SIDE):
-        return winograd.forward(x, w, b, window, positions)
-    return im2col.forward(x, w, b, window, positions, groups)
+    return forward(ALGORITHMS, x, w, b, Window(w.shape[1:-1], stride, padding, dilation), groups)
 
 
 def conv_input_grad(
@@ -97,25 +99,7 @@ def conv_input_grad(
         stride, padding, dilation, groups: those of the convolution.
     """
     window = Window(w.shape[1:-1], stride, padding, dilation)
-    c = w.shape[-1] * groups
-    if _is_pointwise(window):
-        return pointwise.input_grad(g, w, size, stride, groups)
-    if _is_depthwise(c, groups):
-        return depthwise.input_grad(g, w, size, window, c)
-    if groups == 1 and c <= narrow.FEW_CHANNELS:
-        return narrow.input_grad(g, w, size, window)
-    if any(step != 1 for step in stride) or c * SCATTER_RATIO <= w.shape[0]:
-        return im2col.input_grad(g, w, size, window, groups)
-    kept, opposite = _opposite_padding(g.shape[1:-1], size, window)
-    return conv(
-        g[(slice(None), *kept)],
-        _flipped(w, groups),
-        None,
-        stride=stride,
-        padding=opposite,
-        dilation=dilation,
-        groups=groups,
-    )
+    return input_grad(ALGORITHMS, g, w, size, window, groups)
 
 
 def conv_weight_grad(
@@ -136,17 +120,66 @@ def conv_weight_grad(
         kernel: the window's spatial shape.
         stride, padding, dilation, groups: those of the convolution.
     """
-    window = Window(kernel, stride, padding, dilation)
+    return weight_grad(ALGORITHMS, g, x, Window(kernel, stride, padding, dilation), groups)
+
+
+def forward(
+    algorithms: Mapping[str, Any], x: Array, w: Array, b: Array | None, window: Window, groups: int
+) -> Array:
+    """Return the convolution by the algorithm for its case.
+
+    ``algorithms`` has a module, or anything, under each name of :data:`ALGORITHMS`, with functions
+    ``forward(x, w, b, window, positions, groups)``, ``weight_grad(g, x, window, groups)`` and, but
+    for ``winograd``, ``input_grad(g, w, size, window, groups)``.
+    """
+    positions = window.positions(x.shape[1:-1])
+    case = _case(x, window, positions, w.shape[0], groups, WINOGRAD_SIDE)
+    y: Array = algorithms[case].forward(x, w, b, window, positions, groups)
+    return y
+
+
+def weight_grad(
+    algorithms: Mapping[str, Any], g: Array, x: Array, window: Window, groups: int
+) -> Array:
+    """Return the weights' gradient by the algorithm for its case."""
+    case = _case(x, window, g.shape[1:-1], g.shape[-1], groups, WINOGRAD_GRADIENT_SIDE)
+    dw: Array = algorithms[case].weight_grad(g, x, window, groups)
+    return dw
+
+
+def input_grad(
+    algorithms: Mapping[str, Any], g: Array, w: Array, size: Sizes, window: Window, groups: int
+) -> Array:
+    """Return the input's gradient by the algorithm for its case."""
+    c = w.shape[-1] * groups
     if _is_pointwise(window):
-        dw = pointwise.weight_grad(g, x, stride, groups)
-        return dw.reshape(dw.shape[0], *kernel, dw.shape[1])
+        case = "pointwise"
+    elif _is_depthwise(c, groups):
+        case = "depthwise"
+    elif groups == 1 and c <= narrow.FEW_CHANNELS:
+        case = "narrow"
+    elif any(step != 1 for step in window.stride) or c * SCATTER_RATIO <= w.shape[0]:
+        case = "im2col"
+    else:
+        kept, opposite = _opposite_padding(g.shape[1:-1], size, window)
+        seen = g[(slice(None), *kept)]
+        flipped = window._replace(padding=opposite)
+        return forward(algorithms, seen, _flipped(w, groups), None, flipped, groups)
+    dx: Array = algorithms[case].input_grad(g, w, size, window, groups)
+    return dx
+
+
+def _case(x: Array, window: Window, positions: Sizes, k: int, groups: int, least_side: int) -> str:
+    """Return the name of the algorithm for a convolution or its weights' gradient."""
+    if _is_pointwise(window):
+        return "pointwise"
     if _is_depthwise(x.shape[-1], groups):
-        return depthwise.weight_grad(g, x, window)
-    if _has_short_runs(x.shape[-1], window, groups):
-        return narrow.weight_grad(g, x, window)
-    if _has_tiles(x, window, g.shape[1:-1], g.shape[-1], groups, WINOGRAD_GRADIENT_SIDE):
-        return winograd.weight_grad(g, x, window)
-    return im2col.weight_grad(g, x, window, groups)
+        return "depthwise"
+    if groups == 1 and x.shape[-1] * window.kernel[-1] <= narrow.SHORT_RUN:
+        return "narrow"
+    if _has_tiles(x, window, positions, k, groups, least_side):
+        return "winograd"
+    return "im2col"
 
 
 def _is_pointwise(window: Window) -> bool:
@@ -155,10 +188,6 @@ def _is_pointwise(window: Window) -> bool:
 
 def _is_depthwise(c: int, groups: int) -> bool:
     return groups == c > 1
-
-
-def _has_short_runs(c: int, window: Window, groups: int) -> bool:
-    return groups == 1 and c * window.kernel[-1] <= narrow.SHORT_RUN
 
 
 def _has_tiles(

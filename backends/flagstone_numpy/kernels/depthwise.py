@@ -19,7 +19,9 @@ BLOCK_BYTES = 1 << 19
 LONG_RUN = 256
 
 
-def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Sizes) -> Array:
+def forward(
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int
+) -> Array:
     """Return the convolution, (n, *positions, k)."""
     k = w.shape[0]
     y = np.empty((x.shape[0], *positions, k), x.dtype)
@@ -35,7 +37,7 @@ def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Size
     return y
 
 
-def weight_grad(dy: Array, x: Array, window: Window) -> Array:
+def weight_grad(dy: Array, x: Array, window: Window, _groups: int) -> Array:
     """Return the gradient of the weights, (k, *kernel, 1)."""
     positions, k = dy.shape[1:-1], dy.shape[-1]
     dw = np.zeros((window.taps, k), x.dtype)

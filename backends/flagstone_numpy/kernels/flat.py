@@ -1,19 +1,17 @@
-"""Elementwise work on several threads, in blocks that stay in the cache."""
+"""Elementwise work in blocks that stay in the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from flagstone_numpy.threads import share
-
 SMALL = 1 << 16
-"""Up to so many numbers, waking a thread costs more than it saves."""
+"""Up to so many numbers, one block: a few streams of them fit the cache anyway."""
 BLOCK = 1 << 15
 """Numbers in a block: a few float32 streams lie in a second-level cache together."""
 
 
 def share_flat(apply: Callable[[slice], None], size: int) -> None:
-    """Call ``apply`` for slices that make up ``range(size)``, on several threads if there is much.
+    """Call ``apply`` for slices that make up ``range(size)``.
 
     What ``apply`` does to a number must not depend on where the slices are cut.
     """
@@ -26,12 +24,6 @@ def share_flat(apply: Callable[[slice], None], size: int) -> None:
 
 
 def share_blocks(work: Callable[[Iterator[slice]], None], size: int, block: int) -> None:
-    """Share slices of ``block`` numbers that make up ``range(size)``; little stays on the caller.
-
-    As in :func:`flagstone_numpy.threads.share`, ``work`` is called with an iterator over slices.
-    """
-    slices = (slice(start, min(start + block, size)) for start in range(0, size, max(1, block)))
-    if size <= SMALL:
-        work(slices)
-    else:
-        share(work, slices)
+    """Call ``work`` with an iterator over slices of ``block`` numbers that make up the range."""
+    step = max(1, size if size <= SMALL else block)
+    work(slice(start, min(start + step, size)) for start in range(0, size, step))

@@ -12,13 +12,10 @@ depth = taps * c/g:
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from flagstone_numpy.kernels.sums import Group, share_sum
 from flagstone_numpy.kernels.windows import (
     Array,
     Block,
@@ -26,11 +23,9 @@ from flagstone_numpy.kernels.windows import (
     Sizes,
     Window,
     blocks,
-    image_by_image,
     split_channels,
     taps,
 )
-from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 20
 
@@ -44,15 +39,12 @@ def forward(
     weights = w.reshape(groups, k // groups, -1).transpose(0, 2, 1)  # (g, depth, k/g)
     pieces = _blocks(x.shape[0], positions, groups * weights.shape[1], x.itemsize)
 
-    def work(mine: Iterator[Block]) -> None:
-        columns = _Columns(x, window, positions, groups, pieces[0])
-        for block in mine:
-            out = y[block.images, block.rows]
-            np.matmul(columns.of(block), weights, out=split_channels(out, groups))
-            if b is not None:
-                out += b  # while the block is in the cache
-
-    share(work, pieces)
+    columns = _Columns(x, window, positions, groups, pieces)
+    for block in pieces:
+        out = y[block.images, block.rows]
+        np.matmul(columns.of(block), weights, out=split_channels(out, groups))
+        if b is not None:
+            out += b  # while the block is in the cache
     return y
 
 
@@ -62,15 +54,12 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
     shape = (groups, k // groups, window.taps * (c // groups))
     pieces = _blocks(x.shape[0], positions, window.taps * c, x.itemsize)
 
-    def work(mine: Iterator[Group]) -> None:
-        columns = _Columns(x, window, positions, groups, pieces[0])
-        part = np.empty(shape, x.dtype)
-        for total, group in mine:
-            for block in group:
-                rows = split_channels(dy[block.images, block.rows], groups)  # (g, m, k/g)
-                total += np.matmul(rows.transpose(0, 2, 1), columns.of(block), out=part)
-
-    return share_sum(work, pieces, shape, x.dtype).reshape(k, *window.kernel, c // groups)
+    columns = _Columns(x, window, positions, groups, pieces)
+    total, part = np.zeros(shape, x.dtype), np.empty(shape, x.dtype)
+    for block in pieces:
+        rows = split_channels(dy[block.images, block.rows], groups)  # (g, m, k/g)
+        total += np.matmul(rows.transpose(0, 2, 1), columns.of(block), out=part)
+    return total.reshape(k, *window.kernel, c // groups)
 
 
 def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) -> Array:
@@ -82,22 +71,18 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) ->
     depth = weights.shape[-1]
     pieces = _blocks(n, positions, groups * depth, dy.itemsize)
 
-    def work(mine: Iterator[list[Block]]) -> None:
-        most = math.prod(pieces[0].shape) * math.prod(positions[1:])
-        buffer = np.empty(groups * most * depth, dy.dtype)
-        for block in itertools.chain.from_iterable(mine):
-            shape = (*block.shape, *positions[1:])
-            columns = buffer[: groups * math.prod(shape) * depth].reshape(groups, -1, depth)
-            np.matmul(split_channels(dy[block.images, block.rows], groups), weights, out=columns)
-            by_tap = columns.reshape(groups, *shape, window.taps, c)
-            image = dx[block.images].reshape(block.shape[0], *size, groups, c)  # a view
-            image = np.moveaxis(image, -2, 0)  # (g, images, *size, c/g)
-            rows = (block.rows.start, block.rows.stop)
-            for tap in taps(window, size, rows, tuple(positions[1:])):
-                inputs = image[(slice(None), slice(None), *tap.inputs)]
-                inputs += by_tap[..., tap.number, :][(slice(None), slice(None), *tap.outputs)]
-
-    share(work, image_by_image(pieces))
+    buffer = np.empty(groups * _most(pieces, positions) * depth, dy.dtype)
+    for block in pieces:
+        shape = (*block.shape, *positions[1:])
+        columns = buffer[: groups * math.prod(shape) * depth].reshape(groups, -1, depth)
+        np.matmul(split_channels(dy[block.images, block.rows], groups), weights, out=columns)
+        by_tap = columns.reshape(groups, *shape, window.taps, c)
+        image = dx[block.images].reshape(block.shape[0], *size, groups, c)  # a view
+        image = np.moveaxis(image, -2, 0)  # (g, images, *size, c/g)
+        rows = (block.rows.start, block.rows.stop)
+        for tap in taps(window, size, rows, tuple(positions[1:])):
+            inputs = image[(slice(None), slice(None), *tap.inputs)]
+            inputs += by_tap[..., tap.number, :][(slice(None), slice(None), *tap.outputs)]
     return dx
 
 
@@ -105,14 +90,14 @@ class _Columns:
     """The columns of one block at a time, in one buffer that is used again."""
 
     def __init__(
-        self, x: Array, window: Window, positions: Sizes, groups: int, largest: Block
+        self, x: Array, window: Window, positions: Sizes, groups: int, pieces: list[Block]
     ) -> None:
-        self._patches = Patches(x, window, positions, largest.shape)
+        self._patches = Patches(x, window, positions, pieces[0].shape if pieces else (0, 0))
         self._rest = positions[1:]
         self._entry = (*window.kernel, x.shape[-1] // groups)
         self._groups = groups
         row = groups * math.prod(self._entry)
-        self._buffer = np.empty(math.prod((*largest.shape, *self._rest)) * row, x.dtype)
+        self._buffer = np.empty(_most(pieces, positions) * row, x.dtype)
 
     def of(self, block: Block) -> Array:
         """Return (g, m, depth); it is valid until the next call."""
@@ -128,3 +113,8 @@ def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> li
     """Cut the positions of n images into blocks; a position's columns are ``row`` numbers."""
     row_bytes = math.prod(positions[1:]) * row * itemsize
     return list(blocks(n, positions[0], row_bytes, BLOCK_BYTES))
+
+
+def _most(pieces: list[Block], positions: Sizes | list[int]) -> int:
+    """Return how many positions the largest block has; the first is the largest."""
+    return math.prod((*pieces[0].shape, *positions[1:])) if pieces else 0

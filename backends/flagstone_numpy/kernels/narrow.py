@@ -9,24 +9,20 @@ product.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from flagstone_numpy.kernels.sums import Group, share_sum
 from flagstone_numpy.kernels.windows import (
     Array,
     Block,
     Sizes,
     Window,
     blocks,
-    image_by_image,
     taps,
 )
-from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 20
 SHORT_RUN = 16
@@ -35,7 +31,9 @@ FEW_CHANNELS = 4
 """Up to so many channels, adding columns back is faster when they stand transposed."""
 
 
-def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Sizes) -> Array:
+def forward(
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int = 1
+) -> Array:
     """Return the convolution, (n, *positions, k)."""
     k = w.shape[0]
     y = np.empty((x.shape[0], *positions, k), x.dtype)
@@ -44,36 +42,29 @@ def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Size
         weights = np.concatenate([weights, b[None]])
     pieces = _blocks(x.shape[0], positions, weights.shape[0], x.itemsize)
 
-    def work(mine: Iterator[Block]) -> None:
-        scratch = _scratch(pieces[0], positions, weights.shape[0], x.dtype)
-        if b is not None:
-            scratch[-1] = 1
-        for block, columns in _columns(x, window, positions, mine, scratch):
-            np.matmul(columns.T, weights, out=y[block.images, block.rows].reshape(-1, k))
-
-    share(work, pieces)
+    scratch = _scratch(pieces, positions, weights.shape[0], x.dtype)
+    if b is not None:
+        scratch[-1] = 1
+    for block, columns in _columns(x, window, positions, pieces, scratch):
+        np.matmul(columns.T, weights, out=y[block.images, block.rows].reshape(-1, k))
     return y
 
 
-def weight_grad(dy: Array, x: Array, window: Window) -> Array:
+def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1) -> Array:
     """Return the gradient of the weights, (k, *kernel, c)."""
     k, c = dy.shape[-1], x.shape[-1]
     depth, positions = c * window.taps, dy.shape[1:-1]
     pieces = _blocks(x.shape[0], positions, depth, x.itemsize)
 
-    def work(mine: Iterator[Group]) -> None:
-        part = np.empty((depth, k), x.dtype)
-        scratch = _scratch(pieces[0], positions, depth, x.dtype)
-        for total, group in mine:
-            for block, columns in _columns(x, window, positions, group, scratch):
-                total += np.matmul(columns, dy[block.images, block.rows].reshape(-1, k), out=part)
-
-    total = share_sum(work, pieces, (depth, k), x.dtype)
+    total, part = np.zeros((depth, k), x.dtype), np.empty((depth, k), x.dtype)
+    scratch = _scratch(pieces, positions, depth, x.dtype)
+    for block, columns in _columns(x, window, positions, pieces, scratch):
+        total += np.matmul(columns, dy[block.images, block.rows].reshape(-1, k), out=part)
     dw = total.reshape(c, window.taps, k).transpose(2, 1, 0)  # (k, taps, c)
     return np.ascontiguousarray(dw).reshape(k, *window.kernel, c)
 
 
-def input_grad(dy: Array, w: Array, size: Sizes, window: Window) -> Array:
+def input_grad(dy: Array, w: Array, size: Sizes, window: Window, _groups: int = 1) -> Array:
     """Return the gradient of the input, (n, *size, c)."""
     k, c = w.shape[0], w.shape[-1]
     n, *positions = dy.shape[:-1]
@@ -81,20 +72,17 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window) -> Array:
     weights = w.reshape(k, window.taps, c).transpose(2, 1, 0).reshape(-1, k)  # (c*taps, k)
     pieces = _blocks(n, positions, c * window.taps, dy.itemsize)
 
-    def work(mine: Iterator[list[Block]]) -> None:
-        scratch = _scratch(pieces[0], positions, c * window.taps, dy.dtype)
-        for block in itertools.chain.from_iterable(mine):
-            shape = (*block.shape, *positions[1:])
-            columns = scratch[:, : math.prod(shape)]
-            np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
-            by_tap = columns.reshape(c, window.taps, *shape)
-            image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
-            rows = (block.rows.start, block.rows.stop)
-            for tap in taps(window, size, rows, tuple(positions[1:])):
-                inputs = image[(slice(None), slice(None), *tap.inputs)]
-                inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
-
-    share(work, image_by_image(pieces))
+    scratch = _scratch(pieces, positions, c * window.taps, dy.dtype)
+    for block in pieces:
+        shape = (*block.shape, *positions[1:])
+        columns = scratch[:, : math.prod(shape)]
+        np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
+        by_tap = columns.reshape(c, window.taps, *shape)
+        image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
+        rows = (block.rows.start, block.rows.stop)
+        for tap in taps(window, size, rows, tuple(positions[1:])):
+            inputs = image[(slice(None), slice(None), *tap.inputs)]
+            inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
     return dx
 
 
@@ -123,10 +111,11 @@ def _columns(
 
 
 def _scratch(
-    largest: Block, positions: Sizes | list[int], rows: int, dtype: npt.DTypeLike
+    pieces: list[Block], positions: Sizes | list[int], rows: int, dtype: npt.DTypeLike
 ) -> Array:
-    """Return zeros for the columns of the largest block, (rows, m)."""
-    return np.zeros((rows, math.prod(largest.shape) * math.prod(positions[1:])), dtype)
+    """Return zeros for the columns of the largest block, which is the first, (rows, m)."""
+    most = math.prod((*pieces[0].shape, *positions[1:])) if pieces else 0
+    return np.zeros((rows, most), dtype)
 
 
 def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> list[Block]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from flagstone_numpy.kernels.windows import Array, Sizes, split_channels
+from flagstone_numpy.kernels.windows import Array, Sizes, Window, split_channels
 
 
 def forward(
-    x: Array, w: Array, b: Array | None, positions: Sizes, stride: Sizes, groups: int
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, groups: int
 ) -> Array:
     """Return the convolution, (n, *positions, k)."""
     k = w.shape[0]
     y = np.empty((x.shape[0], *positions, k), x.dtype)
-    rows = split_channels(_seen(x, positions, stride), groups)
+    rows = split_channels(_seen(x, positions, window.stride), groups)
     weights = w.reshape(groups, k // groups, -1).transpose(0, 2, 1)  # (g, c/g, k/g)
     np.matmul(rows, weights, out=split_channels(y, groups))
     if b is not None:
@@ -25,14 +25,14 @@ def forward(
     return y
 
 
-def weight_grad(dy: Array, x: Array, stride: Sizes, groups: int) -> Array:
-    """Return the gradient of the weights, (k, c / groups)."""
-    rows = split_channels(_seen(x, dy.shape[1:-1], stride), groups)
+def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
+    """Return the gradient of the weights, (k, *kernel, c / groups)."""
+    rows = split_channels(_seen(x, dy.shape[1:-1], window.stride), groups)
     dw: Array = np.matmul(split_channels(dy, groups).transpose(0, 2, 1), rows)  # (g, k/g, c/g)
-    return dw.reshape(dy.shape[-1], -1)
+    return dw.reshape(dy.shape[-1], *window.kernel, -1)
 
 
-def input_grad(dy: Array, w: Array, size: Sizes, stride: Sizes, groups: int) -> Array:
+def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) -> Array:
     """Return the gradient of the input, (n, *size, c)."""
     k = w.shape[0]
     rows = split_channels(dy, groups)
@@ -43,7 +43,7 @@ def input_grad(dy: Array, w: Array, size: Sizes, stride: Sizes, groups: int) -> 
     if dense.shape[1:-1] == size:
         return dense
     dx = np.zeros((dy.shape[0], *size, c), dy.dtype)
-    _seen(dx, dy.shape[1:-1], stride)[...] = dense
+    _seen(dx, dy.shape[1:-1], window.stride)[...] = dense
     return dx
 
 

@@ -1,7 +1,7 @@
 """Max and average pooling and their transposes, one pass over the input for every tap.
 
 Layout is channels-last: x is (n, *size, c), y and index (n, *positions, c), for one, two or three
-spatial axes. Work goes image by image, on several threads, in blocks that stay in the second-level
+spatial axes. Work goes image by image, in blocks that stay in the second-level
 cache; padding is never built, for a tap simply leaves out the positions at which it lies there.
 Arguments are taken as valid: the ops check them.
 
@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Slices, Tap, Window, blocks, taps
-from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 18
 
@@ -42,12 +41,8 @@ def max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> tuple
     y = np.empty((x.shape[0], *positions, x.shape[-1]), x.dtype)
     index = np.zeros(y.shape, np.uint8 if window.taps <= 255 else np.int32)
     found = _taps(window, x.shape[1:-1], positions)
-
-    def work(mine: Iterator[slice]) -> None:
-        for images in mine:
-            _max_pool_block(x[images], y[images], index[images], found)
-
-    share(work, _image_blocks(y))
+    for images in _image_blocks(y):
+        _max_pool_block(x[images], y[images], index[images], found)
     return y, index
 
 
@@ -71,20 +66,16 @@ def max_pool_grad(
     every = once and _reaches_all(window, size, positions)
     dx = np.empty(shape, g.dtype) if every else np.zeros(shape, g.dtype)
     found = _taps(window, size, positions)
-
-    def work(mine: Iterator[slice]) -> None:
-        for images in mine:
-            values, chosen, target = g[images], index[images], dx[images]
-            for tap in found:
-                inputs = _at(target, tap.inputs)
-                mask = _at(chosen, tap.outputs) == tap.number
-                if once:
-                    np.multiply(_bits(_at(values, tap.outputs)), mask, out=_bits(inputs))
-                else:
-                    taken = _bits(_at(values, tap.outputs)) * mask
-                    inputs += taken.view(g.dtype)
-
-    share(work, _image_blocks(g))
+    for images in _image_blocks(g):
+        values, chosen, target = g[images], index[images], dx[images]
+        for tap in found:
+            inputs = _at(target, tap.inputs)
+            mask = _at(chosen, tap.outputs) == tap.number
+            if once:
+                np.multiply(_bits(_at(values, tap.outputs)), mask, out=_bits(inputs))
+            else:
+                taken = _bits(_at(values, tap.outputs)) * mask
+                inputs += taken.view(g.dtype)
     return dx
 
 
@@ -102,16 +93,12 @@ def max_pool_pick(x: Array, index: Array, *, kernel: Sizes, stride: Sizes, paddi
     window = _window(kernel, stride, padding)
     y = np.zeros(index.shape, x.dtype)
     found = _taps(window, x.shape[1:-1], index.shape[1:-1])
-
-    def work(mine: Iterator[slice]) -> None:
-        for images in mine:
-            source, chosen, target = x[images], index[images], y[images]
-            for tap in found:
-                mask = _at(chosen, tap.outputs) == tap.number
-                into = _bits(_at(target, tap.outputs))
-                into += _bits(_at(source, tap.inputs)) * mask  # at most one tap is not zero
-
-    share(work, _image_blocks(y))
+    for images in _image_blocks(y):
+        source, chosen, target = x[images], index[images], y[images]
+        for tap in found:
+            mask = _at(chosen, tap.outputs) == tap.number
+            into = _bits(_at(target, tap.outputs))
+            into += _bits(_at(source, tap.inputs)) * mask  # at most one tap is not zero
     return y
 
 
@@ -133,17 +120,13 @@ def avg_pool(
     y = np.empty((x.shape[0], *positions, x.shape[-1]), x.dtype)
     divisor = _divisor(window, size, positions, x.dtype, count_include_pad)
     lines = [_line(window, axis, size, positions) for axis in range(len(size))]
-
-    def work(mine: Iterator[slice]) -> None:
-        for images in mine:
-            total, mean = x[images], y[images]
-            for axis, line in enumerate(lines):  # the sum over a box is a sum along each axis
-                shape = (len(mean), *positions[: axis + 1], *size[axis + 1 :], x.shape[-1])
-                into = mean if axis == len(size) - 1 else np.empty(shape, x.dtype)
-                total = _sum_along(total, line, into)
-            mean /= divisor
-
-    share(work, _image_blocks(y))
+    for images in _image_blocks(y):
+        total, mean = x[images], y[images]
+        for axis, line in enumerate(lines):  # the sum over a box is a sum along each axis
+            shape = (len(mean), *positions[: axis + 1], *size[axis + 1 :], x.shape[-1])
+            into = mean if axis == len(size) - 1 else np.empty(shape, x.dtype)
+            total = _sum_along(total, line, into)
+        mean /= divisor
     return y
 
 
@@ -168,16 +151,12 @@ def avg_pool_grad(
     dx = np.empty((g.shape[0], *size, g.shape[-1]), g.dtype)
     divisor = _divisor(window, size, positions, g.dtype, count_include_pad)
     lines = [_line(window, axis, size, positions) for axis in range(len(size))]
-
-    def work(mine: Iterator[slice]) -> None:
-        for images in mine:
-            part, whole = g[images] / divisor, dx[images]
-            for axis, line in reversed(list(enumerate(lines))):
-                shape = (len(whole), *positions[:axis], *size[axis:], g.shape[-1])
-                into = whole if axis == 0 else np.empty(shape, g.dtype)
-                part = _spread_along(part, line, into)
-
-    share(work, _image_blocks(g))
+    for images in _image_blocks(g):
+        part, whole = g[images] / divisor, dx[images]
+        for axis, line in reversed(list(enumerate(lines))):
+            shape = (len(whole), *positions[:axis], *size[axis:], g.shape[-1])
+            into = whole if axis == 0 else np.empty(shape, g.dtype)
+            part = _spread_along(part, line, into)
     return dx
 
 

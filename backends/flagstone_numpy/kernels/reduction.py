@@ -1,14 +1,12 @@
-"""Sums over leading axes, such as the gradient of a bias, in one pass on several threads."""
+"""Sums over leading axes, such as the gradient of a bias, in one pass."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from flagstone_numpy.kernels.sums import Group, share_sum
 from flagstone_numpy.kernels.windows import Array, blocks
 
 SMALL = 1 << 16
@@ -29,16 +27,11 @@ def sum(  # noqa: A001  # the op's name
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims))
     rest = x.shape[leading:]
     rows = x.reshape(-1, math.prod(rest))
-    pieces = list(blocks(len(rows), 1, rows.shape[1] * x.itemsize, BLOCK_BYTES))
-    ones = np.ones(pieces[0].shape[0], x.dtype)
-
-    def work(mine: Iterator[Group]) -> None:
-        for total, group in mine:
-            for block in group:
-                part = rows[block.images]
-                total += ones[: len(part)] @ part
-
-    total = share_sum(work, pieces, rows.shape[1:], x.dtype)
+    total, ones = np.zeros(rows.shape[1:], x.dtype), None
+    for block in blocks(len(rows), 1, rows.shape[1] * x.itemsize, BLOCK_BYTES):
+        part = rows[block.images]
+        ones = np.ones(len(part), x.dtype) if ones is None else ones  # the first is the longest
+        total += ones[: len(part)] @ part
     return total.reshape((1,) * leading + rest if keepdims else rest)
 
 

@@ -115,12 +115,6 @@ def blocks(images: int, rows: int, row_bytes: int, budget: int) -> Iterator[Bloc
                 yield Block(slice(image, image + 1), slice(first, min(first + step, rows)))
 
 
-def image_by_image(pieces: list[Block]) -> list[list[Block]]:
-    """Group blocks so that no two groups touch one image: rows of positions share rows of input."""
-    grouped = itertools.groupby(pieces, key=lambda block: block.images.start)
-    return [list(group) for _, group in grouped]
-
-
 def _even(total: int, most: int) -> int:
     """Return the step that cuts ``total`` into as few pieces as ``most`` does, but equal ones."""
     return -(-total // -(-total // most))

@@ -23,9 +23,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flagstone_numpy.kernels.sums import Group, share_sum
 from flagstone_numpy.kernels.windows import Array, Block, Patches, Sizes, Window, blocks
-from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 3 << 18
 """Of transformed inputs and outputs together: they stay in the second-level cache."""
@@ -37,7 +35,9 @@ KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.
 OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)  # A'
 
 
-def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Sizes) -> Array:
+def forward(
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int = 1
+) -> Array:
     """Return the convolution, (n, *positions, k)."""
     n, c, k = x.shape[0], x.shape[-1], w.shape[0]
     y = np.empty((n, *positions, k), np.float32)
@@ -45,47 +45,41 @@ def forward(x: Array, w: Array, b: Array | None, window: Window, positions: Size
     weights = _Transform(KERNEL, c * k)(taps).reshape(4, 4, c, k)
     pieces = _blocks(n, positions, c + k)
 
-    def work(mine: Iterator[Block]) -> None:
-        inputs = _Inputs(x, window, positions, pieces[0])
-        products = _elements(4, inputs.most * k)
-        transform = _Transform(OUTPUT, inputs.most * k)
-        for block in mine:
-            seen = inputs.of(block)  # (4, 4, tiles, c)
-            tiles = seen.shape[2]
-            summed = products[..., : tiles * k]
-            np.matmul(seen, weights, out=summed.reshape(4, 4, tiles, k))
-            if b is not None:  # A' E A is all ones where E has a one at [1, 1] and zeros elsewhere
-                summed[1, 1].reshape(tiles, k)[...] += b
-            for out, target in _places(transform(summed), y, block):
-                target[...] = out
-
-    share(work, pieces)
+    inputs = _Inputs(x, window, positions, pieces[0])
+    products = _elements(4, inputs.most * k)
+    transform = _Transform(OUTPUT, inputs.most * k)
+    for block in pieces:
+        seen = inputs.of(block)  # (4, 4, tiles, c)
+        tiles = seen.shape[2]
+        summed = products[..., : tiles * k]
+        np.matmul(seen, weights, out=summed.reshape(4, 4, tiles, k))
+        if b is not None:  # A' E A is all ones where E has a one at [1, 1] and zeros elsewhere
+            summed[1, 1].reshape(tiles, k)[...] += b
+        for out, target in _places(transform(summed), y, block):
+            target[...] = out
     return y
 
 
-def weight_grad(dy: Array, x: Array, window: Window) -> Array:
+def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1) -> Array:
     """Return the gradient of the weights, (k, 3, 3, c)."""
     n, k, c, positions = dy.shape[0], dy.shape[-1], x.shape[-1], dy.shape[1:-1]
     pieces = _blocks(n, positions, c + k)
 
-    def work(mine: Iterator[Group]) -> None:
-        inputs = _Inputs(x, window, positions, pieces[0])
-        given = np.zeros((2, 2, inputs.most * k), np.float32)  # odd edges stay or are made zero
-        transform = _Transform(np.ascontiguousarray(OUTPUT.T), inputs.most * k)
-        part = np.empty((4, 4, k, c), np.float32)
-        for total, group in mine:
-            for block in group:
-                seen = inputs.of(block)  # (4, 4, tiles, c)
-                tiles = seen.shape[2]
-                gradient = given[..., : tiles * k]
-                if any(p % 2 for p in positions):
-                    gradient[...] = 0
-                for into, source in _places(gradient, dy, block):
-                    into[...] = source
-                spread = transform(gradient).reshape(4, 4, tiles, k)
-                total += np.matmul(spread.swapaxes(-1, -2), seen, out=part)
-
-    total = share_sum(work, pieces, (4, 4, k, c), np.float32)
+    inputs = _Inputs(x, window, positions, pieces[0])
+    given = np.zeros((2, 2, inputs.most * k), np.float32)  # odd edges stay or are made zero
+    transform = _Transform(np.ascontiguousarray(OUTPUT.T), inputs.most * k)
+    total = np.zeros((4, 4, k, c), np.float32)
+    part = np.empty_like(total)
+    for block in pieces:
+        seen = inputs.of(block)  # (4, 4, tiles, c)
+        tiles = seen.shape[2]
+        gradient = given[..., : tiles * k]
+        if any(p % 2 for p in positions):
+            gradient[...] = 0
+        for into, source in _places(gradient, dy, block):
+            into[...] = source
+        spread = transform(gradient).reshape(4, 4, tiles, k)
+        total += np.matmul(spread.swapaxes(-1, -2), seen, out=part)
     taps = _Transform(np.ascontiguousarray(KERNEL.T), k * c)(total.reshape(4, 4, k * c))
     return np.ascontiguousarray(taps.reshape(3, 3, k, c).transpose(2, 0, 1, 3))
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from flagstone_numpy.kernels.windows import Array, Block
 from flagstone_numpy.threads import share
 
 MOST_GROUPS = 8
 PARTIAL_BYTES = 1 << 25
-Group: TypeAlias = tuple[Array, Sequence[Block]]
+Array: TypeAlias = npt.NDArray[Any]
+Piece = TypeVar("Piece")
 
 
 def share_sum(
-    work: Callable[[Iterator[Group]], None],
-    pieces: Sequence[Block],
+    work: Callable[[Iterator[tuple[Array, Sequence[Piece]]]], None],
+    pieces: Sequence[Piece],
     shape: tuple[int, ...],
     dtype: npt.DTypeLike,
 ) -> Array:

@@ -1,0 +1,59 @@
+"""Convolution and its gradients with compiled loops; the products are still BLAS's.
+
+The cases are those of :mod:`flagstone_numpy.kernels.conv`. Compiled here are the transforms of
+``winograd``, ``narrow`` and ``depthwise`` as plain loops, and the columns of ``im2col``; every
+piece of work is shared among threads. Three spatial axes and grouped columns stay NumPy's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flagstone.backend import declines
+from flagstone_numba.kernels import columns, direct, tiles
+from flagstone_numba.loading import loops
+from flagstone_numpy.kernels import conv as numpys
+from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
+
+ALGORITHMS = {
+    **numpys.ALGORITHMS,
+    "winograd": tiles,
+    "narrow": direct.Narrow,
+    "depthwise": direct.Depthwise,
+    "im2col": columns,
+}
+
+
+@declines
+def conv(
+    x: Array, w: Array, b: Array | None = None, *, stride: Sizes, padding: Pairs, dilation: Sizes,
+    groups: int,
+) -> Any:  # fmt: skip
+    """See :func:`flagstone_numpy.kernels.conv.conv`."""
+    if loops("winograd") is None:
+        return NotImplemented
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    return numpys.forward(ALGORITHMS, x, w, b, window, groups)
+
+
+@declines
+def conv_input_grad(
+    g: Array, w: Array, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
+) -> Any:
+    """See :func:`flagstone_numpy.kernels.conv.conv_input_grad`."""
+    if loops("winograd") is None:
+        return NotImplemented
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    return numpys.input_grad(ALGORITHMS, g, w, size, window, groups)
+
+
+@declines
+def conv_weight_grad(
+    g: Array, x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
+    groups: int,
+) -> Any:  # fmt: skip
+    """See :func:`flagstone_numpy.kernels.conv.conv_weight_grad`."""
+    if loops("winograd") is None:
+        return NotImplemented
+    window = Window(kernel, stride, padding, dilation)
+    return numpys.weight_grad(ALGORITHMS, g, x, window, groups)

@@ -1,0 +1,33 @@
+"""Loading compiled loops when they are first wanted."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import warnings
+from typing import Any
+
+from flagstone.plugins import PluginWarning
+
+
+@functools.cache
+def loops(name: str) -> Any:
+    """The module ``flagstone_numba.loops.<name>``; ``None`` where Numba does not work, said once.
+
+    Numba refuses a NumPy that is newer than it knows when it is imported, for one.
+    """
+    try:
+        return importlib.import_module(f"flagstone_numba.loops.{name}")
+    except Exception as error:  # noqa: BLE001  # whatever it is, NumPy's kernels go on serving
+        _tell(f"{type(error).__name__}: {error}")
+        return None
+
+
+@functools.cache
+def _tell(reason: str) -> None:
+    warnings.warn(
+        f"flagstone_numba: numba is installed but does not work here ({reason}); "
+        "NumPy's own kernels serve instead. Update numba, or uninstall it",
+        PluginWarning,
+        stacklevel=5,
+    )
