@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from flagstone.augment import Augmentation
 from flagstone.backend import Backend, open_backend
 from flagstone.errors import ConfigurationError, PluginError, ShapeError
 from flagstone.estimator import validation as check
@@ -58,7 +59,7 @@ class Estimator(Hyperparameters):
             best; ``None`` for never.
         standardize: subtract the training data's mean and divide by its deviation, per feature or
             per channel; the statistics are kept in the model.
-        seed: of weights, shuffles, dropout and splits.
+        seed: of weights, shuffles, splits, dropout and augmentation.
         device: where to train and predict: auto, cpu, cuda:N or a backend's name.
         precision: ``"exact"``: float32 throughout.
         verbose: print a line per epoch to standard error.
@@ -126,6 +127,18 @@ class Estimator(Hyperparameters):
         """The dtype of the parameters."""
         return "float32"
 
+    def measure(self, layer: Layer, X: Any) -> None:
+        """Set what the layer measures on the training data rather than learns, in its buffers.
+
+        Args:
+            layer: initialised, its preprocessing in place.
+            X: the training examples, before preprocessing.
+        """
+
+    def augmentation(self) -> list[Augmentation]:
+        """What changes each batch while training."""
+        return []
+
     # Fitting
 
     def fit(
@@ -173,6 +186,7 @@ class Estimator(Hyperparameters):
         elif self.validation_fraction:
             X, targets, weight, held_out = self._split(X, targets, weight)
         layer = self._make_layer(X, weight, backend)
+        self.measure(layer, X)
         trainer = self._trainer(layer, backend, self.learning_rate(layer, X), callbacks)
         self.layer_, self.device_ = layer, str(backend.device)
         self.n_parameters_ = layer.count_parameters()
@@ -213,7 +227,8 @@ class Estimator(Hyperparameters):
         return Trainer(
             layer, self.objective(layer, backend), optimizer,
             epochs=self.epochs, batch_size=self.batch_size, lr=lr,
-            schedule=make("schedule", self.schedule), seed=self.seed, patience=self.patience,
+            schedule=make("schedule", self.schedule), augment=self.augmentation(),
+            seed=self.seed, patience=self.patience,
             callbacks=[*callbacks, *([_Lines()] if self.verbose else [])],
         )  # fmt: skip
 

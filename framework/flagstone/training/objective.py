@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flagstone import losses, ops
+from flagstone.augment import Mixture
 from flagstone.nn.layer import Layer
 from flagstone.tensors import Tensor
 
@@ -27,10 +30,17 @@ class Objective:
 
 
 class CrossEntropy(Objective):
-    """Softmax cross-entropy and accuracy; ``y`` holds class numbers (n,)."""
+    """Softmax cross-entropy and accuracy; ``y`` holds class numbers (n,).
+
+    Args:
+        label_smoothing: as in :func:`flagstone.losses.cross_entropy`.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
-        return losses.cross_entropy(out, y, reduction="none")
+        return losses.cross_entropy(out, y, label_smoothing=self.label_smoothing, reduction="none")
 
     def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
         right = ops.equal(ops.argmax(out, axis=1), y)
@@ -93,3 +103,42 @@ class L2(Objective):
                 term = ops.sum(p * p)
                 total = term if total is None else total + term
         return None if total is None else total * self.strength
+
+
+class Mixed(Objective):
+    """Another objective for pictures that were mixed: what it says of each one's parts, in the
+    parts' shares.
+
+    For a loss that is linear in the target's probabilities, as cross-entropy is, this is the loss
+    of the mixed probabilities (Zhang et al., "mixup", ICLR 2018); it needs no such target.
+
+    Args:
+        base: the objective of each part.
+        mixture: which examples the batch's pictures are made of.
+        weight: (n,) of the examples before they were mixed, or ``None``. An epoch's weights add up
+            to what they did, but for chance: every example is as often a part as the next.
+    """
+
+    def __init__(self, base: Objective, mixture: Mixture, weight: Tensor | None = None) -> None:
+        self.base, self.mixture, self.weight = base, mixture, weight
+
+    def losses(self, out: Tensor, y: Tensor) -> Tensor:
+        return self._mixed(lambda target: {"loss": self.base.losses(out, target)}, y)["loss"]
+
+    def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return self._mixed(lambda target: self.base.measures(out, target), y)
+
+    def penalty(self, layer: Layer) -> Tensor | None:
+        return self.base.penalty(layer)
+
+    def _mixed(
+        self, values_of: Callable[[Tensor], dict[str, Tensor]], y: Tensor
+    ) -> dict[str, Tensor]:
+        total: dict[str, Tensor] = {}
+        for rows, share in self.mixture.parts:
+            target = y if rows is None else ops.take(y, rows)
+            if self.weight is not None:
+                share = share * (self.weight if rows is None else ops.take(self.weight, rows))
+            for name, values in values_of(target).items():
+                total[name] = values * share + total[name] if name in total else values * share
+        return total
