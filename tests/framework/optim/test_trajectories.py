@@ -1,6 +1,8 @@
 """Optimizers follow PyTorch's trajectories, or their papers' equations where PyTorch has none.
 
 ``test_against_torch.py`` does the same for SGD, Adam and AdamW.
+
+It is long because every comparison needs the two networks, and groups the papers' equations too.
 """
 
 from __future__ import annotations
