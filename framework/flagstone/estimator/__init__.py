@@ -6,15 +6,15 @@ from typing import Any
 
 from flagstone.estimator.base import Estimator
 from flagstone.estimator.classifier import Classifier, ImageClassifier
-from flagstone.estimator.linear_model import coefficients
+from flagstone.estimator.linear_model import LinearModel, coefficients
 from flagstone.estimator.parameters import require_known
 from flagstone.estimator.persistence import load
 from flagstone.estimator.regressor import Regressor
 from flagstone.estimator.spec import Spec
 
 __all__ = [
-    "Classifier", "Estimator", "ImageClassifier", "Regressor", "Spec", "coefficients", "load",
-    "model",
+    "Classifier", "Estimator", "ImageClassifier", "LinearModel", "Regressor", "Spec",
+    "coefficients", "load", "model",
 ]  # fmt: skip
 
 

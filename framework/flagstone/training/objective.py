@@ -14,7 +14,15 @@ class Objective:
     """A loss per example, further measures per example, and a penalty on the layer.
 
     The trainer sums all of them over an epoch on the device and divides once.
+
+    Attributes:
+        curvature: at most how much a loss's derivative by one output changes per unit of it;
+            ``None`` where there is no bound, or none is known.
+        ridge: the second derivative of the penalty by each weight.
     """
+
+    curvature: float | None = None
+    ridge: float = 0.0
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         """The loss of each example: (n, ...), (n, ...) -> (n,)."""
@@ -36,6 +44,8 @@ class CrossEntropy(Objective):
         label_smoothing: as in :func:`flagstone.losses.cross_entropy`.
     """
 
+    curvature = 0.5  # of diag(p) - p p': Böhning, "Multinomial logistic regression", 1992
+
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
@@ -53,6 +63,8 @@ class BinaryCrossEntropy(Objective):
     Args:
         margin: the logit above which 1 is predicted.
     """
+
+    curvature = 0.25  # p (1 - p)
 
     def __init__(self, margin: float = 0.0) -> None:
         self.margin = margin
@@ -75,6 +87,7 @@ class SquaredError(Objective):
 
     def __init__(self, scale: Tensor) -> None:
         self.scale = scale
+        self.curvature = 2.0 / scale.size  # a loss is the mean over targets
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         return losses.mse(out, y, reduction="none")
@@ -89,6 +102,7 @@ class L2(Objective):
 
     def __init__(self, base: Objective, strength: float) -> None:
         self.base, self.strength = base, strength
+        self.curvature, self.ridge = base.curvature, base.ridge + 2.0 * strength
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         return self.base.losses(out, y)
