@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flagstone_numpy.kernels import (
+    adaptive,
     conv,
     elementwise,
+    layerwise,
     linear,
     pool,
     products,
@@ -38,8 +40,21 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     stochastic.dropout_mask,
     stochastic.keep,
     stochastic.random_bits,
+    adaptive.adadelta_update,
+    adaptive.adagrad_update,
+    adaptive.adamax_update,
+    adaptive.lion_update,
+    adaptive.nadam_update,
+    adaptive.radam_update,
+    adaptive.rmsprop_update,
+    layerwise.lamb_direction,
+    layerwise.momentum_direction,
+    layerwise.trust_update,
     update.accumulate,
     update.adam_update,
+    update.average_update,
+    update.limit,
+    update.lookahead_update,
     update.norm,
     update.sgd_update,
 )

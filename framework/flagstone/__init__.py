@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from flagstone import augment as augment
     from flagstone import data as data
     from flagstone import losses as losses
     from flagstone import metrics as metrics
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from flagstone.errors import FlagstoneError as FlagstoneError
     from flagstone.estimator import Classifier as Classifier
     from flagstone.estimator import Estimator as Estimator
+    from flagstone.estimator import ImageClassifier as ImageClassifier
     from flagstone.estimator import Regressor as Regressor
     from flagstone.estimator import Spec as Spec
     from flagstone.estimator import load as load
     from flagstone.estimator import model as model
     from flagstone.ops.creation import tensor as tensor
+    from flagstone.plugins import AugmentationSpec as AugmentationSpec
     from flagstone.plugins import BackendSpec as BackendSpec
     from flagstone.plugins import CallbackSpec as CallbackSpec
     from flagstone.plugins import DatasetSpec as DatasetSpec
@@ -51,16 +54,20 @@ if TYPE_CHECKING:
     from flagstone.training import Trainer as Trainer
 
 _MODULES = (
-    "data", "losses", "metrics", "nn", "ops", "optim", "plugins", "random", "schedules", "testing"
+    "augment", "data", "losses", "metrics", "nn", "ops", "optim", "plugins", "random", "schedules",
+    "testing",
 )  # fmt: skip
 _PLACES = {
     "flagstone.devices": ("device", "set_device"),
     "flagstone.errors": ("FlagstoneError",),
-    "flagstone.estimator": ("Classifier", "Estimator", "Regressor", "Spec", "load", "model"),
+    "flagstone.estimator": (
+        "Classifier", "Estimator", "ImageClassifier", "Regressor", "Spec", "load", "model",
+    ),
     "flagstone.ops.creation": ("tensor",),
     "flagstone.plugins": (
-        "BackendSpec", "CallbackSpec", "DatasetSpec", "EngineSpec", "KernelSpec", "LayerSpec",
-        "LossSpec", "MetricSpec", "ModelSpec", "OptimizerSpec", "ScheduleSpec", "hookimpl",
+        "AugmentationSpec", "BackendSpec", "CallbackSpec", "DatasetSpec", "EngineSpec",
+        "KernelSpec", "LayerSpec", "LossSpec", "MetricSpec", "ModelSpec", "OptimizerSpec",
+        "ScheduleSpec", "hookimpl",
     ),
     "flagstone.tape": ("enable_grad", "grad", "no_grad"),
     "flagstone.tensors": ("Tensor",),

@@ -1,4 +1,4 @@
-"""The core's own plugin: its layers, losses, metrics, optimizers and schedules by name.
+"""The core's own plugin: its layers, losses, optimizers and other parts by name.
 
 They come in by the hooks that any plugin uses, and have no privilege that a stranger's lack.
 """
@@ -6,6 +6,7 @@ They come in by the hooks that any plugin uses, and have no privilege that a str
 from collections.abc import Iterator
 
 from flagstone.plugins import (
+    AugmentationSpec,
     LayerSpec,
     LossSpec,
     MetricSpec,
@@ -175,3 +176,16 @@ def flagstone_schedules() -> Iterator[ScheduleSpec]:
         ("product", "Product", "several schedules multiplied: parts=(...)"),
     ):
         yield ScheduleSpec(name, f"flagstone.schedules:{attribute}", summary=summary)
+
+
+@hookimpl
+def flagstone_augmentations() -> Iterator[AugmentationSpec]:
+    for name, attribute, summary in (
+        ("flip", "Flip", "mirror an image with a probability"),
+        ("crop", "Crop", "pad an image, mirrored by default, and cut its size out again"),
+        ("translate", "Translate", "move an image by some pixels; 0 follows"),
+        ("cutout", "Cutout", "set a square of an image to 0"),
+        ("mixup", "MixUp", "mix examples, and their losses, in pairs"),
+        ("cutmix", "CutMix", "paste a box of another image, and mix their losses"),
+    ):
+        yield AugmentationSpec(name, f"flagstone.augment:{attribute}", summary=summary)

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 import flagstone as fs
 from flagstone import nn
 from flagstone.errors import ConfigurationError
-from flagstone.estimator import coefficients
-from flagstone.training import L2, Objective
+from flagstone.estimator import LinearModel
 
 BLOCK = 4096  # examples whose second moments are summed at once
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LinearRegression(fs.Regressor):
+class LinearRegression(LinearModel, fs.Regressor):
     """Linear regression: X W + b by least squares, one target or several.
 
     Minimises ``mean((X W + b - y)**2) + l2 * sum(W**2)``, the mean over examples and targets, in
     standardised units where ``standardize`` is on. Trained in float64.
 
     Attributes:
-        solver: ``"sgd"``: by gradient descent, as in the lecture, with ``optimizer``; ``"exact"``:
-            by least squares (LAPACK's gelsd), whatever epochs and lr say.
-        l2: strength of the penalty on the weights.
+        solver: as in :class:`LinearModel`; and ``"exact"``: by least squares (LAPACK's gelsd),
+            whatever epochs says.
         lr: the step of descent; ``None`` for 1 / L, L bounding the curvature of the loss: the
             longest step with which plain gradient descent is sure to descend (Nesterov,
             "Introductory Lectures on Convex Optimization", 2004, theorem 2.1.14).
@@ -41,32 +39,27 @@ class LinearRegression(fs.Regressor):
 
     epochs: int = 500
     batch_size: int | None = None
-    lr: float | None = None
-    optimizer: str = "sgd"
-    solver: Literal["sgd", "exact"] = "sgd"
-    l2: float = 0.0
+    solver: Literal["auto", "lbfgs", "sgd", "exact"] = "auto"  # type: ignore[assignment]  # more
 
-    def build(self, inputs: fs.Spec, outputs: fs.Spec) -> nn.Layer:
-        return nn.Sequential(nn.Flatten(), nn.Linear(inputs.size, outputs.size, init="zeros"))
+    descent: ClassVar[tuple[str, float, int | None]] = ("sgd", 0.0, None)  # the rate is found
 
     def check_hyperparameters(self) -> None:
         super().check_hyperparameters()
-        if not self.l2 >= 0:
-            raise ConfigurationError(f"linear: l2 expected a number >= 0; got {self.l2!r}")
-        if self.solver == "exact" and self.weight_decay:
-            raise ConfigurationError(
-                "linear: weight_decay belongs to solver='sgd'; with solver='exact' use l2"
-            )
+        if self.solver == "exact":
+            for what, instead in (("weight_decay", "use l2"), ("patience", "there is one epoch")):
+                if getattr(self, what):
+                    raise ConfigurationError(
+                        f"LinearRegression: {what} belongs to the other solvers; with "
+                        f"solver='exact' {instead}"
+                    )
 
     def layer_dtype(self) -> str:
         return "float64"  # a step reads the table once either way; coefficients deserve the digits
 
-    def objective(self, layer: nn.Layer, backend: Any) -> Objective:
-        base = super().objective(layer, backend)
-        return L2(base, self.l2) if self.l2 else base
-
     def learning_rate(self, layer: nn.Layer, X: Any) -> float:
-        return 1.0 / self._curvature(layer, X) if self.lr is None else self.lr
+        if self._solver() == "sgd" and self.lr is None:
+            return 1.0 / self._curvature(layer, X)
+        return super().learning_rate(layer, X)
 
     def _curvature(self, layer: nn.Layer, X: Any) -> float:
         """A bound on the loss's second derivative: the largest absolute row sum of the matrix of
@@ -113,17 +106,18 @@ class LinearRegression(fs.Regressor):
 
     @property
     def coef_(self) -> Any:
-        weight = self.W_.T
+        weight = super().coef_
         return weight[0] if self._flat_target else weight
 
     @property
     def intercept_(self) -> Any:
-        return float(self.b_[0]) if self._flat_target else self.b_
+        bias = super().intercept_
+        return float(bias[0]) if self._flat_target else bias
 
     @property
     def W_(self) -> Any:  # noqa: N802  # the lecture's name
-        return coefficients(self)[0].T
+        return super().coef_.T
 
     @property
     def b_(self) -> Any:
-        return coefficients(self)[1]
+        return super().intercept_

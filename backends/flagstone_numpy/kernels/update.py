@@ -1,16 +1,19 @@
-"""Optimizer steps on flat buffers, on several threads, in blocks that stay in the cache."""
+"""Optimizer steps on flat buffers: gradient descent and Adam; and what goes around a step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from flagstone_numpy.kernels.flat import share_blocks
-
-Array = np.ndarray
-BLOCK = 16384  # values per block: five float32 streams of 64 kB lie in a 512 kB second-level cache
+from flagstone_numpy.kernels.update_parts import (
+    Array,
+    Entry,
+    correction,
+    in_blocks,
+    move_mean,
+    move_square,
+)
 
 
 def sgd_update(
@@ -23,38 +26,26 @@ def sgd_update(
     if t is not None:
         fresh -= dampening * min(float(t), 1.0)
         t += 1
+    entry = Entry(p, g, lr, scale, rates, decays, weight_decay)
 
-    def work(mine: Iterator[slice]) -> None:
-        scratch = np.empty(min(p.size, BLOCK), p.dtype)
-        other = np.empty_like(scratch)
-        for block in mine:
-            pb = p[block]
-            d, o = scratch[: pb.size], other[: pb.size]
-            np.multiply(g[block], scale, out=d)
-            if decays is not None or weight_decay:
-                np.multiply(pb, weight_decay if decays is None else decays[block], out=o)
-                d += o
-            if velocity is not None:
-                vb = velocity[block]
-                vb *= momentum
-                if fresh != 1.0:
-                    np.multiply(d, fresh, out=o)
-                    vb += o
-                else:
-                    vb += d
-                if nesterov:
-                    np.multiply(vb, momentum, out=o)
-                    d += o
-                    d *= lr
-                else:
-                    np.multiply(vb, lr, out=d)
-            else:
-                d *= lr
-            if rates is not None:
-                d *= rates[block]
-            pb -= d
+    def step(block: slice, d: Array, other: Array) -> None:
+        gradient, factor = entry.gradient(block, d, other)
+        if velocity is None:
+            entry.descend(block, gradient, factor, out=d)
+            return
+        v = velocity[block]
+        v *= momentum
+        np.multiply(gradient, factor * fresh, out=other)
+        v += other
+        if not nesterov:
+            entry.descend(block, v, out=d)
+            return
+        np.multiply(gradient, factor, out=d)
+        np.multiply(v, momentum, out=other)
+        d += other
+        entry.descend(block, d)
 
-    share_blocks(work, p.size, BLOCK)
+    in_blocks(p, 2, step)
     return ()
 
 
@@ -67,48 +58,21 @@ def adam_update(
     and epsilon: ``m/c1 / (sqrt(v/c2) + eps) = (sqrt(c2)/c1) * m / (sqrt(v) + eps*sqrt(c2))``."""
     t += 1
     steps = float(t)
-    root2 = math.sqrt(-math.expm1(steps * math.log(beta2))) if beta2 else 1.0
-    correct1 = -math.expm1(steps * math.log(beta1)) if beta1 else 1.0
-    rate, small = float(lr) * root2 / correct1, eps * root2
-    factor1, factor2 = float(scale) * (1 - beta1), float(scale) ** 2 * (1 - beta2)
-    decay = decays is not None or bool(weight_decay)
-    if decay and not decoupled:
-        factor1, factor2 = 1 - beta1, 1 - beta2
+    root2 = math.sqrt(correction(beta2, steps))
+    rate = root2 / correction(beta1, steps)
+    entry = Entry(p, g, lr, scale, rates, decays, weight_decay, decoupled)
 
-    def work(mine: Iterator[slice]) -> None:
-        scratch = np.empty(min(p.size, BLOCK), p.dtype)
-        other = np.empty_like(scratch)
-        for block in mine:
-            pb, gb, mb, vb = p[block], g[block], m[block], v[block]
-            d, decayed = scratch[: pb.size], other[: pb.size]
-            if decay and not decoupled:
-                np.multiply(pb, weight_decay if decays is None else decays[block], out=decayed)
-                np.multiply(gb, scale, out=d)
-                decayed += d
-                gb = decayed
-            mb *= beta1
-            np.multiply(gb, factor1, out=d)
-            mb += d
-            vb *= beta2
-            np.multiply(gb, gb, out=d)
-            d *= factor2
-            vb += d
-            np.sqrt(vb, out=d)
-            d += small
-            np.divide(mb, d, out=d)
-            d *= rate
-            if decay and decoupled:
-                if decays is None:
-                    np.multiply(pb, float(lr) * weight_decay, out=decayed)
-                else:
-                    np.multiply(pb, decays[block], out=decayed)
-                    decayed *= lr
-                d += decayed
-            if rates is not None:
-                d *= rates[block]
-            pb -= d
+    def step(block: slice, d: Array, other: Array) -> None:
+        gradient, factor = entry.gradient(block, d, other)
+        mb, vb = m[block], v[block]
+        move_mean(mb, gradient, factor, beta1, other)
+        move_square(vb, gradient, factor, beta2, other)
+        np.sqrt(vb, out=d)
+        d += eps * root2
+        np.divide(mb, d, out=d)
+        entry.descend(block, d, rate)
 
-    share_blocks(work, p.size, BLOCK)
+    in_blocks(p, 2, step)
     return ()
 
 
@@ -122,3 +86,35 @@ def norm(x: Array) -> Array:
     """The Euclidean norm; one pass, in BLAS."""
     flat = x.reshape(-1)
     return np.sqrt(np.dot(flat, flat))
+
+
+def limit(x: Array, bound: Array) -> tuple[()]:
+    """``x`` brought into [-bound, bound], in place."""
+    np.clip(x, -bound, bound, out=x)
+    return ()
+
+
+def lookahead_update(p: Array, slow: Array, t: Array, *, k: int, alpha: float) -> tuple[()]:
+    """See :func:`flagstone.ops.update_wrappers.lookahead_update`; of k calls one has work to do."""
+    t += 1
+    if t < k:
+        return ()
+    t[...] = 0
+
+    def step(block: slice, d: Array) -> None:
+        pb, sb = p[block], slow[block]
+        np.subtract(pb, sb, out=d)
+        d *= alpha
+        sb += d
+        np.copyto(pb, sb)
+
+    in_blocks(p, 1, step)
+    return ()
+
+
+def average_update(average: Array, p: Array, t: Array, *, decay: float) -> tuple[()]:
+    """See :func:`flagstone.ops.update_wrappers.average_update`."""
+    kept = min(float(t), 1.0) * decay
+    t += 1
+    in_blocks(p, 1, lambda block, d: move_mean(average[block], p[block], 1.0, kept, d))
+    return ()

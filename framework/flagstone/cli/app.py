@@ -24,6 +24,7 @@ COMMANDS = {  # in the order of --help
     "backends": "flagstone.cli.listing:backends",
     "plugins": "flagstone.cli.plugins:plugins",
     "doctor": "flagstone.cli.doctor:doctor",
+    "new": "flagstone.cli.new:new",
 }
 
 

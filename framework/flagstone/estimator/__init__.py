@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.estimator.base import Estimator
-from flagstone.estimator.classifier import Classifier
-from flagstone.estimator.linear_model import coefficients
+from flagstone.estimator.classifier import Classifier, ImageClassifier
+from flagstone.estimator.linear_model import LinearModel, coefficients
 from flagstone.estimator.parameters import require_known
 from flagstone.estimator.persistence import load
 from flagstone.estimator.regressor import Regressor
 from flagstone.estimator.spec import Spec
 
-__all__ = ["Classifier", "Estimator", "Regressor", "Spec", "coefficients", "load", "model"]
+__all__ = [
+    "Classifier", "Estimator", "ImageClassifier", "LinearModel", "Regressor", "Spec",
+    "coefficients", "load", "model",
+]  # fmt: skip
 
 
 def model(name: str, **params: Any) -> Estimator:

@@ -22,17 +22,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from flagstone.augment import Augmentation
 from flagstone.backend import Backend, open_backend
 from flagstone.errors import ConfigurationError, PluginError, ShapeError
 from flagstone.estimator import validation as check
 from flagstone.estimator.parameters import Hyperparameters
 from flagstone.estimator.spec import Spec
 from flagstone.estimator.standardize import statistics
-from flagstone.named import make, parse
+from flagstone.named import make
 from flagstone.nn import Layer, Sequential, Standardize
+from flagstone.optim import LBFGS, with_weight_decay
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
-from flagstone.training import Callback, Objective, Trainer
+from flagstone.training import Callback, FullBatchTrainer, Objective, Trainer
 from flagstone.training.callbacks import Metrics
 
 PREDICTION_BATCH = 1000  # examples
@@ -58,7 +60,7 @@ class Estimator(Hyperparameters):
             best; ``None`` for never.
         standardize: subtract the training data's mean and divide by its deviation, per feature or
             per channel; the statistics are kept in the model.
-        seed: of weights, shuffles, dropout and splits.
+        seed: of weights, shuffles, splits, dropout and augmentation.
         device: where to train and predict: auto, cpu, cuda:N or a backend's name.
         precision: ``"exact"``: float32 throughout.
         verbose: print a line per epoch to standard error.
@@ -122,9 +124,25 @@ class Estimator(Hyperparameters):
             raise ConfigurationError(f"{type(self).__name__}: lr expected a number; got None")
         return self.lr
 
+    def recipe(self) -> tuple[str, int | None]:
+        """The optimizer, as text, and the examples per step; a model may choose them itself."""
+        return self.optimizer, self.batch_size
+
     def layer_dtype(self) -> str:
         """The dtype of the parameters."""
         return "float32"
+
+    def measure(self, layer: Layer, X: Any) -> None:
+        """Set what the layer measures on the training data rather than learns, in its buffers.
+
+        Args:
+            layer: initialised, its preprocessing in place.
+            X: the training examples, before preprocessing.
+        """
+
+    def augmentation(self) -> list[Augmentation]:
+        """What changes each batch while training."""
+        return []
 
     # Fitting
 
@@ -173,6 +191,7 @@ class Estimator(Hyperparameters):
         elif self.validation_fraction:
             X, targets, weight, held_out = self._split(X, targets, weight)
         layer = self._make_layer(X, weight, backend)
+        self.measure(layer, X)
         trainer = self._trainer(layer, backend, self.learning_rate(layer, X), callbacks)
         self.layer_, self.device_ = layer, str(backend.device)
         self.n_parameters_ = layer.count_parameters()
@@ -191,9 +210,10 @@ class Estimator(Hyperparameters):
             ConfigurationError: names the hyper-parameter.
         """
         name = type(self).__name__
+        batch: Any = self.batch_size  # a model may have a word for its own
         for what, holds, expected in (
             ("epochs", self.epochs >= 1, "a positive integer"),
-            ("batch_size", self.batch_size is None or self.batch_size >= 1, "a positive integer"),
+            ("batch_size", isinstance(batch, str | None) or batch >= 1, "a positive integer"),
             ("lr", self.lr is None or 0 <= self.lr < float("inf"), "a finite number >= 0"),
             ("weight_decay", self.weight_decay >= 0, "a number >= 0"),
             ("validation_fraction", 0 <= self.validation_fraction < 1, "a number in [0, 1)"),
@@ -209,25 +229,17 @@ class Estimator(Hyperparameters):
     def _trainer(
         self, layer: Layer, backend: Backend, lr: float, callbacks: Sequence[Callback]
     ) -> Trainer:
-        optimizer = make("optimizer", self._with_decay(), layer, lr)
-        return Trainer(
+        text, batch_size = self.recipe()
+        text = with_weight_decay(text, self.weight_decay)
+        optimizer = make("optimizer", text, layer, lr)
+        kind = FullBatchTrainer if isinstance(optimizer, LBFGS) else Trainer
+        return kind(
             layer, self.objective(layer, backend), optimizer,
-            epochs=self.epochs, batch_size=self.batch_size, lr=lr,
-            schedule=make("schedule", self.schedule), seed=self.seed, patience=self.patience,
+            epochs=self.epochs, batch_size=batch_size, lr=lr,
+            schedule=make("schedule", self.schedule), augment=self.augmentation(),
+            seed=self.seed, patience=self.patience,
             callbacks=[*callbacks, *([_Lines()] if self.verbose else [])],
         )  # fmt: skip
-
-    def _with_decay(self) -> str:
-        if not self.weight_decay:
-            return self.optimizer
-        name, options = parse("optimizer", self.optimizer)
-        if "weight_decay" in options:
-            raise ConfigurationError(
-                f"{type(self).__name__}: weight_decay expected once; got {self.weight_decay!r} "
-                f"and, in optimizer, {options['weight_decay']!r}"
-            )
-        options["weight_decay"] = float(self.weight_decay)
-        return f"{name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
 
     def _as_examples(self, X: Any) -> Any:
         """``X`` as the model's examples: rows folded to images where the model says so."""

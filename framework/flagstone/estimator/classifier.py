@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from flagstone import metrics
+from flagstone.augment import Augmentation, parse
 from flagstone.backend import Backend
 from flagstone.errors import InputError
 from flagstone.estimator.base import Estimator
@@ -102,6 +103,31 @@ class Classifier(Estimator):
 
     def objective(self, layer: Layer, backend: Backend) -> Objective:
         return BinaryCrossEntropy(self._margin()) if self.binary_only else CrossEntropy()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ImageClassifier(Classifier):
+    """A base for classifiers of images, (n, h, w) or (n, h, w, channels).
+
+    Attributes:
+        augment: registered augmentations one after another, as in
+            ``"flip,crop(padding=4),mixup(alpha=0.2)"``; they change each batch of training, before
+            preprocessing.
+        image_shape: (h, w) or (h, w, channels), to fold flat rows into images.
+    """
+
+    augment: str = ""
+    image_shape: tuple[int, ...] | None = None
+
+    predicts_in: ClassVar[str] = "float32"
+    takes_images_only: ClassVar[bool] = True
+
+    def augmentation(self) -> list[Augmentation]:
+        return parse(self.augment)
+
+    def check_hyperparameters(self) -> None:
+        super().check_hyperparameters()
+        self.augmentation()
 
 
 def _same_kind(a: Any, b: Any) -> bool:

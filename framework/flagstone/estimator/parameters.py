@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 import numbers
@@ -20,7 +21,9 @@ class Hyperparameters:
     @classmethod
     def hyperparameters(cls) -> dict[str, inspect.Parameter]:
         """Name -> parameter of ``__init__``, its annotation resolved to a type."""
-        hints = {**typing.get_type_hints(cls), **typing.get_type_hints(cls.__init__)}
+        hints = typing.get_type_hints(cls)  # each resolved in the module that writes it
+        if not _is_generated(cls.__init__, cls):
+            hints |= typing.get_type_hints(cls.__init__)
         given = list(inspect.signature(cls.__init__).parameters.values())[1:]
         return {p.name: p.replace(annotation=hints.get(p.name, Any)) for p in given}
 
@@ -73,6 +76,13 @@ def require_known(owner: str, params: Mapping[str, Any], known: Mapping[str, Any
                 f"{owner} has no hyper-parameter {name!r}; known: {', '.join(sorted(known))}."
                 + (f" Did you mean {near[0]!r}?" if near else "")
             )
+
+
+def _is_generated(init: Any, cls: type) -> bool:
+    """Whether a dataclass's fields are all that its ``__init__`` takes, as they are written."""
+    known = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    types_ = {field.name: field.type for field in known}
+    return all(types_.get(n) == a for n, a in init.__annotations__.items() if n != "return")
 
 
 def _is_of(value: Any, annotation: Any) -> bool:

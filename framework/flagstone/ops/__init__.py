@@ -22,6 +22,7 @@ from flagstone.ops.conv import conv, conv1d, conv2d, conv3d, conv_input_grad, co
 from flagstone.ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from flagstone.ops.creation import tensor
 from flagstone.ops.door import ALL_OPS, Op, op
+from flagstone.ops.draws import random_integers, random_partners
 from flagstone.ops.einsum import einsum
 from flagstone.ops.elementwise import (
     abs, add, astype, clip, divide, equal, exp, expm1, greater, greater_equal, less, less_equal,
@@ -42,6 +43,7 @@ from flagstone.ops.loss import (
 )  # fmt: skip
 from flagstone.ops.norm import batch_norm
 from flagstone.ops.outer import outer
+from flagstone.ops.pixels import box_mask, pick_pixels, place_pixels, shifted
 from flagstone.ops.pool import (
     avg_pool, avg_pool_grad, max_pool, max_pool_grad, max_pool_pick,
 )  # fmt: skip
@@ -63,8 +65,8 @@ __all__ = [
     "ALL_OPS", "Op", "abs", "accumulate", "adadelta_update", "adagrad_update", "adam_update",
     "adamax_update", "adaptive_avg_pool", "adaptive_max_pool", "add", "argmax", "assign", "astype",
     "average_update", "avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "avg_pool_grad",
-    "axis_norm", "axis_rms_norm", "batch_norm", "binary_cross_entropy_with_logits", "broadcast_to",
-    "channel_dropout", "clip", "concatenate", "conv", "conv1d", "conv2d", "conv3d",
+    "axis_norm", "axis_rms_norm", "batch_norm", "binary_cross_entropy_with_logits", "box_mask",
+    "broadcast_to", "channel_dropout", "clip", "concatenate", "conv", "conv1d", "conv2d", "conv3d",
     "conv_input_grad", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     "conv_weight_grad", "cumsum", "divide", "dropout", "dropout_mask", "einsum", "elu", "embedding",
     "equal", "erf", "exp", "expm1", "flatten", "flip", "gather", "gelu", "gelu_exact", "gelu_tanh",
@@ -75,12 +77,13 @@ __all__ = [
     "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool_grad", "max_pool_pick",
     "maximum", "maxout", "mean", "min", "minimum", "mish", "momentum_direction", "multiply",
     "muon_update", "nadam_update", "negative", "norm", "normal_cdf", "not_equal", "op", "outer",
-    "pad", "power", "prod", "radam_update", "random_bits", "relu", "relu_grad", "repeat",
-    "resample", "resample_grad", "reshape", "resize", "rms_norm", "rmsprop_update", "rsqrt",
-    "scatter_add", "selu", "sgd_update", "sigmoid", "sign", "silu", "softmax",
-    "softmax_cross_entropy", "softmax_cross_entropy_grad", "softplus", "split", "sqrt", "squeeze",
-    "stack", "subtract", "sum", "sum_to", "take", "tanh", "tensor", "tile", "transpose",
-    "trust_update", "unsqueeze", "unstack", "var", "where",
+    "pad", "pick_pixels", "place_pixels", "power", "prod", "radam_update", "random_bits",
+    "random_integers", "random_partners", "relu", "relu_grad", "repeat", "resample",
+    "resample_grad", "reshape", "resize", "rms_norm", "rmsprop_update", "rsqrt", "scatter_add",
+    "selu", "sgd_update", "shifted", "sigmoid", "sign", "silu", "softmax", "softmax_cross_entropy",
+    "softmax_cross_entropy_grad", "softplus", "split", "sqrt", "squeeze", "stack", "subtract",
+    "sum", "sum_to", "take", "tanh", "tensor", "tile", "transpose", "trust_update", "unsqueeze",
+    "unstack", "var", "where",
 ]  # fmt: skip
 
 _tensors.operators = _sys.modules[__name__]  # what +, [] and .sum() of a tensor call

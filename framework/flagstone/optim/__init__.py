@@ -10,6 +10,7 @@ from flagstone.optim.muon import Muon
 from flagstone.optim.optimizer import Common, Optimizer
 from flagstone.optim.sgd import SGD
 from flagstone.optim.slow_weights import Lookahead, lookahead
+from flagstone.optim.weight_decay import with_weight_decay
 
 __all__ = [
     "EMA",
@@ -30,4 +31,5 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "lookahead",
+    "with_weight_decay",
 ]

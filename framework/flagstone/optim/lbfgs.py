@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,13 +20,33 @@ from flagstone.tensors import Tensor
 LEAST_CURVATURE = 1e-10  # pairs with less would spoil the estimate; PyTorch's bound
 
 
+class Iteration(NamedTuple):
+    """What one iteration led to.
+
+    Attributes:
+        loss: where it ended, weight decay included.
+        gradient: there.
+        length: of the move, in units of the quasi-Newton step; 0 if there was none.
+        evaluations: how often the closure was called.
+        converged: whether a tolerance was met, so that another iteration would change little.
+        latest: whether the closure's last call was where it ended.
+    """
+
+    loss: float
+    gradient: Tensor
+    length: float
+    evaluations: int
+    converged: bool
+    latest: bool
+
+
 class LBFGS(Optimizer):
     """Limited-memory BFGS (Nocedal & Wright, Numerical Optimization, algorithms 7.4 and 7.5), as in
     PyTorch, but with the line search by default.
 
     For a loss without randomness, over all the data: a step evaluates it many times, through a
-    closure, and decides on the host by what it sees. So it cannot be captured, and the trainer,
-    whose steps are captured, cannot use it.
+    closure, and decides on the host by what it sees. So it cannot be captured;
+    :class:`flagstone.training.FullBatchTrainer` trains with it, an iteration an epoch.
 
     Args:
         layer: the outermost layer.
@@ -39,6 +59,14 @@ class LBFGS(Optimizer):
         tolerance_change: end where neither the loss nor any parameter changes by more.
         history_size: how many past steps the curvature is estimated from.
         line_search_fn: ``"strong_wolfe"``, or ``None`` for steps of length ``lr``.
+        weight_decay: adds ``weight_decay / 2 * sum(p**2)`` to the loss, whose gradient is what
+            SGD's weight decay adds; PyTorch's has none.
+        decay_biases: ``False`` for no weight decay of parameters of fewer than two axes.
+
+    Attributes:
+        precondition: a linear function of flat gradients, symmetric and positive, that estimates
+            the inverse Hessian where no step has told more; ``None`` for the identity. The nearer
+            it is, the fewer iterations there are.
 
     Example:
         >>> def closure():
@@ -60,6 +88,8 @@ class LBFGS(Optimizer):
         tolerance_change: float = 1e-9,
         history_size: int = 100,
         line_search_fn: str | None = "strong_wolfe",
+        weight_decay: float = 0.0,
+        decay_biases: bool = True,
     ) -> None:
         if max_eval is not None:
             require_count("LBFGS", max_eval=max_eval)
@@ -69,7 +99,7 @@ class LBFGS(Optimizer):
         )
         known = line_search_fn in ("strong_wolfe", None)
         require("LBFGS", "line_search_fn", line_search_fn, known, "'strong_wolfe' or None")
-        super().__init__(layer, lr)
+        super().__init__(layer, lr, weight_decay=weight_decay, decay_biases=decay_biases)
         self.max_iter, self.history_size = max_iter, history_size
         self.max_eval = max_iter * 5 // 4 if max_eval is None else max_eval
         self.tolerance_grad, self.tolerance_change = tolerance_grad, tolerance_change
@@ -77,6 +107,8 @@ class LBFGS(Optimizer):
         # How the parameters changed, how the gradient did, and 1 / their product: oldest first.
         self._pairs: list[tuple[Tensor, Tensor, float]] = []
         self._last: tuple[Tensor, Tensor] | None = None  # the last iteration's gradient and move
+        self.precondition: Callable[[Tensor], Tensor] | None = None
+        self._here: tuple[float, Tensor] | None = None  # loss and gradient where iterate() ended
 
     def step(  # type: ignore[override]  # it returns the loss, as in PyTorch
         self,
@@ -105,48 +137,77 @@ class LBFGS(Optimizer):
                 "own, or choose another optimizer, such as 'adam'"
             )
         with no_grad():
-            return self._iterate(closure)
-
-    def _iterate(self, closure: Callable[[], Tensor]) -> Tensor:
-        first, loss, gradient = self._evaluate(closure)
-        if not math.isfinite(loss):
-            raise InputError(f"LBFGS: the closure expected to return a finite loss; got {loss}")
-        evaluations = 1
-        if _largest(gradient) <= self.tolerance_grad:
+            first, loss, gradient = self._evaluate(closure)
+            if not math.isfinite(loss):
+                raise InputError(f"LBFGS: the closure expected to return a finite loss; got {loss}")
+            used = 1
+            if _largest(gradient) <= self.tolerance_grad:
+                return first
+            for iteration in range(1, self.max_iter + 1):
+                done = self._advance(
+                    closure, loss, gradient, self.max_eval - used, iteration < self.max_iter
+                )
+                loss, gradient, used = done.loss, done.gradient, used + done.evaluations
+                if done.converged or used >= self.max_eval:
+                    break
             return first
-        for iteration in range(1, self.max_iter + 1):
-            length = self.lr
-            if self._last is None:
-                direction = -gradient
+
+    def iterate(self, closure: Callable[[], Tensor]) -> Iteration:
+        """One iteration, which goes on from where the last one ended without evaluating the loss
+        there again: for a loss that stays the same from call to call.
+
+        Args:
+            closure: as for :meth:`step`.
+
+        Returns:
+            What it led to; its loss may be infinite or NaN only if it began so.
+        """
+        with no_grad():
+            used = 0
+            if self._here is None:
+                self._here, used = self._evaluate(closure)[1:], 1
+            loss, gradient = self._here
+            if not math.isfinite(loss) or _largest(gradient) <= self.tolerance_grad:
+                return Iteration(loss, gradient, 0.0, used, math.isfinite(loss), used > 0)
+            done = self._advance(closure, loss, gradient, self.max_eval, True)
+            self._here = done.loss, done.gradient
+            return done._replace(evaluations=done.evaluations + used)
+
+    def _advance(
+        self, closure: Callable[[], Tensor], loss: float, gradient: Tensor, most: int, look: bool
+    ) -> Iteration:
+        """One iteration from a point with this loss and gradient, of at most ``most`` evaluations;
+        without a line search, ``look`` says whether to evaluate where it ends."""
+        length = self.lr
+        if self._last is None:
+            direction = self._direction(gradient)
+            if self.precondition is None:
                 length *= min(1.0, 1.0 / float(ops.sum(ops.abs(gradient)).item()))
-            else:
-                self._remember(self._last[1], gradient - self._last[0])
-                direction = self._direction(gradient)
-            slope = _dot(gradient, direction)
-            before, old = loss, gradient
-            if slope > -self.tolerance_change:
-                self._last = (gradient, direction * 0.0)
-                break
-            if self.line_search_fn is None:
-                ops.accumulate(self.flat.values, direction * length)
-                if iteration < self.max_iter:
-                    _, loss, gradient = self._evaluate(closure)
-                    evaluations += 1
-            else:
-                start = Point(0.0, loss, slope, gradient)
-                found, used = self._search(closure, start, direction, length, evaluations)
-                length, loss, gradient = found.step, found.loss, found.gradient
-                evaluations += used
-            move = direction * length
-            self._last = (old, move)
-            if (
-                evaluations >= self.max_eval
-                or _largest(gradient) <= self.tolerance_grad
-                or _largest(move) <= self.tolerance_change
-                or abs(loss - before) < self.tolerance_change
-            ):
-                break
-        return first
+        else:
+            self._remember(self._last[1], gradient - self._last[0])
+            direction = self._direction(gradient)
+        slope = _dot(gradient, direction)
+        if slope > -self.tolerance_change:
+            self._last = (gradient, direction * 0.0)
+            return Iteration(loss, gradient, 0.0, 0, True, False)
+        before, old, used, latest = loss, gradient, 0, True
+        if self.line_search_fn is None:
+            ops.accumulate(self.flat.values, direction * length)
+            if look:
+                _, loss, gradient = self._evaluate(closure)
+                used = 1
+        else:
+            start = Point(0.0, loss, slope, gradient)
+            found, used, latest = self._search(closure, start, direction, length, most)
+            length, loss, gradient = found.step, found.loss, found.gradient
+        move = direction * length
+        self._last = (old, move)
+        converged = (
+            _largest(gradient) <= self.tolerance_grad
+            or _largest(move) <= self.tolerance_change
+            or abs(loss - before) < self.tolerance_change
+        )
+        return Iteration(loss, gradient, length, used, converged, latest)
 
     def _evaluate(self, closure: Callable[[], Tensor]) -> tuple[Tensor, float, Tensor]:
         with enable_grad():
@@ -154,16 +215,24 @@ class LBFGS(Optimizer):
         if not isinstance(loss, Tensor) or loss.size != 1:
             got = f"shape {loss.shape}" if isinstance(loss, Tensor) else type(loss).__name__
             raise InputError(f"LBFGS: the closure expected to return a loss of shape (); got {got}")
-        return loss.detach(), float(loss.item()), self._gradients() * 1.0
+        value, gradient = float(loss.item()), self._gradients() * 1.0
+        if self.weight_decay or self.decays is not None:
+            decay = self.weight_decay if self.decays is None else self.decays
+            pull = self.flat.values * decay
+            value, gradient = value + 0.5 * _dot(self.flat.values, pull), gradient + pull
+        return loss.detach(), value, gradient
 
     def _search(
         self, closure: Callable[[], Tensor], start: Point, direction: Tensor, first: float,
-        evaluations: int,
-    ) -> tuple[Point, int]:  # fmt: skip
-        """Move to the point that the line search finds."""
+        most: int,
+    ) -> tuple[Point, int, bool]:  # fmt: skip
+        """Move to the point that the line search finds; also whether it was the last evaluated."""
         origin = self.flat.values * 1.0
+        at = 0.0
 
         def evaluate(step: float) -> Point:
+            nonlocal at
+            at = step
             ops.assign(self.flat.values, origin + direction * step)
             _, loss, gradient = self._evaluate(closure)
             if not math.isfinite(loss):
@@ -172,10 +241,10 @@ class LBFGS(Optimizer):
 
         found, used = strong_wolfe(
             evaluate, start, first, tolerance=self.tolerance_change / _largest(direction),
-            most=self.max_eval - evaluations,
+            most=most,
         )  # fmt: skip
         ops.assign(self.flat.values, origin + direction * found.step)
-        return found, used
+        return found, used, found.step == at
 
     def _remember(self, move: Tensor, change: Tensor) -> None:
         curvature = _dot(change, move)
@@ -190,9 +259,11 @@ class LBFGS(Optimizer):
         for move, change, inverse in reversed(self._pairs):
             along.append(_dot(move, q) * inverse)
             q = q - change * along[-1]
+        q = q if self.precondition is None else self.precondition(q)
         if self._pairs:
             _, change, inverse = self._pairs[-1]
-            q = q * (1.0 / (inverse * _dot(change, change)))
+            guess = change if self.precondition is None else self.precondition(change)
+            q = q * (1.0 / (inverse * _dot(change, guess)))
         for (move, change, inverse), was in zip(self._pairs, reversed(along), strict=True):
             q = q + move * (was - _dot(change, q) * inverse)
         return q
@@ -225,7 +296,7 @@ class LBFGS(Optimizer):
         self._pairs = []
         for rows in zip(state["moves"], state["changes"], strict=True):
             self._remember(*(self._like_parameters(row) for row in rows))
-        self._last = None
+        self._last = self._here = None
         if "move" in state:
             self._last = (
                 self._like_parameters(state["gradient"]), self._like_parameters(state["move"]),

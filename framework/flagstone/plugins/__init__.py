@@ -25,6 +25,7 @@ from flagstone.plugins.registry import (
 from flagstone.plugins.rows import ProviderRow
 from flagstone.plugins.specs import (
     KINDS,
+    AugmentationSpec,
     BackendSpec,
     CallbackSpec,
     DatasetSpec,
@@ -43,6 +44,7 @@ from flagstone.plugins.specs import (
 
 __all__ = [
     "KINDS",
+    "AugmentationSpec",
     "BackendSpec",
     "CallbackSpec",
     "DatasetSpec",

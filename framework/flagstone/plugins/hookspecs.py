@@ -13,6 +13,7 @@ from typing import Any
 import pluggy
 
 from flagstone.plugins.specs import (
+    AugmentationSpec,
     BackendSpec,
     CallbackSpec,
     DatasetSpec,
@@ -71,6 +72,12 @@ def flagstone_optimizers() -> Iterable[OptimizerSpec]:
 @hookspec
 def flagstone_schedules() -> Iterable[ScheduleSpec]:
     """Schedules of the learning rate."""
+    return ()
+
+
+@hookspec
+def flagstone_augmentations() -> Iterable[AugmentationSpec]:
+    """Random changes of batches of images while training."""
     return ()
 
 

@@ -280,6 +280,14 @@ class ScheduleSpec(Spec):
 
 
 @dataclass(frozen=True)
+class AugmentationSpec(Spec):
+    """An augmentation. ``target`` is a subclass of ``flagstone.augment.Augmentation``."""
+
+    kind: ClassVar[str] = "augmentation"
+    hook: ClassVar[str] = "flagstone_augmentations"
+
+
+@dataclass(frozen=True)
 class EngineSpec(Spec):
     """An engine, which says where and how a run's steps are executed. ``target`` is its class."""
 
@@ -319,6 +327,7 @@ KINDS: Mapping[str, type[Spec]] = {
         MetricSpec,
         OptimizerSpec,
         ScheduleSpec,
+        AugmentationSpec,
         DatasetSpec,
         EngineSpec,
     )

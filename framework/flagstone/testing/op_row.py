@@ -103,7 +103,8 @@ class OpRow:
         refusals: arguments that must be refused.
         dtypes: the floating dtypes to check.
         tolerance: per dtype, relative and absolute.
-        order: up to which order derivatives are checked.
+        order: up to which order derivatives are checked; 2 unless ``first_only`` says why not.
+        first_only: why gradients of gradients are not checked.
         never_empty: why no sample is empty.
         never_one: why no sample has one element only.
     """
@@ -118,5 +119,6 @@ class OpRow:
     dtypes: tuple[str, ...] = ("float32", "float64")
     tolerance: Mapping[str, float] = field(default_factory=_tolerances)
     order: int = 2
+    first_only: str = ""
     never_empty: str = ""
     never_one: str = ""

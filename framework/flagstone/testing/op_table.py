@@ -7,6 +7,7 @@ from flagstone.ops import ALL_OPS
 from flagstone.testing import (
     rows_activation,
     rows_arrange,
+    rows_augment,
     rows_axis_norm,
     rows_contraction,
     rows_elementwise,
@@ -25,7 +26,7 @@ from flagstone.testing.op_row import OpRow
 MODULES = (
     rows_elementwise, rows_shape, rows_window, rows_pooling, rows_resample, rows_learning,
     rows_random, rows_updates, rows_optimizers, rows_contraction, rows_arrange, rows_activation,
-    rows_axis_norm, rows_running,
+    rows_axis_norm, rows_running, rows_augment,
 )  # fmt: skip
 
 OP_TABLE: dict[str, OpRow] = {row.name: row for module in MODULES for row in module.ROWS}

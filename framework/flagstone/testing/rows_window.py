@@ -183,7 +183,7 @@ ROWS = (
     OpRow("conv_weight_grad", ops.conv_weight_grad, _conv_weight_grad,
           references.conv_weight_grad, (0, 1)),
     OpRow(
-        "conv2d", ops.conv2d, _conv2d, _conv2d_reference, (0, 1, 2), order=1,
+        "conv2d", ops.conv2d, _conv2d, _conv2d_reference, (0, 1, 2),
         refusals=(
             _conv_refused(ShapeError, r"weight expects 2 input channels; got x of shape "
                           r"\(1, 4, 4, 3\), whose last axis is 3", X, W[..., :2]),

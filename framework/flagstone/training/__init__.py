@@ -1,7 +1,8 @@
 """Training: the loop, what it reports, and where a run is kept."""
 
 from flagstone.training.callbacks import Callback
+from flagstone.training.full_batch import FullBatchTrainer
 from flagstone.training.objective import L2, Objective
 from flagstone.training.trainer import Trainer
 
-__all__ = ["L2", "Callback", "Objective", "Trainer"]
+__all__ = ["L2", "Callback", "FullBatchTrainer", "Objective", "Trainer"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flagstone import losses, ops
+from flagstone.augment import Mixture
 from flagstone.nn.layer import Layer
 from flagstone.tensors import Tensor
 
@@ -11,7 +14,15 @@ class Objective:
     """A loss per example, further measures per example, and a penalty on the layer.
 
     The trainer sums all of them over an epoch on the device and divides once.
+
+    Attributes:
+        curvature: at most how much a loss's derivative by one output changes per unit of it;
+            ``None`` where there is no bound, or none is known.
+        ridge: the second derivative of the penalty by each weight.
     """
+
+    curvature: float | None = None
+    ridge: float = 0.0
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         """The loss of each example: (n, ...), (n, ...) -> (n,)."""
@@ -27,10 +38,19 @@ class Objective:
 
 
 class CrossEntropy(Objective):
-    """Softmax cross-entropy and accuracy; ``y`` holds class numbers (n,)."""
+    """Softmax cross-entropy and accuracy; ``y`` holds class numbers (n,).
+
+    Args:
+        label_smoothing: as in :func:`flagstone.losses.cross_entropy`.
+    """
+
+    curvature = 0.5  # of diag(p) - p p': Böhning, "Multinomial logistic regression", 1992
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
-        return losses.cross_entropy(out, y, reduction="none")
+        return losses.cross_entropy(out, y, label_smoothing=self.label_smoothing, reduction="none")
 
     def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
         right = ops.equal(ops.argmax(out, axis=1), y)
@@ -43,6 +63,8 @@ class BinaryCrossEntropy(Objective):
     Args:
         margin: the logit above which 1 is predicted.
     """
+
+    curvature = 0.25  # p (1 - p)
 
     def __init__(self, margin: float = 0.0) -> None:
         self.margin = margin
@@ -65,6 +87,7 @@ class SquaredError(Objective):
 
     def __init__(self, scale: Tensor) -> None:
         self.scale = scale
+        self.curvature = 2.0 / scale.size  # a loss is the mean over targets
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         return losses.mse(out, y, reduction="none")
@@ -79,6 +102,7 @@ class L2(Objective):
 
     def __init__(self, base: Objective, strength: float) -> None:
         self.base, self.strength = base, strength
+        self.curvature, self.ridge = base.curvature, base.ridge + 2.0 * strength
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         return self.base.losses(out, y)
@@ -93,3 +117,42 @@ class L2(Objective):
                 term = ops.sum(p * p)
                 total = term if total is None else total + term
         return None if total is None else total * self.strength
+
+
+class Mixed(Objective):
+    """Another objective for pictures that were mixed: what it says of each one's parts, in the
+    parts' shares.
+
+    For a loss that is linear in the target's probabilities, as cross-entropy is, this is the loss
+    of the mixed probabilities (Zhang et al., "mixup", ICLR 2018); it needs no such target.
+
+    Args:
+        base: the objective of each part.
+        mixture: which examples the batch's pictures are made of.
+        weight: (n,) of the examples before they were mixed, or ``None``. An epoch's weights add up
+            to what they did, but for chance: every example is as often a part as the next.
+    """
+
+    def __init__(self, base: Objective, mixture: Mixture, weight: Tensor | None = None) -> None:
+        self.base, self.mixture, self.weight = base, mixture, weight
+
+    def losses(self, out: Tensor, y: Tensor) -> Tensor:
+        return self._mixed(lambda target: {"loss": self.base.losses(out, target)}, y)["loss"]
+
+    def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return self._mixed(lambda target: self.base.measures(out, target), y)
+
+    def penalty(self, layer: Layer) -> Tensor | None:
+        return self.base.penalty(layer)
+
+    def _mixed(
+        self, values_of: Callable[[Tensor], dict[str, Tensor]], y: Tensor
+    ) -> dict[str, Tensor]:
+        total: dict[str, Tensor] = {}
+        for rows, share in self.mixture.parts:
+            target = y if rows is None else ops.take(y, rows)
+            if self.weight is not None:
+                share = share * (self.weight if rows is None else ops.take(self.weight, rows))
+            for name, values in values_of(target).items():
+                total[name] = values * share + total[name] if name in total else values * share
+        return total

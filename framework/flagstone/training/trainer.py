@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from flagstone import ops, random
+from flagstone.augment import Augmentation, Chain
 from flagstone.errors import ConfigurationError, InputError, RunError
 from flagstone.nn import Layer, stream_position
 from flagstone.optim import Optimizer
@@ -29,7 +30,7 @@ from flagstone.tensors import Tensor
 from flagstone.training.callbacks import Callback, Listeners, Metrics
 from flagstone.training.device_data import DeviceData
 from flagstone.training.interrupt import InterruptFlag
-from flagstone.training.objective import Objective
+from flagstone.training.objective import Mixed, Objective
 
 EVALUATION_BATCH = 1000  # examples; without gradients a batch costs memory only
 PROGRESS_EVERY = 0.1  # seconds
@@ -46,7 +47,8 @@ class Trainer:
         batch_size: examples per step; ``None`` for all of them.
         lr: the base learning rate.
         schedule: how the rate changes; constant by default.
-        seed: of shuffles and dropout.
+        augment: what changes each batch before the layer sees it, in training only.
+        seed: of shuffles, augmentation and dropout.
         patience: stop when the monitored loss (the validation's, or the training's without one) has
             not improved for so many epochs, and go back to the best parameters; ``None`` to never.
         callbacks: what looks on.
@@ -67,6 +69,7 @@ class Trainer:
         batch_size: int | None = 100,
         lr: float | None = None,
         schedule: Schedule | None = None,
+        augment: Sequence[Augmentation] = (),
         seed: int = 0,
         patience: int | None = None,
         callbacks: Sequence[Callback] = (),
@@ -81,6 +84,7 @@ class Trainer:
         self.lr = optimizer.lr if lr is None else lr
         self.schedule = Constant() if schedule is None else schedule
         self.schedule.load_state_dict({})  # one that another trainer used begins anew
+        self.augment = Chain(augment, seed, self.backend) if augment else None
         self.epoch = 0
         self.history: list[Metrics] = []
         self.stop = False
@@ -122,6 +126,8 @@ class Trainer:
         """
         if not len(x):
             raise InputError(f"fit: x expected at least one example; got shape {x.shape}")
+        if self.augment is not None:
+            self.augment.check(x.shape[1:])
         self._data = DeviceData(x, y, weight, self.backend, self._dtype)
         held_out = None
         if validation is not None:
@@ -208,13 +214,18 @@ class Trainer:
     def _eager_step(self, rows: Tensor | None, lr: Tensor, place: Tensor, scale: Tensor) -> None:
         """One training step; nothing in it reads the device."""
         x, y, weight = self._data.batch(rows)
+        objective = self.objective
+        if self.augment is not None:
+            x, mixture = self.augment(x, place)
+            if mixture is not None:
+                objective, weight = Mixed(objective, mixture, weight), None
         with stream_position(place):
             out = self.layer(x)
-        losses = self.objective.losses(out, y)
+        losses = objective.losses(out, y)
         if weight is not None:
             losses = losses * weight
         total = losses.sum()
-        penalty = self.objective.penalty(self.layer)
+        penalty = objective.penalty(self.layer)
         if penalty is not None:
             total = total + penalty / scale
         self.optimizer.zero_grad()
@@ -222,7 +233,7 @@ class Trainer:
         self.optimizer.step(lr=lr, scale=scale)
         with no_grad():
             self._add("loss", total)
-            for name, values in self.objective.measures(out, y).items():
+            for name, values in objective.measures(out, y).items():
                 self._add(name, (values if weight is None else values * weight).sum())
 
     def evaluate(self, data: DeviceData) -> dict[str, float]:
@@ -301,6 +312,7 @@ class Trainer:
             "seed": self.seed,
             "examples": self._data.n,
             "batch_size": self.batch_size,
+            "augment": str(self.augment or ""),
             "epoch": self.epoch,
             "step": self._step_in_epoch,
             "history": list(self.history),
@@ -316,9 +328,10 @@ class Trainer:
             "seed": self.seed,
             "examples": self._data.n,
             "batch_size": self.batch_size,
+            "augment": str(self.augment or ""),
         }
         for name, value in own.items():
-            if metadata.get(name) != value:
+            if metadata.get(name, "") != value:
                 raise RunError(
                     f"resume: the checkpoint was made with {name} {metadata.get(name)}; "
                     f"this run has {value}, so it cannot go on exactly"

@@ -58,6 +58,11 @@ def test_a_differentiable_op_has_its_gradients_checked(row: OpRow) -> None:
         assert bool(row.differentiable) == op.differentiable
 
 
+@pytest.mark.parametrize("row", ROWS)
+def test_gradients_of_gradients_are_checked_or_the_row_says_why_not(row: OpRow) -> None:
+    assert row.order == 2 or row.first_only
+
+
 def test_every_op_and_every_function_has_a_row() -> None:
     assert testing.missing_rows() == []
 
@@ -153,6 +158,26 @@ def test_a_wrong_gradient_is_noticed() -> None:
 
     with pytest.raises(AssertionError, match=r"tanh on numpy.*gradient with respect to x \(shape"):
         testing.check_gradients(_row(call=detached_half), CPU)
+
+
+def test_a_wrong_gradient_of_a_gradient_is_noticed() -> None:
+    """The gradient is right, but what it depends on is not on the tape."""
+    before = dict(ALL_OPS)
+
+    @ops.op
+    def once(xp, x):
+        return xp.tanh(x)
+
+    @once.pullback
+    def _(dy, y):
+        return dy * (1.0 - y.detach() * y.detach())
+
+    ALL_OPS.clear()
+    ALL_OPS.update(before)
+    row = _row(call=once)
+    testing.check_gradients(dataclasses.replace(row, order=1), CPU)
+    with pytest.raises(AssertionError, match="gradient of the gradient with respect to x"):
+        testing.check_gradients(row, CPU)
 
 
 @pytest.mark.parametrize(

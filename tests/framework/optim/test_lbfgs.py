@@ -211,3 +211,73 @@ def test_what_it_cannot_do_is_said() -> None:
 def test_a_bad_option_is_named(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         optim.LBFGS(a_point(0, 0), **option)
+
+
+def test_iterations_one_by_one_are_those_of_a_step() -> None:
+    """And the loss is evaluated no more often than in one step of as many."""
+    point, other = a_point(-1.2, 1.0), a_point(-1.2, 1.0)
+    together = optim.LBFGS(point, max_iter=12, max_eval=1000)
+    one_by_one = optim.LBFGS(other, max_eval=1000)
+    calls = {"step": 0, "iterate": 0}
+
+    def counted(name: str, p: Point) -> Callable[[], fs.Tensor]:
+        def loss() -> fs.Tensor:
+            calls[name] += 1
+            return rosenbrock(p)
+
+        return loss
+
+    together.step(closure_of(together, counted("step", point)))
+    closure = closure_of(one_by_one, counted("iterate", other))
+    done = [one_by_one.iterate(closure) for _ in range(12)]
+    np.testing.assert_array_equal(point.x.numpy(), other.x.numpy())
+    assert calls["step"] == calls["iterate"] == sum(d.evaluations for d in done)
+    assert done[-1].loss == rosenbrock(other).item()
+    assert [d.loss for d in done] == sorted((d.loss for d in done), reverse=True)
+    while not one_by_one.iterate(closure).converged:
+        pass
+    np.testing.assert_allclose(other.x.numpy(), [1.0, 1.0], rtol=0, atol=1e-4)
+
+
+def test_iterations_go_on_after_restoring() -> None:
+    point, other = a_point(-1.2, 1.0), a_point(0.0, 0.0)
+    optimizer, again = optim.LBFGS(point), optim.LBFGS(other)
+    for _ in range(5):
+        optimizer.iterate(closure_of(optimizer, lambda: rosenbrock(point)))
+    other.load_state_dict(point.state_dict())
+    again.load_state_dict(optimizer.state_dict())
+    for _ in range(5):
+        optimizer.iterate(closure_of(optimizer, lambda: rosenbrock(point)))
+        again.iterate(closure_of(again, lambda: rosenbrock(other)))
+    np.testing.assert_array_equal(point.x.numpy(), other.x.numpy())
+
+
+@pytest.mark.parametrize("decay_biases", [True, False])
+def test_weight_decay_is_half_the_squares(decay_biases: bool) -> None:
+    """The optimum of the loss plus ``0.3 / 2 * sum(p**2)``, by Newton's method."""
+    x, y = data()
+    columns = np.column_stack([x, np.ones(len(x))])
+    decay = np.diag([0.3] * 4 + [0.3 if decay_biases else 0.0])
+    w = np.zeros(5)
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-columns @ w))
+        hessian = (columns.T * (p * (1 - p))) @ columns / len(x) + decay
+        w -= np.linalg.solve(hessian, columns.T @ (p - y) / len(x) + decay @ w)
+    layer = nn.Linear(4, 1).initialize(0, dtype="float64")
+    options = {"weight_decay": 0.3, "decay_biases": decay_biases}
+    optimizer = optim.LBFGS(layer, tolerance_grad=1e-10, tolerance_change=0.0, **options)
+    for _ in range(3):
+        optimizer.step(closure_of(optimizer, lambda: logistic_loss(layer, x, y)))
+    state = layer.state_dict()
+    np.testing.assert_allclose([*state["weight"].ravel(), *state["bias"]], w, rtol=0, atol=1e-8)
+
+
+def test_a_quadratic_whose_inverse_is_known_takes_one_iteration() -> None:
+    scale = np.array([1.0, 1e6])
+    point = a_point(3.0, -2.0)
+    optimizer = optim.LBFGS(point, tolerance_grad=1e-9)
+    inverse = np.zeros(16)
+    inverse[:2] = 1 / scale
+    optimizer.precondition = lambda g: g * fs.tensor(inverse)
+    optimizer.iterate(closure_of(optimizer, lambda: 0.5 * (point.x**2 * fs.tensor(scale)).sum()))
+    np.testing.assert_allclose(point.x.numpy(), [0.0, 0.0], atol=1e-12)

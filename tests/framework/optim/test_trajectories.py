@@ -1,6 +1,8 @@
 """Optimizers follow PyTorch's trajectories, or their papers' equations where PyTorch has none.
 
-``test_against_torch.py`` does the same for SGD, Adam and AdamW.
+These are the table of optimizers: the name before a case's comma is the registered one.
+
+It is long because every comparison needs the two networks, and groups the papers' equations too.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 
 import flagstone as fs
-from flagstone import nn, optim
+from flagstone import nn, optim, plugins
+from flagstone.plugins import OptimizerSpec, hookimpl, registry
 
 torch = pytest.importorskip("torch", reason="PyTorch, the reference, is not installed")
 
@@ -23,6 +26,24 @@ Options = dict[str, Any]
 Weights = dict[str, np.ndarray]
 
 CASES: dict[str, tuple[Any, Any, Options]] = {
+    "sgd": (optim.SGD, torch.optim.SGD, {"lr": 0.05}),
+    "sgd, weight decay": (optim.SGD, torch.optim.SGD, {"lr": 0.05, "weight_decay": 0.1}),
+    "sgd, momentum": (optim.SGD, torch.optim.SGD, {"lr": 0.02, "momentum": 0.9}),
+    "sgd, all options": (
+        optim.SGD, torch.optim.SGD,
+        {"lr": 0.02, "momentum": 0.8, "nesterov": True, "weight_decay": 0.05},
+    ),
+    "adam": (optim.Adam, torch.optim.Adam, {}),
+    "adam, all options": (
+        optim.Adam, torch.optim.Adam,
+        {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.1},
+    ),
+    "adam, no memory": (optim.Adam, torch.optim.Adam, {"lr": 0.01, "betas": (0.0, 0.0)}),
+    "adamw": (optim.AdamW, torch.optim.AdamW, {}),
+    "adamw, all options": (
+        optim.AdamW, torch.optim.AdamW,
+        {"lr": 0.01, "betas": (0.85, 0.95), "eps": 1e-6, "weight_decay": 0.5},
+    ),
     "sgd, dampening": (
         optim.SGD, torch.optim.SGD,
         {"lr": 0.05, "momentum": 0.9, "dampening": 0.4, "weight_decay": 0.05},
@@ -406,3 +427,36 @@ def test_groups_of_a_paper(name: str) -> None:
             for key, p in theirs.named_parameters():
                 p.copy_(torch.from_numpy(rules[key](p.numpy(), p.grad.numpy(), kept[key], t)))
     assert_equal(ours, weights_of(theirs), 1e-9)
+
+
+# That nothing escapes the tables
+
+ELSEWHERE = {
+    "lookahead": "test_lookahead_is_its_paper, above",
+    "lbfgs": "test_lbfgs.py, for its step takes a closure",
+}
+
+
+def missing_rows() -> list[str]:
+    covered = {name.partition(",")[0] for name in (*CASES, *PAPERS)}
+    return sorted({*registry.names("optimizer")} - covered - {*ELSEWHERE})
+
+
+def test_every_registered_optimizer_has_a_row() -> None:
+    assert missing_rows() == []
+    for name, row in (*CASES.items(), *PAPERS.items()):
+        assert registry.load("optimizer", name.partition(",")[0]) is row[0]
+
+
+def test_an_optimizer_without_a_row_is_found() -> None:
+    class Planted:
+        @hookimpl
+        def flagstone_optimizers(self) -> Iterator[OptimizerSpec]:
+            yield OptimizerSpec("planted", "flagstone.optim:SGD")
+
+    plugins.register(Planted(), "planted")
+    try:
+        assert missing_rows() == ["planted"]
+    finally:
+        plugins.unregister("planted")
+    assert missing_rows() == []

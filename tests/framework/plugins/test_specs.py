@@ -26,7 +26,8 @@ def backend(**changes):
 
 def test_there_is_one_hook_per_kind():
     assert sorted(KINDS) == [
-        "backend", "dataset", "engine", "layer", "loss", "metric", "model", "optimizer", "schedule"
+        "augmentation", "backend", "dataset", "engine", "layer", "loss", "metric", "model",
+        "optimizer", "schedule",
     ]  # fmt: skip
     assert len({spec.hook for spec in KINDS.values()}) == len(KINDS)
 

@@ -1,18 +1,18 @@
-"""The other schedules, step by step: PyTorch's schedulers, and what they are composed of."""
+"""The table of schedules, step by step: PyTorch's schedulers, and what they are composed of."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from flagstone import schedules
+from flagstone import plugins, schedules
 from flagstone.errors import ConfigurationError, UnknownNameError
 from flagstone.named import make
-from flagstone.plugins import registry
+from flagstone.plugins import ScheduleSpec, hookimpl, registry
 
 STEPS = 60
 
@@ -22,6 +22,18 @@ def factors(schedule: schedules.Schedule, steps: int = STEPS, per_epoch: int = 1
 
 
 CASES: dict[str, tuple[schedules.Schedule, Callable[[Any, Any], Any]]] = {
+    "constant": (schedules.Constant(), lambda s, o: s.ConstantLR(o, factor=1.0)),
+    "step": (schedules.Step(4, 0.3), lambda s, o: s.StepLR(o, step_size=4, gamma=0.3)),
+    "cosine": (
+        schedules.Cosine(0.1), lambda s, o: s.CosineAnnealingLR(o, T_max=STEPS, eta_min=0.1),
+    ),
+    "one-cycle": (
+        schedules.OneCycle(0.3, 25.0, 1e4),
+        lambda s, o: s.OneCycleLR(
+            o, 1.0, total_steps=STEPS, pct_start=0.3, div_factor=25.0, final_div_factor=1e4,
+            cycle_momentum=False,
+        ),
+    ),
     "multi-step": (
         schedules.MultiStep((3, 10, 40), 0.3),
         lambda s, o: s.MultiStepLR(o, [3, 10, 40], gamma=0.3),
@@ -97,19 +109,20 @@ def test_pytorchs_rates(name: str) -> None:
     for _ in range(STEPS):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        scheduler.step()
+        if len(expected) < STEPS:  # one cycle is over then
+            scheduler.step()
     np.testing.assert_allclose(factors(schedule), expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"patience": 2},
-        {"factor": 0.5, "patience": 0, "threshold": 0.05},
-        {"factor": 0.5, "patience": 1, "threshold": 0.1, "threshold_mode": "abs"},
-        {"factor": 0.3, "patience": 0, "cooldown": 3, "floor": 0.02},
-    ],
-)
+PLATEAUS: list[dict[str, Any]] = [
+    {"patience": 2},
+    {"factor": 0.5, "patience": 0, "threshold": 0.05},
+    {"factor": 0.5, "patience": 1, "threshold": 0.1, "threshold_mode": "abs"},
+    {"factor": 0.3, "patience": 0, "cooldown": 3, "floor": 0.02},
+]
+
+
+@pytest.mark.parametrize("options", PLATEAUS)
 def test_plateaus_are_pytorchs(options: dict[str, Any]) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch, the reference, is not installed")
     schedule = schedules.ReduceOnPlateau(**options)
@@ -208,6 +221,37 @@ def test_a_bad_option_is_named(text: str, message: str) -> None:
 def test_an_unknown_part_is_named() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'cosine'"):
         make("schedule", "product(parts=('cosin',))")
+
+
+# That nothing escapes the table
+
+
+def missing_rows() -> list[str]:
+    covered = {type(schedule) for schedule, _ in CASES.values()} | {schedules.ReduceOnPlateau}
+    loaded = {name: registry.load("schedule", name) for name in registry.names("schedule")}
+    return sorted(name for name, schedule in loaded.items() if schedule not in covered)
+
+
+def test_every_registered_schedule_has_a_row() -> None:
+    assert missing_rows() == []
+
+
+class PlantedSchedule(schedules.Schedule):
+    """A schedule that is in no row."""
+
+
+def test_a_schedule_without_a_row_is_found() -> None:
+    class Planted:
+        @hookimpl
+        def flagstone_schedules(self) -> Iterator[ScheduleSpec]:
+            yield ScheduleSpec("planted", f"{__name__}:PlantedSchedule")
+
+    plugins.register(Planted(), "planted")
+    try:
+        assert missing_rows() == ["planted"]
+    finally:
+        plugins.unregister("planted")
+    assert missing_rows() == []
 
 
 def test_every_class_is_registered() -> None:

@@ -116,7 +116,7 @@ def test_l2_shrinks_the_weights(name: str) -> None:
     x, y = two_clouds()
     norms = [np.abs(fs.model(name, l2=l2).fit(x, y).coef_).sum() for l2 in (0.0, 0.1, 1.0)]
     assert norms[0] > norms[1] > norms[2]
-    with pytest.raises(ConfigurationError, match=f"{name}: l2 expected a number >= 0"):
+    with pytest.raises(ConfigurationError, match=r"l2 expected a finite number >= 0; got -0\.1"):
         fs.model(name, l2=-0.1).fit(x, y)
 
 

@@ -26,7 +26,8 @@ def test_the_loss_never_rises_where_a_fixed_rate_diverges(
     X, y = correlated(200, 40)
     with pytest.raises(fs.FlagstoneError, match="diverged"):
         fs.model("linear", lr=0.1, epochs=300).fit(X, y)
-    model = fs.model("linear", epochs=60, batch_size=batch_size, standardize=standardize).fit(X, y)
+    options = {"solver": "sgd", "epochs": 60, "batch_size": batch_size}
+    model = fs.model("linear", standardize=standardize, **options).fit(X, y)
     losses = [epoch["train"]["loss"] for epoch in model.history_]
     assert losses[-1] < 0.5 * losses[0]
     if batch_size is None:
@@ -35,7 +36,7 @@ def test_the_loss_never_rises_where_a_fixed_rate_diverges(
 
 def test_the_rate_is_at_most_the_inverse_of_the_largest_curvature() -> None:
     X, y = correlated(300, 7)
-    model = fs.model("linear", epochs=1, standardize=False, l2=0.25).fit(X, y)
+    model = fs.model("linear", solver="sgd", epochs=1, standardize=False, l2=0.25).fit(X, y)
     ones = np.concatenate([X, np.ones((300, 1))], axis=1)
     largest = 2 * np.linalg.eigvalsh(ones.T @ ones / 300)[-1] + 2 * 0.25
     rate = model.history_[0]["lr"]

@@ -128,11 +128,11 @@ def test_a_constant_column_and_more_features_than_rows() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"l2": -1.0}, "linear: l2 expected a number >= 0; got -1.0"),
+        ({"l2": -1.0}, "LinearRegression: l2 expected a finite number >= 0; got -1.0"),
         ({"solver": "svd"}, "solver expected .*'sgd', 'exact'.*; got 'svd'"),
         (
             {"solver": "exact", "weight_decay": 0.1},
-            "weight_decay belongs to solver='sgd'; with solver='exact' use l2",
+            "weight_decay belongs to the other solvers; with solver='exact' use l2",
         ),
     ],
 )

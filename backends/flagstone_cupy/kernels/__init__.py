@@ -1,0 +1,1 @@
+"""The CUDA kernels, and beside each ``.cu`` file the Python that launches it."""

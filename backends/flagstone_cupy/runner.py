@@ -1,0 +1,72 @@
+"""Running kernels on a card, through CuPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cupy
+
+from flagstone.errors import FlagstoneError, UnavailableError
+from flagstone_cupy.compile import architecture_of, compiled
+from flagstone_cupy.kernel import Kernel
+
+STATIC_LIMIT = 48 << 10  # shared bytes that a kernel may ask for without saying so first
+
+
+class CardMemoryError(FlagstoneError, MemoryError):
+    """The card has no room for an array."""
+
+
+class CupyRunner:
+    """Loads a kernel when it is first launched on a card, and launches it on the current stream."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[int, Kernel], Any] = {}
+        self._shared: dict[tuple[int, Kernel], int] = {}
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        try:
+            return cupy.empty(shape, dtype)
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            raise out_of_memory(error) from None
+
+    def is_here(self, a: Any) -> bool:
+        return isinstance(a, cupy.ndarray)
+
+    def run(
+        self, kernel: Kernel, grid: Sequence[int], block: Sequence[int], shared: int,
+        arguments: list[Any],
+    ) -> None:  # fmt: skip
+        key = (cupy.cuda.runtime.getDevice(), kernel)
+        raw = self._loaded.get(key)
+        if raw is None:
+            raw = self._loaded[key] = self._load(kernel, key[0])
+        if shared > STATIC_LIMIT and shared > self._shared.get(key, 0):
+            raw.max_dynamic_shared_size_bytes = shared
+            self._shared[key] = shared
+        raw(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared)
+
+    def _load(self, kernel: Kernel, card: int) -> Any:
+        properties = cupy.cuda.runtime.getDeviceProperties(card)
+        major, minor = properties["major"], properties["minor"]
+        if 10 * major + minor < kernel.since:
+            raise UnavailableError(
+                f"{kernel} needs compute capability {kernel.since / 10}; this card has "
+                f"{major}.{minor}"
+            )
+        architecture = architecture_of(major, minor)
+        cubin = compiled(kernel.source, [kernel.expression], architecture)
+        module = cupy.RawModule(path=str(cubin.path))
+        return module.get_function(cubin.symbols[kernel.expression])
+
+
+def out_of_memory(error: Exception) -> CardMemoryError:
+    """CuPy's error in our words, with what is free and what would help."""
+    free, total = cupy.cuda.runtime.memGetInfo()
+    held = cupy.get_default_memory_pool().used_bytes()
+    return CardMemoryError(
+        f"the card is out of memory ({str(error).splitlines()[0].rstrip('.')}); arrays hold "
+        f"{held / 2**20:.0f} MiB, and {free / 2**20:.0f} of {total / 2**20:.0f} MiB are free; "
+        "a smaller --batch-size needs less"
+    )

@@ -1,0 +1,21 @@
+"""Augmentation: random changes of each batch, on the device, in training only.
+
+Each is a composition of ops that draws from the one random stream by the example's place in the
+batch, so every backend makes the same pictures and a resumed run goes on with them. In text, as in
+a model's ``augment``, they follow one another: ``"flip,crop(padding=4),mixup(alpha=0.2)"``.
+
+Normalising is no augmentation, since predicting must do it too: a model's ``standardize``, or
+:class:`flagstone.nn.Normalize` as its first layer.
+"""
+
+from flagstone.augment.base import Augmentation
+from flagstone.augment.chain import Chain, parse
+from flagstone.augment.cutout import Cutout
+from flagstone.augment.mixing import CutMix, Mixing, MixUp
+from flagstone.augment.mixture import Mixture
+from flagstone.augment.moving import Crop, Flip, Translate
+
+__all__ = [
+    "Augmentation", "Chain", "Crop", "CutMix", "Cutout", "Flip", "MixUp", "Mixing", "Mixture",
+    "Translate", "parse",
+]  # fmt: skip

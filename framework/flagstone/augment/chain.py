@@ -1,0 +1,123 @@
+"""Augmentations one after another: made from text, bound to a run, applied to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flagstone import ops, random
+from flagstone.augment.base import Augmentation
+from flagstone.augment.mixing import Mixing
+from flagstone.augment.mixture import Mixture
+from flagstone.backend import Backend
+from flagstone.errors import ConfigurationError
+from flagstone.named import make
+from flagstone.tensors import Tensor
+
+
+def parse(text: str) -> list[Augmentation]:
+    """The augmentations that ``text`` names: ``"flip,crop(padding=4)"``; none if it is empty.
+
+    Raises:
+        UnknownNameError: there is no augmentation of a name.
+        ConfigurationError: the text is not of that form, or an option is unknown or wrong.
+    """
+    out = []
+    for part in _parts(text) if text.strip() else ():
+        augmentation = make("augmentation", part)
+        if not isinstance(augmentation, Augmentation):
+            raise ConfigurationError(
+                f"augment: {part!r} expected to make an Augmentation; it made "
+                f"{type(augmentation).__name__}"
+            )
+        out.append(augmentation)
+    return out
+
+
+class Chain:
+    """Augmentations of one run, in order. Example ``i`` of step ``s`` of epoch ``e`` is changed by
+    what (seed, the augmentation's place in the chain, e, s, i) says and nothing else.
+
+    Args:
+        parts: the augmentations.
+        seed: of the run.
+        backend: where batches will be.
+    """
+
+    def __init__(self, parts: Sequence[Augmentation], seed: int, backend: Backend) -> None:
+        for part in parts:
+            if not isinstance(part, Augmentation):
+                raise ConfigurationError(
+                    f"augment: expected augmentations, such as flagstone.augment.Flip(); got "
+                    f"{part!r}"
+                )
+        self.parts = tuple(parts)
+        self._keys = []
+        self._shares: list[Any] = []
+        for number, part in enumerate(self.parts):
+            low, high = random.key(seed, "augment", str(number))
+            self._keys.append((int(low), int(high)))
+            shares = backend.asarray(part.shares()) if isinstance(part, Mixing) else None
+            self._shares.append(None if shares is None else Tensor(shares, backend))
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise unless examples of ``shape`` can be changed so."""
+        for part in self.parts:
+            part.check(shape)
+
+    def __call__(self, x: Tensor, counter: Tensor) -> tuple[Tensor, Mixture | None]:
+        """The batch, changed.
+
+        Args:
+            x: (n, ...), floating.
+            counter: uint64 (2,): step and epoch, on the device.
+
+        Returns:
+            The pictures, and what they are made of, or ``None`` where each is one example.
+        """
+        mixture = None
+        for part, key, shares in zip(self.parts, self._keys, self._shares, strict=True):
+            words = random_words(counter, key, x.shape[0], part.words)
+            if isinstance(part, Mixing):
+                x, partner, share = part.mix(x, words, shares)
+                mixed = Mixture(partner, share)
+                mixture = mixed if mixture is None else mixture.then(partner, share)
+            else:
+                x = part.images(x, words)
+        return x, mixture
+
+    def __repr__(self) -> str:
+        return ", ".join(map(repr, self.parts))
+
+
+def random_words(counter: Tensor, key: tuple[int, int], n: int, count: int) -> list[Tensor]:
+    """``count`` words for each of ``n`` examples, which begin at a block of their own: (n,) each.
+
+    Args:
+        counter: uint64 (2,): step and epoch.
+        key: from :func:`flagstone.random.key`.
+        n: how many examples.
+        count: how many words for each.
+    """
+    blocks = -(-count // 4)
+    words = ops.random_bits(counter, key=key, blocks=n * blocks)
+    table = ops.reshape(words, (n, 4 * blocks))
+    return [table[:, i] for i in range(count)]
+
+
+def _parts(text: str) -> list[str]:
+    """``text`` cut at the commas that no bracket or string encloses."""
+    parts, start, depth, quote = [], 0, 0, ""
+    for i, c in enumerate(text):
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "'\"":
+            quote = c
+        elif c in "([{":
+            depth += 1
+        elif c in ")]}":
+            depth -= 1
+        elif c == "," and not depth:
+            parts.append(text[start:i])
+            start = i + 1
+    return [*parts, text[start:]]

@@ -1,0 +1,119 @@
+"""Mirrored and moved images: flip, crop, translate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from flagstone import ops
+from flagstone.augment.base import (
+    Augmentation,
+    happens,
+    require,
+    require_pixels,
+    require_probability,
+)
+from flagstone.errors import ShapeError
+from flagstone.ops.pixels import SHIFT_MODES
+from flagstone.tensors import Tensor
+
+_AXES = {"vertical": 1, "horizontal": 2}
+
+
+@dataclass(frozen=True)
+class Flip(Augmentation):
+    """Mirror an image with probability ``p``.
+
+    Args:
+        p: from 0 to 1.
+        direction: ``"horizontal"`` exchanges left and right, ``"vertical"`` top and bottom.
+    """
+
+    p: float = 0.5
+    direction: str = "horizontal"
+
+    def __post_init__(self) -> None:
+        require_probability(self)
+        known = self.direction in _AXES
+        require(self, "direction", known, "'horizontal' or 'vertical'")
+
+    def images(self, x: Tensor, words: Sequence[Tensor]) -> Tensor:
+        mirrored = ops.reshape(happens(words[0], self.p), (x.shape[0], 1, 1, 1))
+        out: Tensor = ops.where(mirrored, ops.flip(x, _AXES[self.direction]), x)
+        return out
+
+
+class _Moved(Augmentation):
+    """Move each image by up to :attr:`most` pixels, by each number of them as often, up, down, left
+    and right."""
+
+    words: ClassVar[int] = 2
+    mode: str
+
+    @property
+    def most(self) -> int:
+        raise NotImplementedError
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        super().check(shape)
+        side = min(shape[:2])
+        if self.most >= side:
+            raise ShapeError(
+                f"augment: {self.name} by up to {self.most} pixels expected images of more pixels "
+                f"a side; got examples of shape {shape}"
+            )
+
+    def images(self, x: Tensor, words: Sequence[Tensor]) -> Tensor:
+        rows, columns = (
+            ops.shifted(
+                ops.random_integers(word, high=2 * self.most + 1) - self.most,
+                length=length,
+                mode=self.mode,
+            )
+            for word, length in zip(words, x.shape[1:3], strict=True)
+        )
+        out: Tensor = ops.pick_pixels(x, rows, columns)
+        return out
+
+
+@dataclass(frozen=True)
+class Crop(_Moved):
+    """Pad each image on all sides and cut its size out again, at a random place.
+
+    Args:
+        padding: how many pixels a side, fewer than the image has.
+        mode: what is padded with: ``"reflect"``, the image mirrored at its border; ``"edge"``, the
+            border's pixels; ``"zero"``, as He et al. (CVPR 2016, section 4.2) did.
+    """
+
+    padding: int = 4
+    mode: str = "reflect"
+
+    def __post_init__(self) -> None:
+        require_pixels(self, "padding", 0)
+        require(self, "mode", self.mode in SHIFT_MODES, f"one of {', '.join(SHIFT_MODES)}")
+
+    @property
+    def most(self) -> int:
+        return self.padding
+
+
+@dataclass(frozen=True)
+class Translate(_Moved):
+    """Move each image by a random number of pixels; what was outside of it is 0.
+
+    Args:
+        pixels: the most in each direction, fewer than the image has.
+    """
+
+    pixels: int = 2
+
+    mode = "zero"
+
+    def __post_init__(self) -> None:
+        require_pixels(self, "pixels", 0)
+
+    @property
+    def most(self) -> int:
+        return self.pixels

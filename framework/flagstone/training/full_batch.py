@@ -1,0 +1,172 @@
+"""Training by L-BFGS: all the data in every evaluation of the loss, an iteration an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flagstone import ops
+from flagstone.errors import ConfigurationError
+from flagstone.nn import Flatten, Layer, Linear, Sequential, Standardize, stream_position
+from flagstone.optim import LBFGS
+from flagstone.schedules import Constant
+from flagstone.tape import no_grad
+from flagstone.tensors import Tensor
+from flagstone.training.interrupt import InterruptFlag
+from flagstone.training.trainer import Trainer
+
+MOST_FEATURES = 512  # of a table whose second moments are worth taking
+
+
+class FullBatchTrainer(Trainer):
+    """Trains a layer with :class:`LBFGS`; everything else is as :class:`Trainer` does it.
+
+    An epoch is one iteration, and training ends before the last where a tolerance of the optimizer
+    is met. The history tells the loss (penalties included, the optimizer's weight decay not) and
+    the measures where each iteration ended, and as ``lr`` the length of its move. The data pass
+    through the layers that have nothing to learn, at the beginning, once for all iterations.
+
+    Where one linear layer is all that learns, of at most 512 features, and the objective bounds its
+    curvature, the inverse of the Hessian's bound preconditions the optimizer (for logistic
+    regression: Böhning & Lindsay, "Monotonicity of quadratic-approximation algorithms", 1988), so
+    that correlated features take no more iterations than others.
+
+    Dropout masks are those of the first step throughout, for the loss must stay the same.
+
+    Raises:
+        ConfigurationError: what it was given needs mini-batches: a batch size, a schedule or
+            augmentation; or the optimizer is another.
+    """
+
+    optimizer: LBFGS
+
+    def __init__(self, layer: Layer, *arguments: Any, **options: Any) -> None:
+        super().__init__(layer, *arguments, **options)
+        if not isinstance(self.optimizer, LBFGS):
+            got = type(self.optimizer).__name__
+            raise ConfigurationError(f"optimizer: expected LBFGS; got {got}")
+        constant = type(self.schedule) is Constant
+        for name, value, holds, expected in (
+            ("batch_size", self.batch_size, self.batch_size is None, "None, for all examples"),
+            ("schedule", type(self.schedule).__name__, constant, "'constant'"),
+            ("augment", str(self.augment), self.augment is None, "nothing"),
+        ):
+            if not holds:
+                raise ConfigurationError(
+                    f"{name}: expected {expected}, with the optimizer lbfgs, which goes by all the "
+                    f"data at once; got {value!r}"
+                )
+        self._prepared: Tensor | None = None
+        self._latest: tuple[Tensor, Tensor] | None = None  # outputs and loss last evaluated
+
+    def _train_epoch(self, flag: InterruptFlag) -> float:
+        self.layer.train()
+        if self._prepared is None:
+            self._prepared = self._prepare()
+            self.optimizer.precondition = self._inverse_bound(self._prepared)
+        done = self.optimizer.iterate(self._closure)
+        if not done.latest or self._latest is None:
+            with no_grad():
+                self._latest = self._evaluate()
+        out, loss = self._latest
+        weight = self._data.weight
+        with no_grad():
+            self._add("loss", loss * self._data.total_weight)
+            for name, values in self.objective.measures(out, self._data.y).items():
+                self._add(name, (values if weight is None else values * weight).sum())
+        self._latest = None
+        self._heed(flag)
+        self.stop = self.stop or done.converged
+        return done.length
+
+    def _closure(self) -> Tensor:
+        self.optimizer.zero_grad()
+        out, loss = self._evaluate()
+        loss.backward()
+        self._latest = out.detach(), loss.detach()
+        return loss
+
+    def _evaluate(self) -> tuple[Tensor, Tensor]:
+        """Outputs for all examples, and the mean loss with its penalty."""
+        out = self._prepared
+        with stream_position(self._first_step()):
+            for layer in _divided(self.layer)[1]:
+                out = layer(out)
+        assert out is not None  # an epoch prepares first
+        losses = self.objective.losses(out, self._data.y)
+        if self._data.weight is not None:
+            losses = losses * self._data.weight
+        loss = losses.sum() * (1.0 / self._data.total_weight)
+        penalty = self.objective.penalty(self.layer)
+        return out, loss if penalty is None else loss + penalty
+
+    def _prepare(self) -> Tensor:
+        """All examples as the first layer that learns sees them."""
+        with no_grad():
+            x, _, _ = self._data.batch(None)
+            for layer in _divided(self.layer)[0]:
+                x = layer(x)
+        return x
+
+    def _inverse_bound(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """The (pseudo-)inverse of a bound of the Hessian, as a function of flat gradients: for each
+        output the examples' second moments times the curvature, and what the penalties add."""
+        last, curvature = _divided(self.layer)[1], self.objective.curvature
+        if curvature is None or len(last) != 1 or not isinstance(last[0], Linear) or x.ndim != 2:
+            return None
+        linear = last[0]
+        if len(self.optimizer.flat.tensors) != 2 or not all(
+            p.requires_grad for p in self.optimizer.flat.tensors
+        ):  # no bias, or a part is frozen
+            return None
+        features = linear.in_features
+        if features > MOST_FEATURES:
+            return None
+        with no_grad():
+            root = x[:, :1] * 0.0 + 1.0
+            if self._data.weight is not None:
+                root = ops.reshape(ops.sqrt(self._data.weight), root.shape)
+                x = x * root
+            parts = [ops.linear_weight_grad(root, a).numpy() for a in (x, root)]
+            moments = ops.linear_weight_grad(x, x).numpy()
+        bound = np.block([[moments, parts[0].T], [parts[0], parts[1]]]).astype(np.float64)
+        bound *= curvature / self._data.total_weight
+        bound += np.diag([self.objective.ridge] * features + [0.0])
+        bound += np.eye(features + 1) * self.optimizer.weight_decay
+        if not np.isfinite(bound).all():  # nor will the loss be
+            return None
+        inverse = np.linalg.pinv(bound, hermitian=True).astype(self._dtype)
+        on_device = Tensor(self.backend.asarray(inverse), self.backend)
+        return lambda gradient: self._times(gradient, on_device)
+
+    def _times(self, gradient: Tensor, inverse: Tensor) -> Tensor:
+        """A linear layer's flat gradient, as a matrix whose last column is the bias's, times
+        another."""
+        flat = self.optimizer.flat
+        places = [slice(o, o + p.size) for o, p in zip(flat.offsets, flat.tensors, strict=True)]
+        outputs = flat.tensors[1].size
+        parts = [ops.reshape(gradient[place], (outputs, -1)) for place in places]
+        product = ops.matmul(ops.concatenate(*parts, axis=1), inverse)
+        out = self.optimizer.scratch()
+        for place, part in zip(places, (product[:, :-1], product[:, -1:]), strict=True):
+            ops.assign(out[place], ops.reshape(part, (part.size,)))
+        return out
+
+    def _first_step(self) -> Tensor:
+        return Tensor(self.backend.asarray(np.zeros(2, np.uint64)), self.backend)
+
+
+def _divided(layer: Layer) -> tuple[list[Layer], list[Layer]]:
+    """The layers that an input passes through, in order: first those that never change."""
+    layers = _in_order(layer)
+    learns = (i for i, part in enumerate(layers) if not isinstance(part, (Standardize, Flatten)))
+    first = next(learns, len(layers))
+    return layers[:first], layers[first:]
+
+
+def _in_order(layer: Layer) -> list[Layer]:
+    if type(layer) is not Sequential:
+        return [layer]
+    return [part for inner in layer for part in _in_order(inner)]
