@@ -31,6 +31,8 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
     for name in [name for name in os.environ if name.startswith("FLAGSTONE_") and name != DATA]:
         del os.environ[name]
+    # Tests of the NumPy backend are of its own kernels; tests/backends/numba is of the plugin's.
+    os.environ["FLAGSTONE_DISABLE_PLUGINS"] = "numba"
     if os.environ.get(DATA):  # tests change their directory
         os.environ[DATA] = str(Path(os.environ[DATA]).expanduser().resolve())
 

@@ -196,9 +196,26 @@ def _open(spec: BackendSpec, device: Device) -> Backend:
             f"backend {spec.name!r}: {spec.target} must return a flagstone.backend.Backend; "
             f"it returned {type(backend).__name__}"
         )
-    added = {spec.name: spec.load() for spec in registry.kernels(backend)}
-    backend.kernels = {**backend.kernels, **added}
+    own = backend.kernels
+    added = {
+        spec.name: _before(spec.load(), own.get(spec.name)) for spec in registry.kernels(backend)
+    }
+    backend.kernels = {**own, **added}
     return backend
+
+
+def _before(added: Kernel, own: Kernel | None) -> Kernel:
+    """A plugin's kernel, and the backend's own that it replaces for what it declines."""
+    if own is None or not getattr(added, "may_decline", False):
+        return added
+
+    @functools.wraps(added)
+    def kernel(*arrays: Array, **static: Any) -> Any:
+        result = added(*arrays, **static)
+        return own(*arrays, **static) if result is NotImplemented else result
+
+    kernel.may_decline = getattr(own, "may_decline", False)  # type: ignore[attr-defined]
+    return kernel
 
 
 def _spec_of(wanted: Device) -> BackendSpec:

@@ -39,7 +39,11 @@ def narrow(
                         if beside < 0 or beside >= width:
                             continue
                         if c == 3:
-                            x0, x1, x2 = x[n, at, beside, 0], x[n, at, beside, 1], x[n, at, beside, 2]
+                            x0, x1, x2 = (
+                                x[n, at, beside, 0],
+                                x[n, at, beside, 1],
+                                x[n, at, beside, 2],
+                            )
                             w0, w1, w2 = w[i, j, 0], w[i, j, 1], w[i, j, 2]
                             for k in range(out.size):
                                 out[k] += x0 * w0[k] + x1 * w1[k] + x2 * w2[k]
@@ -79,7 +83,12 @@ def narrow_weight_grad(
                             x0, x1 = x[n, at, s, m], x[n, at, s + stride[1], m]
                             x2 = x[n, at, s + 2 * stride[1], m]
                             x3 = x[n, at, s + 3 * stride[1], m]
-                            g0, g1, g2, g3 = g[n, p, q], g[n, p, q + 1], g[n, p, q + 2], g[n, p, q + 3]
+                            g0, g1, g2, g3 = (
+                                g[n, p, q],
+                                g[n, p, q + 1],
+                                g[n, p, q + 2],
+                                g[n, p, q + 3],
+                            )
                             for k in range(out.size):
                                 out[k] += x0 * g0[k] + x1 * g1[k] + x2 * g2[k] + x3 * g3[k]
                             q += 4

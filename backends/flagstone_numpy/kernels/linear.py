@@ -1,16 +1,25 @@
-"""The gradient of a linear layer's weight."""
+"""A linear layer and the gradient of its weight, each one matrix product."""
 
 from __future__ import annotations
 
 import math
 
-from flagstone_numpy.kernels.products import batched_matmul
+import numpy as np
+
 from flagstone_numpy.kernels.windows import Array
 
 
+def linear(x: Array, w: Array, b: Array | None = None) -> Array:
+    """``x @ w.T + b``, the bias added in place."""
+    y: Array = np.matmul(x, w.T)
+    if b is not None:
+        y += b
+    return y
+
+
 def linear_weight_grad(g: Array, x: Array) -> Array:
-    """See :func:`flagstone.ops.linalg.linear_weight_grad`; a long product may be split."""
+    """See :func:`flagstone.ops.linalg.linear_weight_grad`."""
     if g.ndim == 2:
-        return batched_matmul(g.T, x)
+        return np.matmul(g.T, x)
     rows = math.prod(x.shape[:-1])
-    return batched_matmul(g.reshape(rows, g.shape[-1]).T, x.reshape(rows, x.shape[-1]))
+    return np.matmul(g.reshape(rows, g.shape[-1]).T, x.reshape(rows, x.shape[-1]))

@@ -22,7 +22,7 @@ def sum(  # noqa: A001  # the op's name
     """The sum over ``axis``; over all leading axes of a large floating array as ``ones @ x``."""
     if x.size <= SMALL and x.dtype.kind == "f":
         return np.asarray(_reduce(x, axis=axis, keepdims=keepdims))
-    leading = _leading(x, axis)
+    leading = leading_axes(x, axis)
     if not leading or x.dtype.kind != "f" or not x.flags.c_contiguous:
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims))
     rest = x.shape[leading:]
@@ -35,7 +35,7 @@ def sum(  # noqa: A001  # the op's name
     return total.reshape((1,) * leading + rest if keepdims else rest)
 
 
-def _leading(x: Array, axis: int | tuple[int, ...] | None) -> int:
+def leading_axes(x: Array, axis: int | tuple[int, ...] | None) -> int:
     """Return n where ``axis`` means the first n axes and there are more, else 0."""
     if axis is None:
         return 0

@@ -16,13 +16,6 @@ from flagstone.errors import ConfigurationError
 from flagstone_numpy import threads
 from flagstone_numpy.backend import open_numpy
 from flagstone_numpy.blas import Hold, find_control
-from flagstone_numpy.kernels.conv import conv, conv_input_grad, conv_weight_grad
-from flagstone_numpy.kernels.elementwise import relu, relu_grad
-from flagstone_numpy.kernels.pool import max_pool, max_pool_grad
-from flagstone_numpy.kernels.products import batched_matmul
-from flagstone_numpy.kernels.reduction import sum as sum_
-from flagstone_numpy.kernels.stochastic import keep
-from flagstone_numpy.kernels.update import adam_update
 
 NEEDS_CONTROL = pytest.mark.skipif(
     not threads.blas.works, reason="NumPy's BLAS cannot be held at one thread here"
@@ -111,11 +104,22 @@ def test_shared_work_inside_shared_work_stays_on_its_thread(use):
 def test_two_callers_at_once(use):
     use(2)
     a = np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)
-    want = batched_matmul(a, a)
+
+    def square():
+        y = np.empty_like(a)
+
+        def work(mine):
+            for row in mine:
+                np.matmul(a[row : row + 30], a, out=y[row : row + 30])
+
+        threads.share(work, range(0, 300, 30))
+        return y
+
+    want = square()
     got = [None] * 4
 
     def call(i):
-        got[i] = [batched_matmul(a, a) for _ in range(20)]
+        got[i] = [square() for _ in range(20)]
 
     callers = [threading.Thread(target=call, args=(i,)) for i in range(4)]
     before = threads.blas.before
@@ -176,6 +180,13 @@ def test_the_environment_says_how_many(environment, number):
 
 
 @NEEDS_CONTROL
+def test_blas_is_set_to_the_number_asked_for():
+    code = "from flagstone_numpy.backend import open_numpy\nfrom flagstone_numpy import threads\n"
+    code += "open_numpy(None); print(threads.blas.control.get())"
+    assert in_new_process(code, FLAGSTONE_NUM_THREADS="1") == "1"
+
+
+@NEEDS_CONTROL
 def test_a_blank_number_is_none():
     assert in_new_process(COUNT, FLAGSTONE_NUM_THREADS=" ") == in_new_process(COUNT)
 
@@ -227,83 +238,27 @@ FORK = """
 import multiprocessing, os, warnings
 import numpy as np
 from flagstone_numpy import threads
-from flagstone_numpy.kernels.products import batched_matmul
-a = np.ones((300, 300), np.float32)
+from flagstone_numpy.backend import open_numpy
+def work(mine):
+    done.extend(mine)
 def child(_):
-    return float(batched_matmul(a, a)[0, 0]), threads.count()
+    done.clear()
+    open_numpy(None)
+    threads.share(work, range(9))
+    return sorted(done) == list(range(9)), threads.count(), threads.blas.control.get()
+done = []
 if __name__ == "__main__":
-    batched_matmul(a, a)  # the workers run before the fork
+    threads.share(work, range(9))  # the workers run before the fork
     warnings.simplefilter("ignore", DeprecationWarning)  # Python's, on a fork beside threads
     with multiprocessing.get_context("fork").Pool(2) as pool:
         print(pool.map(child, range(4)))
 """
 
 
+@NEEDS_CONTROL
 @pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
 )
 def test_a_forked_pools_workers_compute_with_one_thread_each():
     printed = in_new_process(FORK, FLAGSTONE_NUM_THREADS="")
-    assert printed == str([(300.0, 1)] * 4)
-
-
-# ------------------------------------------------------ the same bits for any number of threads
-
-
-def kernels():
-    """Every threaded kernel at a size that is cut into pieces, as name -> function of nothing."""
-    rng = np.random.default_rng(0)
-
-    def normal(*shape):
-        return rng.standard_normal(shape).astype(np.float32)
-
-    same = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
-    wide = same | {"stride": (2, 2)}
-    pooling = {"kernel": (2, 2), "stride": (2, 2), "padding": ((0, 1), (0, 1))}
-    x, w, b, g = normal(40, 15, 15, 32), normal(48, 3, 3, 32), normal(48), normal(40, 15, 15, 48)
-    half = normal(40, 8, 8, 48)
-    image, filters = normal(40, 28, 28, 1), normal(32, 3, 3, 1)
-    y, index = max_pool(x, **pooling)
-    mask = rng.random(x.shape) < 0.5
-    a, c = normal(300, 400), normal(400, 500)
-
-    def adam():
-        p, m, v = x.ravel().copy(), np.zeros(x.size, np.float32), np.zeros(x.size, np.float32)
-        t, one = np.zeros((), np.float32), np.float32(1)
-        adam_update(
-            p, x.ravel(), m, v, t, one, one, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1,
-            decoupled=True,
-        )  # fmt: skip
-        return np.stack([p, m, v])
-
-    return {
-        "adam_update": adam,
-        "winograd": lambda: conv(x, w, b, **same),
-        "winograd, input": lambda: conv_input_grad(g, w, size=(15, 15), **same),
-        "winograd, weights": lambda: conv_weight_grad(g, x, kernel=(3, 3), **same),
-        "im2col": lambda: conv(x, w, b, **wide),
-        "im2col, input": lambda: conv_input_grad(half, w, size=(15, 15), **wide),
-        "im2col, weights": lambda: conv_weight_grad(half, x, kernel=(3, 3), **wide),
-        "narrow": lambda: conv(image, filters, None, **same),
-        "narrow, weights": lambda: conv_weight_grad(
-            conv(image, filters, None, **same), image, kernel=(3, 3), **same
-        ),
-        "max_pool": lambda: max_pool(x, **pooling)[0],
-        "max_pool_grad": lambda: max_pool_grad(y, index, size=(15, 15), **pooling),
-        "relu": lambda: relu(x),
-        "relu_grad": lambda: relu_grad(x, x),
-        "keep": lambda: keep(x, mask, scale=1.25),
-        "matmul": lambda: batched_matmul(a, c),
-        "sum": lambda: sum_(x, axis=(0, 1, 2)),
-    }
-
-
-@pytest.mark.parametrize("name", kernels())
-def test_the_same_bits_for_any_number_of_threads(use, name):
-    kernel = kernels()[name]
-    use(1)
-    want = kernel()
-    for number in (2, 3):
-        use(number)
-        for _ in range(3):
-            np.testing.assert_array_equal(kernel(), want)
+    assert printed == str([(True, 1, 1)] * 4)

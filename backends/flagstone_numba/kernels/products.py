@@ -8,6 +8,7 @@ are shared. Small products go to BLAS as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,8 +16,8 @@ import numpy as np
 from flagstone_numpy.kernels.windows import Array
 from flagstone_numpy.threads import share
 
-SMALL = 1 << 21
-"""Multiply-adds of a product that one thread does in about 30 us."""
+SMALL = 1 << 23
+"""Multiply-adds of a product that one thread does in about 100 us."""
 NARROWEST = 128
 """Rows or columns of a piece; in fewer, BLAS packs the other factor for too little work."""
 MOST_PIECES = 16
@@ -28,6 +29,14 @@ def linear(x: Array, w: Array, b: Array | None = None) -> Array:
     if b is not None:
         y += b
     return y
+
+
+def linear_weight_grad(g: Array, x: Array) -> Array:
+    """See :func:`flagstone.ops.linalg.linear_weight_grad`."""
+    if g.ndim == 2:
+        return batched_matmul(g.T, x)
+    rows = math.prod(x.shape[:-1])
+    return batched_matmul(g.reshape(rows, g.shape[-1]).T, x.reshape(rows, x.shape[-1]))
 
 
 def batched_matmul(a: Array, b: Array) -> Array:

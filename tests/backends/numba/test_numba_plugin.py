@@ -1,0 +1,69 @@
+"""How the plugin comes in, and what a Numba that is absent or broken costs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("numba", reason="numba is not installed: pip install flagstone[fast]")
+
+SERVED = "from flagstone.backend import open_backend\nb = open_backend('cpu')\n"
+
+
+def run(code, **environment):
+    """What ``code`` prints in an interpreter of its own, with the plugin."""
+    clean = {k: v for k, v in os.environ.items() if k != "FLAGSTONE_DISABLE_PLUGINS"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=clean | environment,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_it_serves_the_numpy_backend_and_is_imported_when_a_kernel_is_used():
+    code = SERVED + (
+        "import sys\n"
+        "print(b.kernels['relu'].__module__, b.kernels['exp'].__module__\n"
+        "      if 'exp' in b.kernels else '-', 'numba' in sys.modules)"
+    )
+    assert run(code).startswith("flagstone_numba.kernels.elementwise ")
+    assert run(code).endswith("False")
+
+
+def test_a_disabled_plugin_leaves_numpys_kernels():
+    code = SERVED + "print(b.kernels['relu'].__module__)"
+    assert run(code, FLAGSTONE_DISABLE_PLUGINS="numba") == "flagstone_numpy.kernels.elementwise"
+
+
+def test_a_numba_that_cannot_be_imported_is_told_once_and_numpy_serves(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 2.4 or less')")
+    code = SERVED + (
+        "import warnings, numpy as np\n"
+        "x = np.ones((400, 400), np.float32)\n"
+        "with warnings.catch_warnings(record=True) as told:\n"
+        "    warnings.simplefilter('always')\n"
+        "    y = b.kernels['relu'](-x), b.kernels['relu'](x), b.kernels['sum'](x, axis=0)\n"
+        "assert (y[0] == 0).all() and (y[1] == 1).all() and (y[2] == 400).all()\n"
+        "print(len(told), told[0].message)"
+    )
+    printed = run(
+        code, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    )
+    assert printed.startswith("1 flagstone_numba: numba is installed but does not work here")
+    assert "Numba needs NumPy 2.4 or less" in printed
+
+
+def test_training_gives_the_results_of_numpy_to_rounding():
+    code = (
+        "import flagstone as fs, numpy as np\n"
+        "r = np.random.default_rng(0)\n"
+        "X, y = r.random((200, 16, 16), np.float32), r.integers(0, 3, 200)\n"
+        "m = fs.model('cnn', epochs=1, seed=1).fit(X, y)\n"
+        "print(repr(m.history_[0]['train']['loss']))"
+    )
+    fast, plain = float(run(code)), float(run(code, FLAGSTONE_DISABLE_PLUGINS="numba"))
+    assert fast == pytest.approx(plain, rel=1e-4)
