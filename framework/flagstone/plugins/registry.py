@@ -106,7 +106,8 @@ class Registry:
         """The kernels that plugins have for ``backend``, one per op, each imported already.
 
         Left out, with a :class:`PluginWarning`, are those that break, and those for an op that the
-        backend or an earlier plugin has a kernel for. ``overrides=True`` replaces the backend's.
+        backend or an earlier plugin has a kernel for. ``overrides=True`` replaces the backend's,
+        and a warning says that too.
 
         Args:
             backend: a ``flagstone.backend.Backend``; its ``name`` and ``kernels`` are read.
@@ -114,6 +115,7 @@ class Registry:
         from flagstone.plugins.tables import conflict
 
         taken: dict[str, KernelSpec] = {}
+        replaced: list[KernelSpec] = []
         for plugin in self._plugins():
             known = len(plugin.failures) + len(plugin.conflicts)
             for spec in plugin.gather(KernelSpec, backend=backend):
@@ -128,8 +130,31 @@ class Registry:
                     with plugin.isolated(f"kernel {spec.name!r}"):
                         spec.load()
                         taken[spec.name] = spec
+                        if spec.name in backend.kernels:
+                            replaced.append(spec)
             self._tell(plugin, known)
+        for spec in replaced:
+            warnings.warn(f"{spec} replaces that of backend {backend.name!r}", PluginWarning, 2)
         return list(taken.values())
+
+    def kernel_specs(self, backend: Any) -> list[KernelSpec]:
+        """All that plugins say of kernels for ``backend``, used or not; nothing is imported."""
+        specs = []
+        for plugin in self._plugins():
+            specs += plugin.gather(KernelSpec, backend=backend)
+        return specs
+
+    def callback_specs(self, run: Any) -> list[CallbackSpec]:
+        """What plugins say of the callbacks that they add to ``run``; nothing is made.
+
+        A plugin that breaks is left out with a :class:`PluginWarning`.
+        """
+        found = []
+        for plugin in self._plugins():
+            known = len(plugin.failures) + len(plugin.conflicts)
+            found += plugin.gather(CallbackSpec, run=run)
+            self._tell(plugin, known)
+        return found
 
     def callbacks(self, run: Any) -> list[Any]:
         """The callbacks that plugins add to ``run``, made by calling each target with it.
@@ -320,6 +345,8 @@ specs = _process.specs
 names = _process.names
 load = _process.load
 kernels = _process.kernels
+kernel_specs = _process.kernel_specs
+callback_specs = _process.callback_specs
 callbacks = _process.callbacks
 commands = _process.commands
 providers = _process.providers

@@ -23,8 +23,10 @@ from flagstone.testing.callback_suite import CallbackSuite
 from flagstone.testing.dataset_suite import DatasetSuite
 from flagstone.testing.gradcheck import gradcheck
 from flagstone.testing.kernel_suite import KernelSuite
-from flagstone.testing.layer_suite import LayerSample, LayerSuite
-from flagstone.testing.loss_suite import LossSample, LossSuite
+from flagstone.testing.layer_samples import LayerSample
+from flagstone.testing.layer_suite import LayerSuite
+from flagstone.testing.loss_samples import LossSample
+from flagstone.testing.loss_suite import LossSuite
 from flagstone.testing.model_suite import ModelSuite
 from flagstone.testing.op_checks import (
     check_gradients,
