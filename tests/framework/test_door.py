@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,6 +132,21 @@ def test_checks_run_before_work() -> None:
     with observe(lambda *call: seen.append(call)), pytest.raises(InputError, match="slope"):
         ops.leaky_relu(x(1.0), slope=-1)
     assert not seen
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ops.matmul, lambda a, b: ops.einsum("ij,jk", a, b), lambda a, b: ops.layer_norm(a, 2, b[0]),
+        lambda a, b: ops.conv_transpose1d(a[None], b[None]),
+    ],
+)  # fmt: skip
+def test_the_device_is_told_before_the_dtype(call: Any, dtype: Any, strict: Backend) -> None:
+    a = Tensor(np.ones((2, 2), np.float32), open_backend("cpu"))
+    b = Tensor(strict.asarray(np.ones((2, 2), dtype)), strict)
+    with pytest.raises(DeviceMismatchError, match="expected all arrays on one device"):
+        call(a, b)
 
 
 # Definitions
