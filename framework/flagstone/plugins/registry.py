@@ -11,10 +11,11 @@ Environment, read at the first look-up:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from flagstone.errors import PluginError, UnknownNameError
@@ -246,6 +247,26 @@ class Registry:
             self._third_party = False
             self._tables = None
 
+    @contextlib.contextmanager
+    def isolated(self, entry_points: Iterable[Provider] | None = None) -> Iterator[Registry]:
+        """Within it this registry knows these plugins only, and forgets what is registered.
+
+        For tests: what the block registers is gone after it.
+
+        Args:
+            entry_points: the plugins; by default flagstone's own.
+        """
+        from flagstone.plugins.loader import discover
+
+        if entry_points is None:
+            entry_points = [plugin.provider for plugin in discover() if plugin.is_own]
+        before = dict(vars(self))
+        vars(self).update(vars(Registry(entry_points)))
+        try:
+            yield self
+        finally:
+            vars(self).update(before)
+
     def _of_kind(self, kind: str) -> dict[str, Spec]:
         if kind not in KINDS:
             raise UnknownNameError("kind", kind, KINDS)
@@ -354,3 +375,4 @@ register = _process.register
 unregister = _process.unregister
 hint = _process.hint
 disable_third_party = _process.disable_third_party
+isolated = _process.isolated

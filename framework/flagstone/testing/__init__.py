@@ -20,8 +20,10 @@ gradients with central differences. Nothing here needs pytest.
 
 from flagstone.testing.backend_suite import BackendSuite
 from flagstone.testing.callback_suite import CallbackSuite
+from flagstone.testing.command_line import CommandResult, run_command
 from flagstone.testing.dataset_suite import DatasetSuite
 from flagstone.testing.gradcheck import gradcheck
+from flagstone.testing.isolation import isolated_plugins
 from flagstone.testing.kernel_suite import KernelSuite
 from flagstone.testing.layer_samples import LayerSample
 from flagstone.testing.layer_suite import LayerSuite
@@ -40,12 +42,15 @@ from flagstone.testing.op_table import OP_TABLE, missing_rows
 from flagstone.testing.optimizer_suite import OptimizerSuite
 from flagstone.testing.schedule_suite import ScheduleSuite
 from flagstone.testing.suite import CheckWarning, Outcome, Skipped, Suite, run_suite, skip
+from flagstone.testing.suites import SUITES, checkable, suite_of, suites
 
 __all__ = [
     "OP_TABLE",
+    "SUITES",
     "BackendSuite",
     "CallbackSuite",
     "CheckWarning",
+    "CommandResult",
     "DatasetSuite",
     "Draw",
     "KernelSuite",
@@ -68,8 +73,13 @@ __all__ = [
     "check_op",
     "check_refusals",
     "check_values",
+    "checkable",
     "gradcheck",
+    "isolated_plugins",
     "missing_rows",
+    "run_command",
     "run_suite",
     "skip",
+    "suite_of",
+    "suites",
 ]

@@ -10,7 +10,6 @@ import numpy as np
 
 from flagstone import losses, nn
 from flagstone.backend import Backend, MemoryInfo, open_backend
-from flagstone.estimator import model
 from flagstone.optim import Adam
 from flagstone.plugins import registry
 from flagstone.tape import no_grad
@@ -146,8 +145,9 @@ class BackendSuite(Suite):
             skip(f"the model {name!r} is not installed")
         params = {"epochs": 3, **params}
         with check_backend(REFERENCE):
-            expected = model(name, device=REFERENCE, **params).fit(X, y)
-            found = model(name, device=str(self.opened.device), **params).fit(X, y)
+            make = registry.load("model", name)
+            expected = make(device=REFERENCE, **params).fit(X, y)
+            found = make(device=str(self.opened.device), **params).fit(X, y)
             if found.device_ != str(self.opened.device):
                 raise AssertionError(f"expected to train there; got {found.device_}")
             ours, theirs = ([e["train"]["loss"] for e in m.history_] for m in (found, expected))
