@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,13 @@ class NumpyBackend(Backend):
 
     def to_numpy(self, a: Any) -> np.ndarray:
         return np.asarray(a)
+
+    def capture(self, step: Callable[..., Any], *_example: Any) -> Callable[..., Any]:
+        """The step, recorded on its first calls, then replayed; :mod:`flagstone_numpy.replay`."""
+        from flagstone.capturing import Recorded
+        from flagstone_numpy.replay import Layout, build
+
+        return Recorded(step, self, build, Layout)
 
     def memory(self) -> MemoryInfo:
         """Of the process: resident bytes now and at their peak, and the machine's memory."""

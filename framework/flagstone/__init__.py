@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flagstone import plugins as plugins
     from flagstone import random as random
     from flagstone import schedules as schedules
+    from flagstone.capturing import capture as capture
     from flagstone.devices import device as device
     from flagstone.devices import set_device as set_device
     from flagstone.errors import FlagstoneError as FlagstoneError
@@ -58,6 +59,7 @@ _MODULES = (
     "testing",
 )  # fmt: skip
 _PLACES = {
+    "flagstone.capturing": ("capture",),
     "flagstone.devices": ("device", "set_device"),
     "flagstone.errors": ("FlagstoneError",),
     "flagstone.estimator": (

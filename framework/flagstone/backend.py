@@ -95,7 +95,18 @@ class Backend:
         """Return when all work that was asked of the device is done."""
 
     def capture(self, step: Callable[..., Any], *_example: Any) -> Callable[..., Any]:
-        """A function that does what ``step`` does for arguments like the example's."""
+        """A function that does what ``step`` does, for arguments like the example's.
+
+        Shapes and dtypes of tensors, and arguments that are no tensors, are those of the example;
+        :func:`flagstone.capture` asks again for others. Every call counts as one step, the first
+        included, with the numbers that ``step`` itself would give: capturing changes no value. The
+        function returned may have an attribute ``fits``, called before every step, which says
+        whether what it relies on still holds; if not, another capture is made.
+
+        Here the step itself, which is always right. ``Recorded(step, self)`` of
+        :mod:`flagstone.capturing` records it and replays it without the tape on any backend, and
+        takes a function that makes something faster of the record.
+        """
         return step
 
     def memory(self) -> MemoryInfo:

@@ -73,6 +73,10 @@ class GradientError(FlagstoneError, RuntimeError):
     """A gradient was asked for that the tape cannot give."""
 
 
+class CaptureError(FlagstoneError, RuntimeError):
+    """A step cannot be recorded and replayed; it can still be run as it is."""
+
+
 class PluginError(FlagstoneError, RuntimeError):
     """A plugin broke the contract of its hook."""
 

@@ -28,6 +28,7 @@ class Differentiable(Protocol):
 class _State(threading.local):
     grad_enabled = True
     observer: Callable[..., None] | None = None
+    watcher: Any = None  # told by ``enter(layer)`` that a layer is called
 
 
 state = _State()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
 Scalar = int | float | bool
 operators: Any = None  # the ops behind +, [], .sum() ...; flagstone.ops sets it when imported
+
+
+class _Host(threading.local):
+    watcher: Any = None  # told by ``read(tensor)`` when a tensor's values go to the host
+
+
+host = _Host()
 
 
 class Tensor:
@@ -97,6 +105,8 @@ class Tensor:
 
     def numpy(self) -> Any:
         """A NumPy array of the values; on the CPU it shares memory with the tensor."""
+        if host.watcher is not None:
+            host.watcher.read(self)
         return self.backend.to_numpy(self.array)
 
     def item(self) -> Scalar:

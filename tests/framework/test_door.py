@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,6 +134,21 @@ def test_checks_run_before_work() -> None:
     assert not seen
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ops.matmul, lambda a, b: ops.einsum("ij,jk", a, b), lambda a, b: ops.layer_norm(a, 2, b[0]),
+        lambda a, b: ops.conv_transpose1d(a[None], b[None]),
+    ],
+)  # fmt: skip
+def test_the_device_is_told_before_the_dtype(call: Any, dtype: Any, strict: Backend) -> None:
+    a = Tensor(np.ones((2, 2), np.float32), open_backend("cpu"))
+    b = Tensor(strict.asarray(np.ones((2, 2), dtype)), strict)
+    with pytest.raises(DeviceMismatchError, match="expected all arrays on one device"):
+        call(a, b)
+
+
 # Definitions
 
 
@@ -189,6 +205,49 @@ def test_every_word_of_a_pullback() -> None:
     np.testing.assert_array_equal(ys[0].numpy(), [5.0, 10.0])
     assert a.grad is not None
     np.testing.assert_array_equal(a.grad.numpy(), [5.0, 5.0])
+
+
+def kept_by(y: Tensor) -> list[object]:
+    assert y.node is not None
+    assert y.node.saved is not None
+    return [saved for saved in y.node.saved if isinstance(saved, (Tensor, float))]
+
+
+def test_a_tensor_is_kept_only_for_a_gradient_that_is_wanted() -> None:
+    a, b, plain = x(1.0, requires_grad=True), x(2.0, requires_grad=True), x(3.0)
+    assert kept_by(a * 2.0) == [2.0]  # ``a`` is of use to nobody
+    assert kept_by(2.0 * a) == [2.0]
+    (kept,) = kept_by(a * plain)
+    assert kept is plain
+    assert {id(t) for t in kept_by(a * b)} == {id(a), id(b)}
+    (a * 2.0 * b * plain).sum().backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    assert (a.grad.item(), b.grad.item()) == (12.0, 6.0)
+
+
+@pytest.mark.parametrize("frozen", ["weight", "input"])
+def test_a_frozen_weight_keeps_no_input(frozen: str) -> None:
+    rows = Tensor(np.ones((2, 3)), open_backend("cpu"), frozen == "weight")
+    weight = Tensor(np.ones((4, 3)), open_backend("cpu"), frozen == "input")
+    images = ops.reshape(rows, (2, 1, 3))
+    for y, given in (
+        (ops.linear(rows, weight), rows), (ops.matmul(rows, weight.T), rows),
+        (ops.conv1d(images, ops.reshape(weight, (4, 1, 3))), images),
+    ):  # fmt: skip
+        assert any(t is given for t in kept_by(y)) == (frozen == "input")
+        y.sum().backward()
+
+
+def test_a_pullback_keeps_nothing_for_an_argument_that_may_be_left_out() -> None:
+    @op
+    def some_op(xp, a, b=None):
+        return a
+
+    with pytest.raises(TypeError, match="pullback of some_op: nothing is named 'a_for_b'"):
+
+        @some_op.pullback
+        def _(dy, a_for_b): ...
 
 
 def test_a_pullback_that_asks_for_what_is_not_there() -> None:

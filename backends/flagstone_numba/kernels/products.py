@@ -43,19 +43,24 @@ def batched_matmul(a: Array, b: Array) -> Array:
     """``a @ b`` as by :func:`numpy.matmul`; a product of two matrices may be split."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] * a.shape[1] * b.shape[1] <= SMALL:
         return np.matmul(a, b)
-    rows, columns = a.shape[0], b.shape[1]
-    y = np.empty((rows, columns), np.result_type(a, b))
+    y = np.empty((a.shape[0], b.shape[1]), np.result_type(a, b))
+    split_matmul(a, b, y)
+    return y
+
+
+def split_matmul(a: Array, b: Array, out: Array) -> None:
+    """``out[...] = a @ b`` for two matrices, split."""
+    rows, columns = out.shape
     along_rows = rows >= columns
 
     def work(mine: Iterator[slice]) -> None:
         for piece in mine:
             if along_rows:
-                np.matmul(a[piece], b, out=y[piece])
+                np.matmul(a[piece], b, out=out[piece])
             else:
-                np.matmul(a, b[:, piece], out=y[:, piece])
+                np.matmul(a, b[:, piece], out=out[:, piece])
 
     share(work, _pieces(max(rows, columns), a.shape[0] * a.shape[1] * b.shape[1]))
-    return y
 
 
 def _pieces(length: int, work: int) -> list[slice]:

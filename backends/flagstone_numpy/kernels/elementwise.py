@@ -74,10 +74,3 @@ def softmax_cross_entropy_grad(g: Array, p: Array, labels: Array) -> Array:
     rows = np.flatnonzero((labels >= 0) & (labels < p.shape[1]))
     out[rows, labels[rows]] -= g[rows]
     return out
-
-
-def add_rows(g: Array, index: Array, *, rows: int) -> Array:
-    """Rows of ``g`` summed by number, in order."""
-    out = np.zeros((rows, *g.shape[1:]), g.dtype)
-    np.add.at(out, index, g)
-    return out

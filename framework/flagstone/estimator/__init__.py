@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.estimator.base import Estimator
-from flagstone.estimator.classifier import Classifier, ImageClassifier
+from flagstone.estimator.classifier import Classifier, ImageClassifier, LabelPredictor
 from flagstone.estimator.linear_model import LinearModel, coefficients
 from flagstone.estimator.parameters import require_known
 from flagstone.estimator.persistence import load
+from flagstone.estimator.predictor import Predictor
 from flagstone.estimator.regressor import Regressor
 from flagstone.estimator.spec import Spec
 
 __all__ = [
-    "Classifier", "Estimator", "ImageClassifier", "LinearModel", "Regressor", "Spec",
-    "coefficients", "load", "model",
+    "Classifier", "Estimator", "ImageClassifier", "LabelPredictor", "LinearModel", "Predictor",
+    "Regressor", "Spec", "coefficients", "load", "model",
 ]  # fmt: skip
 
 
-def model(name: str, **params: Any) -> Estimator:
+def model(name: str, **params: Any) -> Predictor:
     """The registered model ``name`` with these hyper-parameters.
 
     Raises:
@@ -29,5 +30,5 @@ def model(name: str, **params: Any) -> Estimator:
 
     cls = registry.load("model", name)
     require_known(f"model {name!r}", params, cls.hyperparameters())
-    out: Estimator = cls(**params)
+    out: Predictor = cls(**params)
     return out

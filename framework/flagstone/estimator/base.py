@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,18 +26,15 @@ from flagstone.augment import Augmentation
 from flagstone.backend import Backend, open_backend
 from flagstone.errors import ConfigurationError, PluginError, ShapeError
 from flagstone.estimator import validation as check
-from flagstone.estimator.parameters import Hyperparameters
+from flagstone.estimator.predictor import Predictor
 from flagstone.estimator.spec import Spec
 from flagstone.estimator.standardize import statistics
 from flagstone.named import make
 from flagstone.nn import Layer, Sequential, Standardize
 from flagstone.optim import LBFGS, with_weight_decay
-from flagstone.tape import no_grad
-from flagstone.tensors import Tensor
 from flagstone.training import Callback, FullBatchTrainer, Objective, Trainer
 from flagstone.training.callbacks import Metrics
 
-PREDICTION_BATCH = 1000  # examples
 _SUBCLASS = "{}: expected to derive from flagstone.Classifier or flagstone.Regressor"
 
 Solution = Callable[[Layer, Any, Any, Any], None]
@@ -45,7 +42,7 @@ State = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(Hyperparameters):
+class Estimator(Predictor):
     """What classifiers and regressors share.
 
     Attributes:
@@ -88,15 +85,6 @@ class Estimator(Hyperparameters):
     device: str = "auto"
     precision: str = "exact"
     verbose: bool = False
-
-    task: ClassVar[str] = ""  # "classification" or "regression"
-    predicts_in: ClassVar[str] = "float64"  # models of tables; an image model says float32
-    takes_images_only: ClassVar[bool] = False
-
-    # What fit sets, besides what is documented
-    layer_: Layer = field(init=False)
-    _inputs: Spec = field(init=False)
-    _outputs: Spec = field(init=False)
 
     # What an author defines
 
@@ -289,55 +277,6 @@ class Estimator(Hyperparameters):
         check.validation_targets(y, len(X), self.task)
         return X, self._encode_targets(y)
 
-    # Predicting
-
-    def _outputs_of(self, X: Any) -> Any:
-        """What the layer gives for ``X``, as float64 (n, outputs)."""
-        check.require_fitted(self)
-        X = check.prediction_data(self, X)
-        if self._inputs.is_image and X.ndim == 2 and X.shape[1] == self._inputs.size:
-            X = X.reshape(-1, *self._inputs.shape)
-        self._require_inputs(X)
-        return self._forward(X)
-
-    def _require_inputs(self, X: Any) -> None:
-        if X.shape[1:] != self._inputs.shape:
-            raise ShapeError(
-                f"X: expected examples of shape {self._inputs.shape}, as in fit; got {X.shape[1:]}"
-            )
-
-    def _forward(self, X: Any) -> Any:
-        layer = self.layer_
-        dtype = self.predicts_in
-        if layer.dtype_name != dtype:
-            layer = layer.with_dtype(dtype)
-        backend = layer.backend
-        was_training = layer.training
-        layer.eval()
-        try:
-            with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-                parts = []
-                for start in range(0, len(X), PREDICTION_BATCH):
-                    batch = np.ascontiguousarray(X[start : start + PREDICTION_BATCH], dtype)
-                    out = layer(Tensor(backend.asarray(batch), backend))
-                    parts.append(np.asarray(out.numpy(), np.float64))
-        finally:
-            layer.train(was_training)
-        return np.concatenate(parts)
-
-    # Saving
-
-    def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
-        """Write the fitted model to one ``.safetensors`` file; :func:`flagstone.load` reads it.
-
-        Args:
-            path: where; an existing file is replaced in one step.
-            extra: what else to keep in the file's metadata; JSON must be able to hold it.
-        """
-        from flagstone.estimator.persistence import save
-
-        save(self, path, extra or {})
-
     # What Classifier and Regressor define
 
     def _learn_targets(self, y: Any, weight: Any) -> Any:
@@ -347,16 +286,6 @@ class Estimator(Hyperparameters):
     def _encode_targets(self, y: Any) -> Any:
         """Encode targets like those that were learned from."""
         raise NotImplementedError(_SUBCLASS.format(type(self).__name__))
-
-    # scikit-learn
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "layer_")
-
-    def __sklearn_tags__(self) -> Any:
-        from flagstone.estimator.sklearn_tags import tags_of
-
-        return tags_of(self)
 
 
 class _Lines(Callback):

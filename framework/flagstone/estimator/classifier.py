@@ -12,20 +12,14 @@ from flagstone.augment import Augmentation, parse
 from flagstone.backend import Backend
 from flagstone.errors import InputError
 from flagstone.estimator.base import Estimator
+from flagstone.estimator.predictor import Predictor
 from flagstone.estimator.spec import Spec
 from flagstone.nn import Layer
 from flagstone.training.objective import BinaryCrossEntropy, CrossEntropy, Objective
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class Classifier(Estimator):
-    """A base for classifiers: ``build`` returns a layer that gives one logit per class.
-
-    After ``fit``, besides :class:`Estimator`'s:
-
-    Attributes:
-        classes_: the labels, sorted; columns of ``predict_proba`` follow them.
-    """
+class LabelPredictor(Predictor):
+    """What all classifiers do with the logits that their layer gives, and with labels."""
 
     task: ClassVar[str] = "classification"
     binary_only: ClassVar[bool] = False  # one logit instead of one per class
@@ -100,6 +94,17 @@ class Classifier(Estimator):
                 f"got also {', '.join(new[:5])}"
             )
         return places.astype(np.int64)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Classifier(LabelPredictor, Estimator):
+    """A base for classifiers: ``build`` returns a layer that gives one logit per class.
+
+    After ``fit``, besides :class:`Estimator`'s:
+
+    Attributes:
+        classes_: the labels, sorted; columns of ``predict_proba`` follow them.
+    """
 
     def objective(self, layer: Layer, backend: Backend) -> Objective:
         return BinaryCrossEntropy(self._margin()) if self.binary_only else CrossEntropy()

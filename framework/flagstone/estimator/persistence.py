@@ -10,8 +10,8 @@ import numpy as np
 
 from flagstone.backend import open_backend
 from flagstone.errors import InputError, RunError, UnavailableError, UnknownNameError
-from flagstone.estimator.base import Estimator
 from flagstone.estimator.parameters import require_known
+from flagstone.estimator.predictor import Predictor
 from flagstone.estimator.spec import Spec
 from flagstone.estimator.validation import require_fitted
 from flagstone.plugins import registry
@@ -23,8 +23,8 @@ _LAYER = "layer."
 _FITTED = "fitted."
 
 
-def save(model: Estimator, path: Any, extra: Mapping[str, Any]) -> None:
-    """Write ``model``; see :meth:`Estimator.save`.
+def save(model: Predictor, path: Any, extra: Mapping[str, Any]) -> None:
+    """Write ``model``; see :meth:`Predictor.save`.
 
     Raises:
         NotFittedError: it was not fitted.
@@ -57,8 +57,8 @@ def save(model: Estimator, path: Any, extra: Mapping[str, Any]) -> None:
         raise InputError(f"save: expected values that JSON can hold; {error}") from None
 
 
-def load(path: Any, device: str | None = None) -> Estimator:
-    """The model that :meth:`Estimator.save` wrote.
+def load(path: Any, device: str | None = None) -> Predictor:
+    """The model that :meth:`Predictor.save` wrote.
 
     Args:
         path: the file, or the directory of a finished run, whose model it is.
@@ -88,7 +88,7 @@ def load(path: Any, device: str | None = None) -> Estimator:
         ) from None
     require_known(f"{path}: model {metadata['model']!r}", metadata["params"], cls.hyperparameters())
     params = {k: tuple(v) if isinstance(v, list) else v for k, v in metadata["params"].items()}
-    model: Estimator = cls(**params)
+    model: Predictor = cls(**params)
     if device is not None:
         model.device = device
     model._inputs, model._outputs = (
@@ -110,7 +110,7 @@ def load(path: Any, device: str | None = None) -> Estimator:
     return model
 
 
-def _remembered(model: Estimator) -> list[str]:
+def _remembered(model: Predictor) -> list[str]:
     """The names of what ``fit`` learned besides the layer."""
     skip = {"layer_", "device_", "_inputs", "_outputs", *model.hyperparameters()}
     return [name for name in vars(model) if name not in skip]

@@ -200,9 +200,14 @@ def _by_sklearn(convert: Callable[[Any], Any], what: str, X: Any, y: Any = None)
     try:
         return convert(sklearn)
     except TypeError as error:
-        raise DTypeError(str(error)) from error
+        raise DTypeError(_one_line(error)) from error
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    """scikit-learn's message, which may be of several lines, as ours are."""
+    return " ".join(str(error).split())
 
 
 def _refuse_arrays(X: Any, y: Any) -> None:

@@ -13,6 +13,7 @@ from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device
 from flagstone.errors import ConfigurationError, InputError, ShapeError
 from flagstone.nn.parameter import Buffer, Flat, Parameter
+from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
 
 
@@ -57,6 +58,8 @@ class Layer:
     def __call__(self, *inputs: Any) -> Any:
         if not self._ready:
             self._get_ready(inputs)
+        if tape_state.watcher is not None:
+            tape_state.watcher.enter(self)
         return self.forward(*inputs)
 
     # Its parts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flagstone.backend import mismatch
 from flagstone.errors import DTypeError, InputError, ShapeError
 from flagstone.tensors import Tensor
 
@@ -33,14 +34,20 @@ def tensors(op: str, **given: Any) -> None:
 
 
 def same_dtype(op: str, **tensors: Any) -> None:
-    """All tensors given have one dtype (numbers and ``None`` follow along)."""
-    first = None
+    """All tensors given have one dtype (numbers and ``None`` follow along), on one device.
+
+    Raises:
+        DeviceMismatchError: they are on several devices, whose dtypes cannot be compared.
+        DTypeError: they have several dtypes.
+    """
+    first: Tensor | None = None
     for t in tensors.values():
         if isinstance(t, Tensor):
-            dtype = t.array.dtype
             if first is None:
-                first = dtype
-            elif dtype is not first and dtype != first:
+                first = t
+            elif t.backend is not first.backend:
+                raise mismatch(op, first.backend, t.backend)
+            elif t.array.dtype is not first.array.dtype and t.array.dtype != first.array.dtype:
                 raise _several_dtypes(op, tensors)
 
 

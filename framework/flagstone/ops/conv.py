@@ -39,12 +39,12 @@ def conv(
 
 
 @conv.pullback
-def _(dy: Tensor, x: Tensor, w: Tensor, need: Any, stride: Any, padding: Any, dilation: Any,
-      groups: int) -> Any:  # fmt: skip
+def _(dy: Tensor, x_for_w: Any, x_shape: Any, w: Tensor, need: Any, stride: Any, padding: Any,
+      dilation: Any, groups: int) -> Any:  # fmt: skip
     how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return (
-        conv_input_grad(dy, w, size=x.shape[1:-1], **how) if need[0] else None,
-        conv_weight_grad(dy, x, kernel=w.shape[1:-1], **how) if need[1] else None,
+        conv_input_grad(dy, w, size=x_shape[1:-1], **how) if need[0] else None,
+        conv_weight_grad(dy, x_for_w, kernel=w.shape[1:-1], **how) if need[1] else None,
         sum_(dy, axis=tuple(range(dy.ndim - 1))) if len(need) > 2 and need[2] else None,
     )
 
@@ -66,12 +66,12 @@ def conv_input_grad(
 
 
 @conv_input_grad.pullback
-def _(dy: Tensor, g: Tensor, w: Tensor, need: Any, stride: Any, padding: Any, dilation: Any,
+def _(dy: Tensor, g_for_w: Any, w: Tensor, need: Any, stride: Any, padding: Any, dilation: Any,
       groups: int) -> Any:  # fmt: skip
     how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return (
         conv(dy, w, **how) if need[0] else None,
-        conv_weight_grad(g, dy, kernel=w.shape[1:-1], **how) if need[1] else None,
+        conv_weight_grad(g_for_w, dy, kernel=w.shape[1:-1], **how) if need[1] else None,
     )
 
 
@@ -94,12 +94,12 @@ def conv_weight_grad(
 
 
 @conv_weight_grad.pullback
-def _(dy: Tensor, g: Tensor, x: Tensor, need: Any, stride: Any, padding: Any, dilation: Any,
-      groups: int) -> Any:  # fmt: skip
+def _(dy: Tensor, g_for_x: Any, x_for_g: Any, x_shape: Any, need: Any, stride: Any, padding: Any,
+      dilation: Any, groups: int) -> Any:  # fmt: skip
     how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return (
-        conv(x, dy, **how) if need[0] else None,
-        conv_input_grad(g, dy, size=x.shape[1:-1], **how) if need[1] else None,
+        conv(x_for_g, dy, **how) if need[0] else None,
+        conv_input_grad(g_for_x, dy, size=x_shape[1:-1], **how) if need[1] else None,
     )
 
 

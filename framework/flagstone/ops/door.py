@@ -19,6 +19,7 @@ arguments. The pullback, written in ops, says by its parameters' names what the 
 an array argument's name        that tensor
 the same with ``_shape``        only its shape
 the same with ``_dtype``        only the name of its dtype
+the same, ``_for_`` another     that tensor, but ``None`` unless the other's gradient is wanted
 ``need``                        for each array argument, whether its gradient is wanted
 a static argument's name        its value
 ==============================  ==========================================================
@@ -41,7 +42,7 @@ from flagstone.tensors import Tensor
 
 ALL_OPS: dict[str, Op] = {}  # name -> op, in order of definition
 
-_TENSOR, _SHAPE, _DTYPE, _OUTPUT, _ALL_OUTPUTS = range(5)
+_TENSOR, _TENSOR_FOR, _SHAPE, _DTYPE, _OUTPUT, _ALL_OUTPUTS = range(6)
 
 
 class Op:
@@ -80,6 +81,10 @@ class Op:
         keyword_only = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.arrays = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.required = tuple(
+            p.name for p in parameters
+            if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty
+        )  # fmt: skip
         self.statics = tuple(p.name for p in keyword_only)
         self.defaults = {p.name: p.default for p in keyword_only if p.default is not p.empty}
         may_be_none = [p.name for p in parameters if p.name in self.arrays and p.default is None]
@@ -114,9 +119,11 @@ class Op:
 
     def pullback(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: the op's pullback; see the module's docstring."""
-        keeps, names, passes, wants_all = [], [], [], ""
+        keeps: list[tuple[int, Any]] = []
+        names, passes, wants_all = [], [], ""
         for name in inspect.signature(function).parameters:
             base, _, part = name.rpartition("_")
+            kept, _, wanted = name.partition("_for_")
             if name in ("dy", "dys"):
                 wants_all = name
             elif name in ("need", *self.statics):
@@ -126,6 +133,9 @@ class Op:
                 names.append(name)
             elif name in self.arrays:
                 keeps.append((_TENSOR, self.arrays.index(name)))
+                names.append(name)
+            elif kept in self.arrays and wanted in self.required:
+                keeps.append((_TENSOR_FOR, (self.arrays.index(kept), self.arrays.index(wanted))))
                 names.append(name)
             elif base in self.arrays and part in ("shape", "dtype"):
                 keeps.append((_SHAPE if part == "shape" else _DTYPE, self.arrays.index(base)))
@@ -181,10 +191,14 @@ class Op:
                 f"{self.name}: has no pullback, so a gradient cannot pass through it; "
                 "call it under no_grad() or on x.detach()"
             )
+        edges = tuple([edge_of(x) for x in inputs])
         saved = []
         for what, i in self._keeps:
             if what == _TENSOR:
                 saved.append(inputs[i:] if self.variadic else inputs[i])
+            elif what == _TENSOR_FOR:
+                kept, wanted = i
+                saved.append(inputs[kept] if edges[wanted] is not None else None)
             elif what == _SHAPE:
                 saved.append([_shape(x) for x in inputs] if self.variadic else _shape(inputs[i]))
             elif what == _DTYPE:
@@ -193,7 +207,6 @@ class Op:
                 saved.append(outputs[0].array)
             else:
                 saved.append([out.array for out in outputs])
-        edges = tuple([edge_of(x) for x in inputs])
         node = Node(self, edges, tuple(saved), static, len(outputs), on)
         for i, out in enumerate(outputs):
             out.requires_grad = True

@@ -46,10 +46,10 @@ def multiply(xp: Any, a: Any, b: Any) -> Any:
 
 
 @multiply.pullback
-def _(dy: Tensor, a: Any, b: Any, a_shape: Any, b_shape: Any, need: Any) -> Any:
+def _(dy: Tensor, a_for_b: Any, b_for_a: Any, a_shape: Any, b_shape: Any, need: Any) -> Any:
     return (
-        sum_to(dy * b, a_shape) if need[0] else None,
-        sum_to(dy * a, b_shape) if need[1] else None,
+        sum_to(dy * b_for_a, a_shape) if need[0] else None,
+        sum_to(dy * a_for_b, b_shape) if need[1] else None,
     )
 
 

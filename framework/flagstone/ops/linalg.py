@@ -21,10 +21,10 @@ def batched_matmul(xp: Any, a: Any, b: Any) -> Any:
 
 
 @batched_matmul.pullback
-def _(dy: Tensor, a: Tensor, b: Tensor, need: Any) -> Any:
+def _(dy: Tensor, a_for_b: Any, b_for_a: Any, a_shape: Any, b_shape: Any, need: Any) -> Any:
     return (
-        sum_to(batched_matmul(dy, _swap(b)), a.shape) if need[0] else None,
-        sum_to(batched_matmul(_swap(a), dy), b.shape) if need[1] else None,
+        sum_to(batched_matmul(dy, _swap(b_for_a)), a_shape) if need[0] else None,
+        sum_to(batched_matmul(_swap(a_for_b), dy), b_shape) if need[1] else None,
     )
 
 
@@ -106,11 +106,11 @@ def _(x: Any, w: Any, b: Any = None) -> None:
 
 
 @linear.pullback
-def _(dy: Tensor, x: Tensor, w: Tensor, need: Any) -> Any:
+def _(dy: Tensor, x_for_w: Any, w_for_x: Any, need: Any) -> Any:
     rows = 0 if dy.ndim == 2 else tuple(range(dy.ndim - 1))
     return (
-        _times(dy, w) if need[0] else None,
-        linear_weight_grad(dy, x) if need[1] else None,
+        _times(dy, w_for_x) if need[0] else None,
+        linear_weight_grad(dy, x_for_w) if need[1] else None,
         sum_(dy, axis=rows) if len(need) > 2 and need[2] else None,
     )
 
@@ -143,8 +143,8 @@ def _(g: Any, x: Any) -> None:
 
 
 @linear_weight_grad.pullback
-def _(dy: Tensor, g: Tensor, x: Tensor, need: Any) -> Any:
-    return (linear(x, dy) if need[0] else None, _times(g, dy) if need[1] else None)
+def _(dy: Tensor, g_for_x: Any, x_for_g: Any, need: Any) -> Any:
+    return (linear(x_for_g, dy) if need[0] else None, _times(g_for_x, dy) if need[1] else None)
 
 
 def _times(g: Tensor, w: Tensor) -> Tensor:

@@ -103,5 +103,5 @@ def _(x: Any, target: Any) -> None:
 
 
 @binary_cross_entropy_with_logits.pullback
-def _(dy: Tensor, x: Tensor, target: Tensor, need: Any) -> Any:
-    return (dy * (sigmoid(x) - target) if need[0] else None, -dy * x if need[1] else None)
+def _(dy: Tensor, x: Tensor, target_for_x: Any, need: Any) -> Any:
+    return (dy * (sigmoid(x) - target_for_x) if need[0] else None, -dy * x if need[1] else None)

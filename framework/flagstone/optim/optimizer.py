@@ -112,7 +112,7 @@ class Optimizer:
     @lr.setter
     def lr(self, value: float) -> None:
         require_not_negative(type(self).__name__, lr=value)
-        self._lr = self._scalar(value)
+        self._lr.array[...] = self._scalar(value).array  # in place: captured steps read it there
 
     def state(self, name: str, start: float = 0.0) -> Tensor:
         """A new state array like the parameters, all of one value, kept in checkpoints under

@@ -11,10 +11,11 @@ Environment, read at the first look-up:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from flagstone.errors import PluginError, UnknownNameError
@@ -106,7 +107,8 @@ class Registry:
         """The kernels that plugins have for ``backend``, one per op, each imported already.
 
         Left out, with a :class:`PluginWarning`, are those that break, and those for an op that the
-        backend or an earlier plugin has a kernel for. ``overrides=True`` replaces the backend's.
+        backend or an earlier plugin has a kernel for. ``overrides=True`` replaces the backend's,
+        and a warning says that too.
 
         Args:
             backend: a ``flagstone.backend.Backend``; its ``name`` and ``kernels`` are read.
@@ -114,6 +116,7 @@ class Registry:
         from flagstone.plugins.tables import conflict
 
         taken: dict[str, KernelSpec] = {}
+        replaced: list[KernelSpec] = []
         for plugin in self._plugins():
             known = len(plugin.failures) + len(plugin.conflicts)
             for spec in plugin.gather(KernelSpec, backend=backend):
@@ -128,8 +131,31 @@ class Registry:
                     with plugin.isolated(f"kernel {spec.name!r}"):
                         spec.load()
                         taken[spec.name] = spec
+                        if spec.name in backend.kernels:
+                            replaced.append(spec)
             self._tell(plugin, known)
+        for spec in replaced:
+            warnings.warn(f"{spec} replaces that of backend {backend.name!r}", PluginWarning, 2)
         return list(taken.values())
+
+    def kernel_specs(self, backend: Any) -> list[KernelSpec]:
+        """All that plugins say of kernels for ``backend``, used or not; nothing is imported."""
+        specs = []
+        for plugin in self._plugins():
+            specs += plugin.gather(KernelSpec, backend=backend)
+        return specs
+
+    def callback_specs(self, run: Any) -> list[CallbackSpec]:
+        """What plugins say of the callbacks that they add to ``run``; nothing is made.
+
+        A plugin that breaks is left out with a :class:`PluginWarning`.
+        """
+        found = []
+        for plugin in self._plugins():
+            known = len(plugin.failures) + len(plugin.conflicts)
+            found += plugin.gather(CallbackSpec, run=run)
+            self._tell(plugin, known)
+        return found
 
     def callbacks(self, run: Any) -> list[Any]:
         """The callbacks that plugins add to ``run``, made by calling each target with it.
@@ -220,6 +246,26 @@ class Registry:
         with self._lock:
             self._third_party = False
             self._tables = None
+
+    @contextlib.contextmanager
+    def isolated(self, entry_points: Iterable[Provider] | None = None) -> Iterator[Registry]:
+        """Within it this registry knows these plugins only, and forgets what is registered.
+
+        For tests: what the block registers is gone after it.
+
+        Args:
+            entry_points: the plugins; by default flagstone's own.
+        """
+        from flagstone.plugins.loader import discover
+
+        if entry_points is None:
+            entry_points = [plugin.provider for plugin in discover() if plugin.is_own]
+        before = dict(vars(self))
+        vars(self).update(vars(Registry(entry_points)))
+        try:
+            yield self
+        finally:
+            vars(self).update(before)
 
     def _of_kind(self, kind: str) -> dict[str, Spec]:
         if kind not in KINDS:
@@ -320,6 +366,8 @@ specs = _process.specs
 names = _process.names
 load = _process.load
 kernels = _process.kernels
+kernel_specs = _process.kernel_specs
+callback_specs = _process.callback_specs
 callbacks = _process.callbacks
 commands = _process.commands
 providers = _process.providers
@@ -327,3 +375,4 @@ register = _process.register
 unregister = _process.unregister
 hint = _process.hint
 disable_third_party = _process.disable_third_party
+isolated = _process.isolated

@@ -67,6 +67,8 @@ class Spec:
         summary: one line for lists.
         requires: names of modules that must be importable, such as ``("sklearn",)``.
         api: the version of this interface that the plugin is written for.
+        suite: ``"module:attribute"`` of the subclass of one of ``flagstone.testing``'s suites that
+            ``flagstone check`` runs; empty: the suite of the kind as it is.
         provider: where it comes from; the registry fills it in.
     """
 
@@ -78,6 +80,7 @@ class Spec:
     summary: str = ""
     requires: tuple[str, ...] = ()
     api: int = 1
+    suite: str = field(default="", kw_only=True)
     provider: Provider | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -104,6 +107,8 @@ class Spec:
             yield f"summary: expected a string; got {self.summary!r}"
         if not _is_strings(self.requires):
             yield f"requires: expected a tuple of module names; got {self.requires!r}"
+        if self.suite != "" and not (isinstance(self.suite, str) and _TARGET.fullmatch(self.suite)):
+            yield f"suite: expected 'module:attribute' or ''; got {self.suite!r}"
 
     def load(self) -> Any:
         """The object that ``target`` names.

@@ -20,11 +20,15 @@ gradients with central differences. Nothing here needs pytest.
 
 from flagstone.testing.backend_suite import BackendSuite
 from flagstone.testing.callback_suite import CallbackSuite
+from flagstone.testing.command_line import CommandResult, run_command
 from flagstone.testing.dataset_suite import DatasetSuite
 from flagstone.testing.gradcheck import gradcheck
+from flagstone.testing.isolation import isolated_plugins
 from flagstone.testing.kernel_suite import KernelSuite
-from flagstone.testing.layer_suite import LayerSample, LayerSuite
-from flagstone.testing.loss_suite import LossSample, LossSuite
+from flagstone.testing.layer_samples import LayerSample
+from flagstone.testing.layer_suite import LayerSuite
+from flagstone.testing.loss_samples import LossSample
+from flagstone.testing.loss_suite import LossSuite
 from flagstone.testing.model_suite import ModelSuite
 from flagstone.testing.op_checks import (
     check_gradients,
@@ -38,12 +42,15 @@ from flagstone.testing.op_table import OP_TABLE, missing_rows
 from flagstone.testing.optimizer_suite import OptimizerSuite
 from flagstone.testing.schedule_suite import ScheduleSuite
 from flagstone.testing.suite import CheckWarning, Outcome, Skipped, Suite, run_suite, skip
+from flagstone.testing.suites import SUITES, checkable, suite_of, suites
 
 __all__ = [
     "OP_TABLE",
+    "SUITES",
     "BackendSuite",
     "CallbackSuite",
     "CheckWarning",
+    "CommandResult",
     "DatasetSuite",
     "Draw",
     "KernelSuite",
@@ -66,8 +73,13 @@ __all__ = [
     "check_op",
     "check_refusals",
     "check_values",
+    "checkable",
     "gradcheck",
+    "isolated_plugins",
     "missing_rows",
+    "run_command",
     "run_suite",
     "skip",
+    "suite_of",
+    "suites",
 ]

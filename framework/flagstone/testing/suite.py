@@ -6,9 +6,10 @@ A suite is a plain class. pytest collects a subclass of it; :func:`run_suite`, a
     class TestGated(LayerSuite):
         name = "gated"
 
-A check is a method ``test_<point>`` without arguments, whose docstring says what it holds a plugin
-to. It fails with an ``AssertionError`` that names the thing, the point, what was expected and what
-was seen; anything else that the plugin raises becomes one. It is skipped by :func:`skip`, or where
+A check is a method ``test_<point>`` whose docstring says what it holds a plugin to. Arguments that
+it has are cases, from :meth:`Suite.cases`: a test each for pytest, one point for the command. It
+fails with an ``AssertionError`` that names the thing, the point, what was expected and what was
+seen; anything else that the plugin raises becomes one. It is skipped by :func:`skip`, or where
 something that the plugin needs is not here (``UnavailableError``).
 """
 
@@ -19,7 +20,7 @@ import inspect
 import time
 import unittest
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NoReturn
 
@@ -79,6 +80,17 @@ class Suite:
                     found[attribute.removeprefix(PREFIX)] = text.partition("\n\n")[0]
         return found
 
+    @classmethod
+    def cases(cls, argument: str) -> Mapping[str, Any]:
+        """The cases of an argument of the checks: an id and a value each."""
+        raise NotImplementedError(f"{cls.__name__}: nothing says what {argument!r} is")
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        """For pytest: a test for each case."""
+        for argument in _arguments(metafunc.function):
+            cases = self.cases(argument)
+            metafunc.parametrize(argument, list(cases.values()), ids=list(cases))
+
     @property
     def spec(self) -> Spec:
         """What the plugin said of it."""
@@ -93,6 +105,11 @@ class Suite:
     def opened(self) -> Backend:
         """The opened backend of :attr:`device`."""
         return open_backend(self.device)
+
+
+def _arguments(check: Callable[..., None]) -> list[str]:
+    """The names of a check's arguments, besides ``self``."""
+    return [name for name in inspect.signature(check).parameters if name != "self"]
 
 
 def _told(check: Callable[..., None]) -> Callable[..., None]:
@@ -147,8 +164,32 @@ def run_suite(suite: type[Suite]) -> Iterator[Outcome]:
     """
     for point, holds in suite.points().items():
         started = time.perf_counter()
-        status, reason = _outcome(getattr(suite(), PREFIX + point))
+        status, reason = _outcome(_in_every_case(suite(), getattr(suite, PREFIX + point)))
         yield Outcome(point, status, reason, holds, time.perf_counter() - started)
+
+
+def _in_every_case(suite: Suite, check: Callable[..., None]) -> Callable[[], None]:
+    """The check as a function without arguments; several cases that fail are told as one."""
+    arguments = _arguments(check)
+    if not arguments:
+        return functools.partial(check, suite)
+    (argument,) = arguments
+
+    def every() -> None:
+        cases = suite.cases(argument)
+        failures = {}
+        for name, value in cases.items():
+            try:
+                check(suite, value)
+            except AssertionError as error:
+                failures[name] = error
+        if failures:
+            first = next(iter(failures.values()))
+            others = ", ".join(list(failures)[1:])
+            more = f" ({len(failures)} of {len(cases)} fail; also {others})" if others else ""
+            raise AssertionError(f"{first}{more}") from first
+
+    return every
 
 
 def _outcome(check: Callable[[], None]) -> tuple[Status, str]:

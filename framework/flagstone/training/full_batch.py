@@ -17,6 +17,9 @@ from flagstone.tensors import Tensor
 from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.trainer import Trainer
 
+BLOCK = (
+    2048  # examples that are preprocessed at once: what is between the layers stays in the cache
+)
 MOST_FEATURES = 512  # of a table whose second moments are worth taking
 
 
@@ -104,11 +107,24 @@ class FullBatchTrainer(Trainer):
 
     def _prepare(self) -> Tensor:
         """All examples as the first layer that learns sees them."""
+        fixed = _divided(self.layer)[0]
+        if not fixed:
+            return self._data.batch(None)[0]
+        whole: Tensor | None = None
         with no_grad():
-            x, _, _ = self._data.batch(None)
-            for layer in _divided(self.layer)[0]:
-                x = layer(x)
-        return x
+            for start in range(0, self._data.n, BLOCK):
+                rows = slice(start, min(start + BLOCK, self._data.n))
+                part, _, _ = self._data.slice(rows.start, rows.stop)
+                for layer in fixed:
+                    part = layer(part)
+                if whole is None:
+                    shape = (self._data.n, *part.shape[1:])
+                    whole = Tensor(
+                        self.backend.xp.empty(shape, dtype=part.array.dtype), self.backend
+                    )
+                ops.assign(whole[rows], part)
+        assert whole is not None  # there is at least one example
+        return whole
 
     def _inverse_bound(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
         """The (pseudo-)inverse of a bound of the Hessian, as a function of flat gradients: for each

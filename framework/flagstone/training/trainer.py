@@ -3,7 +3,8 @@
 One step gathers a batch by number from the data on the device, runs the layer forward and back,
 updates the parameters and adds to running sums, all without the host reading a value: what changes
 from step to step (row numbers, learning rate, random counter) are arrays that an epoch's start puts
-on the device. The host reads the sums once an epoch.
+on the device. So a step is captured (:mod:`flagstone.capturing`): recorded, then replayed. The host
+reads the sums once an epoch.
 
 The batch's loss is a sum; gradients are divided once by the batch's size when the optimizer reads
 them. Everything random is a function of (seed, epoch, step), so a run resumed from
@@ -21,6 +22,7 @@ import numpy as np
 
 from flagstone import ops, random
 from flagstone.augment import Augmentation, Chain
+from flagstone.capturing import capture
 from flagstone.errors import ConfigurationError, InputError, RunError
 from flagstone.nn import Layer, stream_position
 from flagstone.optim import Optimizer
@@ -91,11 +93,13 @@ class Trainer:
         self._listeners = Listeners(callbacks)
         self._dtype = optimizer.flat.values.dtype_name
         self._step_in_epoch = 0
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor] = {}  # of the epoch so far
         self._scales: dict[int, Tensor] = {}
         self._best_loss, self._best_epoch = math.inf, 0
         self._best: dict[str, Any] = {}
         self._seconds_before = 0.0
+        self._step = capture(self._train_step, device=self.backend)
+        self._measure = capture(self._evaluation_step, device=self.backend)
 
     # The loop
 
@@ -134,7 +138,7 @@ class Trainer:
             held_out = DeviceData(*validation, None, self.backend, self._dtype)
         if resume_from is not None:
             self._restore(*resume_from)
-        self._step = self.backend.capture(self._eager_step)
+        self._step = capture(self._train_step, device=self.backend)  # these data are kept arrays
         self._listeners.tell("on_train_begin", self)
         with InterruptFlag() as flag, np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             while self.epoch < self.epochs and not self.stop:
@@ -191,16 +195,16 @@ class Trainer:
         lrs, places = on_device(np.array(rates, self._dtype)), on_device(counters)
         order = None if steps == 1 else data.order(self.seed, self.epoch)
         self.layer.train()
+        step, backend = self._step, self.backend
         told, wants_progress = time.perf_counter(), self._listeners.has("on_progress")
         for i in range(self._step_in_epoch, steps):
             start, stop = i * size, min((i + 1) * size, n)
-            rows = None if order is None else Tensor(order.array[start:stop], self.backend)
-            self._step(
-                rows, Tensor(lrs[i], self.backend), Tensor(places[i, ...], self.backend),
-                self._scale(stop - start),
-            )  # fmt: skip
+            rows = None if order is None else Tensor(order.array[start:stop], backend)
+            lr, place = Tensor(lrs[i, ...], backend), Tensor(places[i, ...], backend)
+            step(rows, lr, place, self._scale(stop - start))
             self._step_in_epoch = i + 1
-            self._heed(flag)
+            if flag.raised:
+                self._heed(flag)
             if wants_progress and time.perf_counter() - told > PROGRESS_EVERY:
                 told = time.perf_counter()
                 self._listeners.tell("on_progress", self, i + 1, steps)
@@ -211,7 +215,7 @@ class Trainer:
             self._listeners.tell("on_interrupt", self)
             raise KeyboardInterrupt
 
-    def _eager_step(self, rows: Tensor | None, lr: Tensor, place: Tensor, scale: Tensor) -> None:
+    def _train_step(self, rows: Tensor | None, lr: Tensor, place: Tensor, scale: Tensor) -> None:
         """One training step; nothing in it reads the device."""
         x, y, weight = self._data.batch(rows)
         objective = self.objective
@@ -243,14 +247,20 @@ class Trainer:
         self.layer.eval()
         with no_grad():
             for start in range(0, data.n, EVALUATION_BATCH):
-                x, y, weight = data.slice(start, min(start + EVALUATION_BATCH, data.n))
-                out = self.layer(x)
-                values = {"loss": self.objective.losses(out, y), **self.objective.measures(out, y)}
-                for name, value in values.items():
-                    part = (value if weight is None else value * weight).sum()
+                batch = data.slice(start, min(start + EVALUATION_BATCH, data.n))
+                for name, part in self._measure(*batch).items():
                     sums[name] = part + sums[name] if name in sums else part
         self.layer.train(was_training)
         return {name: float(value.item()) / data.total_weight for name, value in sums.items()}
+
+    def _evaluation_step(self, x: Tensor, y: Tensor, weight: Tensor | None) -> dict[str, Tensor]:
+        """The sums of loss and measures over one batch."""
+        out = self.layer(x)
+        values = {"loss": self.objective.losses(out, y), **self.objective.measures(out, y)}
+        return {
+            name: (value if weight is None else value * weight).sum()
+            for name, value in values.items()
+        }
 
     # Sums on the device
 
@@ -273,7 +283,9 @@ class Trainer:
 
     def _finish_epoch(self, metrics: Metrics) -> None:
         self.epoch += 1
-        self._step_in_epoch, self._sums, self._seconds_before = 0, {}, 0.0
+        self._step_in_epoch, self._seconds_before = 0, 0.0
+        for total in self._sums.values():
+            ops.assign(total, 0.0)
         self.history.append(metrics)
         loss = metrics["validation" if "validation" in metrics else "train"]["loss"]
         self.schedule.observe(loss, self.epoch)
@@ -306,7 +318,8 @@ class Trainer:
         arrays = dict(self._values())
         arrays.update({f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()})
         arrays.update({f"best.{k}": v for k, v in self._best.items()})
-        arrays.update({f"sum.{k}": np.array(t.numpy()) for k, t in self._sums.items()})
+        if self._step_in_epoch:
+            arrays.update({f"sum.{k}": np.array(t.numpy()) for k, t in self._sums.items()})
         metadata = {
             "scheme": random.SCHEME,
             "seed": self.seed,

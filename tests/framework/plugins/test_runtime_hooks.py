@@ -30,7 +30,9 @@ def test_kernels_are_gathered_for_a_backend_and_none_for_another(registry_of):
     registry = registry_of(
         {"a": KERNEL.format("relu", "dumps", False), "b": KERNEL.format("conv", "loads", True)}
     )
-    relu, conv = registry.kernels(BACKEND)
+    told = r"kernel 'conv' of plugin 'b' \(b-dist 1.2, b_plugin\) replaces that of backend 'numpy'"
+    with pytest.warns(PluginWarning, match=told):
+        relu, conv = registry.kernels(BACKEND)
     assert (relu.name, relu.load(), relu.provider.name) == ("relu", json.dumps, "a")
     assert (conv.name, conv.load(), conv.overrides) == ("conv", json.loads, True)
     assert registry.kernels(types.SimpleNamespace(name="cupy", kernels={})) == []
@@ -81,6 +83,21 @@ def fail(run):
 def flagstone_callbacks(run):
     yield CallbackSpec("one", __name__ + ":{0}")
 """
+
+
+def test_kernels_can_be_asked_after_without_using_them(registry_of):
+    registry = registry_of(
+        {"a": KERNEL.format("relu", "no_such", False), "b": KERNEL.format("conv", "loads", True)}
+    )
+    assert [spec.name for spec in registry.kernel_specs(BACKEND)] == ["relu", "conv"]
+    assert story(registry, "a") == ("ok", "")
+
+
+def test_callbacks_can_be_asked_after_without_making_them(registry_of):
+    registry = registry_of({"a": CALLBACK.format("fail")})
+    (spec,) = registry.callback_specs("the run")
+    assert (spec.name, spec.provider.name) == ("one", "a")
+    assert story(registry, "a") == ("ok", "")
 
 
 def test_callbacks_are_made_with_the_run(registry_of):

@@ -53,17 +53,16 @@ class Interrupt(Callback):
         self.left, self.state = at_step, None
 
     def watch(self, trainer: Any) -> None:
-        """Count the steps, by the objective that each of them asks."""
-        inner = trainer.objective.losses
+        """Count the steps, by the scale that the loop looks up for each of them."""
+        inner = trainer._scale
 
-        def losses(out: Any, y: Any) -> Any:
-            if trainer.layer.training:
-                self.left -= 1
-                if self.left == 0:
-                    os.kill(os.getpid(), signal.SIGINT)
-            return inner(out, y)
+        def scale(batch: int) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+            return inner(batch)
 
-        trainer.objective.losses = losses
+        trainer._scale = scale
 
     def on_interrupt(self, trainer: Any) -> None:
         assert self.state is None, "told twice"

@@ -62,10 +62,8 @@ class TorchBackend(Backend):
         """Of a card: bytes that tensors hold now and at most, and the card's memory."""
         if self.place.type != "cuda":
             return MemoryInfo()
-        used, peak = (
-            ask(self.place)
-            for ask in (torch.cuda.memory_allocated, torch.cuda.max_memory_allocated)
-        )
+        used = torch.cuda.memory_allocated(self.place)
+        peak = torch.cuda.max_memory_allocated(self.place)
         return MemoryInfo(used, peak, torch.cuda.get_device_properties(self.place).total_memory)
 
 

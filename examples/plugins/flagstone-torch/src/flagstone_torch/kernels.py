@@ -46,6 +46,19 @@ def dropout_mask(words: Array, *, shape: tuple[int, ...], threshold: int) -> Arr
     return (per_example[:, : math.prod(shape[1:])] < threshold).reshape(shape)
 
 
+def random_integers(words: Array, *, high: int) -> Array:
+    """The upper halves of the words scaled to integers below ``high``."""
+    top = (words.view(torch.int64) >> 32) & LOW
+    return ((top * high) >> 32) & LOW
+
+
+def random_partners(words: Array) -> Array:
+    """Every example's number, turned by one distance."""
+    numbers = torch.arange(len(words), dtype=torch.int64, device=words.device)
+    turn = random_integers(words[:1], high=len(words) - 1) + 1 if len(words) > 1 else 0
+    return (numbers + turn) % max(len(words), 1)
+
+
 def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """The generic form, which adds unsigned integers as ``uint64``."""
     total: Array = compat.sum(x, axis=axis, keepdims=keepdims)
@@ -108,5 +121,8 @@ def _signed(word: int) -> int:
 
 KERNELS = {
     kernel.__name__: kernel
-    for kernel in (random_bits, dropout_mask, sum, cumsum, basic_index, scatter_index)
-}
+    for kernel in (
+        random_bits, dropout_mask, random_integers, random_partners, sum, cumsum, basic_index,
+        scatter_index,
+    )
+}  # fmt: skip

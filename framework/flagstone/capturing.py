@@ -1,0 +1,302 @@
+"""Steps that are captured: recorded while they run, then replayed without the tape."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from flagstone.backend import Backend, open_backend
+from flagstone.devices import Device
+from flagstone.errors import CaptureError, InputError
+from flagstone.recording import Note, Program, Recorder, compare
+from flagstone.tape import observe, state
+from flagstone.tensors import Tensor, host
+
+LIMIT = 8
+"""Captures that one function keeps: one for each signature, the least recently used goes."""
+ATTEMPTS = 4
+"""Runs that are recorded before a step counts as one that cannot be captured; the first may set up
+what later ones use, and it takes two that are alike."""
+
+Replay = Callable[..., Sequence[Any]]
+"""(arrays of the step's tensor arguments) -> arrays of the tensors that it returns."""
+
+
+class Captured:
+    """A function of tensors that is recorded on its first calls and replayed from then on.
+
+    What a call does, and its numbers, are the same either way. A new signature (shapes and dtypes
+    of the arguments, other arguments, whether gradients are on) is recorded anew, and so is one
+    whose layers changed between ``train()`` and ``eval()``, or whose parameters were frozen or
+    moved. Of ``LIMIT`` captures the least recently used goes.
+
+    The function takes tensors, ``None``, numbers, strings, and tuples, lists and dicts of them, and
+    returns such. It computes with ops; whatever differs between two calls must be an argument, or
+    change in place. A tensor that it returns knows no tape: differentiate inside. Calls from
+    several threads wait for each other.
+
+    Attributes:
+        reason: why the last signature that could not be captured could not; ``None`` if all could.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], *, backend: Backend | None = None, strict: bool = False
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.reason: CaptureError | None = None
+        self._backend, self._strict = backend, strict
+        self._lock = threading.RLock()
+        self._entries: list[tuple[Any, Callable[..., Any]]] = []  # most recently used first
+
+    def __call__(self, *arguments: Any) -> Any:
+        if state.observer is not None:  # somebody wants to see the op calls
+            return self.function(*arguments)
+        with self._lock:
+            key = [_signature(x) for x in arguments]
+            key.append(state.grad_enabled)
+            entries = self._entries
+            if entries and entries[0][0] == key and _fits(entries[0][1]):
+                return entries[0][1](*arguments)
+            return self._find(key, arguments)(*arguments)
+
+    def _find(self, key: Any, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+        """The capture for this signature, moved to the front."""
+        for i, (known, step) in enumerate(self._entries):
+            if known == key and _fits(step):
+                self._entries.insert(0, self._entries.pop(i))
+                return step
+        backend = self._backend
+        if backend is None:
+            tensors = tensors_in(arguments)
+            backend = tensors[0].backend if tensors else open_backend(None)
+        step = backend.capture(self.function, *arguments)
+        if isinstance(step, Recorded):
+            step.on_failure = self._give_up
+        self._entries.insert(0, (key, step))
+        del self._entries[LIMIT:]
+        return step
+
+    def _give_up(self, reason: CaptureError) -> None:
+        told, self.reason = self.reason is not None, reason
+        if self._strict:
+            raise reason
+        if not told:
+            warnings.warn(
+                f"{reason}. It runs uncaptured, more slowly", RuntimeWarning, stacklevel=4
+            )
+
+
+def capture(
+    function: Callable[..., Any] | None = None,
+    *,
+    device: str | Device | Backend | None = None,
+    strict: bool = False,
+) -> Any:
+    """``function`` as a :class:`Captured` one; also a decorator.
+
+    Args:
+        function: a step: forward, backward and update, or a forward pass for predicting.
+        device: where it computes; by default where its first tensor argument lives.
+        strict: raise a ``CaptureError`` where the function cannot be captured, instead of a
+            ``RuntimeWarning`` and running it as it is.
+
+    Example:
+        >>> @fs.capture
+        ... def step(x, y):
+        ...     optimizer.zero_grad()
+        ...     loss = fs.losses.mse(layer(x), y)
+        ...     loss.backward()
+        ...     optimizer.step()
+        ...     return loss
+    """
+    if function is None:
+        return functools.partial(capture, device=device, strict=strict)
+    if not callable(function):
+        raise InputError(f"capture: expected a function; got {type(function).__name__}")
+    backend = None if device is None else open_backend(device)
+    return Captured(function, backend=backend, strict=strict)
+
+
+class Recorded:
+    """One step for arguments like an example's, for a backend's ``capture`` to return.
+
+    The first calls run the step as it is, watched; each counts as a step like any other, so there
+    is nothing to roll back. When two runs in a row were alike, ``build`` makes the replay.
+
+    Args:
+        step: the function.
+        backend: whose arrays it uses.
+        build: makes the replay of a program; it may raise ``CaptureError``.
+        note: see :class:`flagstone.recording.Recorder`.
+
+    Attributes:
+        fits: tells whether tensors and layers are as the replay relies on.
+        on_failure: called once with the reason if the step cannot be captured.
+        program: what is replayed, ``None`` before.
+    """
+
+    def __init__(
+        self,
+        step: Callable[..., Any],
+        backend: Backend,
+        build: Callable[[Program], Replay] | None = None,
+        note: Note | None = None,
+    ) -> None:
+        self._step, self._backend, self._build, self._note = step, backend, build, note
+        self.fits: Callable[[], bool] = lambda: True
+        self.on_failure: Callable[[CaptureError], None] | None = None
+        self.program: Program | None = None
+        self._before: tuple[Program, Any] | None = None
+        self._attempts = 0
+        self._replay: Replay | None = None
+        self._failed = False
+        self._form: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        replay = self._replay
+        if replay is None:
+            return self._step(*arguments) if self._failed else self._record(arguments)
+        try:
+            arrays = replay(*[x.array for x in tensors_in(arguments)])
+        except IndexError as error:  # what take and gather make of it outside of a replay
+            raise InputError(f"an index does not fit: {error}") from None
+        form = self._form
+        if form is None:
+            return None
+        if form is Tensor:
+            return Tensor(arrays[0], self._backend)
+        return _filled(form, iter([Tensor(a, self._backend) for a in arrays]))
+
+    def _record(self, arguments: tuple[Any, ...]) -> Any:
+        recorder = Recorder(self._backend, tensors_in(arguments), self._note)
+        host.watcher = state.watcher = recorder
+        try:
+            with observe(recorder):
+                result = self._step(*arguments)
+        finally:
+            host.watcher = state.watcher = None
+        form, returned = _taken_apart(result)
+        problem = recorder.problem or _tape_left(returned)
+        returned = [x.detach() for x in returned]
+        result = _filled(form, iter(returned)) if problem is None else result
+        if problem is None:
+            recorder.finish(returned)
+            problem = recorder.problem
+        self._learn(recorder.program, form, problem)
+        return result
+
+    def _learn(self, program: Program, form: Any, problem: str | None) -> None:
+        self._attempts += 1
+        before, self._before = self._before, None
+        try:
+            if problem is not None:
+                raise CaptureError(problem)
+            if before is not None:
+                if repr(before[1]) != repr(form):
+                    raise CaptureError("it returns another Python value in the next run")
+                compare(before[0], program)
+                self._replay = program.run if self._build is None else self._build(program)
+                self.program, self._form, self.fits = program, form, _guard(program)
+                return
+            self._before = (program, form)
+        except CaptureError as error:
+            if problem is None:
+                self._before = (program, form)
+            if self._attempts >= ATTEMPTS:
+                self._failed, self._before = True, None
+                name = getattr(self._step, "__qualname__", repr(self._step))
+                reason = CaptureError(f"{name} cannot be captured: {error}")
+                if self.on_failure is not None:
+                    self.on_failure(reason)
+
+
+def tensors_in(arguments: Any) -> list[Tensor]:
+    """The tensors among a step's arguments, in order, those in tuples, lists and dicts too."""
+    found: list[Tensor] = []
+    for x in arguments:
+        if isinstance(x, Tensor):
+            found.append(x)
+        elif isinstance(x, (tuple, list)):
+            found += tensors_in(x)
+        elif isinstance(x, dict):
+            found += tensors_in(x.values())
+    return found
+
+
+def _signature(x: Any) -> Any:
+    """What of an argument a capture depends on."""
+    if isinstance(x, Tensor):
+        return x.array.shape, x.array.dtype, x.requires_grad, x.backend
+    if x is None or isinstance(x, (int, float, str)):
+        return type(x), x
+    if isinstance(x, (tuple, list)):
+        return type(x), [_signature(item) for item in x]
+    if isinstance(x, dict):
+        return type(x), [(name, _signature(item)) for name, item in x.items()]
+    raise InputError(
+        "a captured function expected tensors, None, numbers, strings, and tuples, lists and dicts "
+        f"of them; got {type(x).__name__}"
+    )
+
+
+def _fits(step: Any) -> bool:
+    fits = getattr(step, "fits", None)
+    return True if fits is None else fits()
+
+
+def _guard(program: Program) -> Callable[[], bool]:
+    """A function that tells whether the tensors and layers of ``program`` are as they were.
+
+    It is asked before every step, so it is one expression without a loop.
+    """
+    names: dict[str, Any] = {}
+    terms = []
+    for i, (tensor, array, requires_grad) in enumerate(program.tensors):
+        names[f"t{i}"], names[f"a{i}"] = tensor, array
+        wanted = f"t{i}.requires_grad" if requires_grad else f"not t{i}.requires_grad"
+        terms.append(f"t{i}.array is a{i} and {wanted}")
+    for i, (layer, training) in enumerate(program.modes):
+        names[f"l{i}"] = layer
+        terms.append(f"l{i}.training" if training else f"not l{i}.training")
+    guard: Callable[[], bool] = eval(f"lambda: {' and '.join(terms) or 'True'}", names)
+    return guard
+
+
+def _taken_apart(result: Any) -> tuple[Any, list[Tensor]]:
+    """The tensors in what a step returned, and the form that is left: ``Tensor`` for each."""
+    if isinstance(result, Tensor):
+        return Tensor, [result]
+    if isinstance(result, (tuple, list)):
+        parts = [_taken_apart(item) for item in result]
+        kind = type(result) if type(result) in (tuple, list) else tuple
+        return kind(form for form, _ in parts), [t for _, found in parts for t in found]
+    if isinstance(result, dict):
+        taken = {name: _taken_apart(item) for name, item in result.items()}
+        forms = {name: form for name, (form, _) in taken.items()}
+        return forms, [t for _, found in taken.values() for t in found]
+    return result, []
+
+
+def _filled(form: Any, tensors: Iterator[Tensor]) -> Any:
+    """``form`` with the next of ``tensors`` for each ``Tensor``."""
+    if form is Tensor:
+        return next(tensors)
+    if isinstance(form, (tuple, list)):
+        return type(form)(_filled(part, tensors) for part in form)
+    if isinstance(form, dict):
+        return {name: _filled(part, tensors) for name, part in form.items()}
+    return form
+
+
+def _tape_left(returned: Sequence[Tensor]) -> str | None:
+    """Why what a step returned is of no use without its tape, if it is."""
+    if any(x.node is not None and x.node.saved is not None for x in returned):
+        return (
+            "it returns a tensor through which gradients could still pass; call backward() inside "
+            "of it, return x.detach(), or call it under no_grad()"
+        )
+    return None

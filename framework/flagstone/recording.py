@@ -1,0 +1,319 @@
+"""What one run of a step did: its op calls in order, and where their arrays came from.
+
+A step is a Python function made of ops. A :class:`Recorder` watches the one door while it runs and
+leaves a :class:`Program`, which a backend can do again without the tape: NumPy as a list of bound
+calls, CuPy as a graph of launches. Two runs are recorded and compared, because one cannot tell what
+will differ in the next: an array that both used is *kept* (parameters, states, data), one made anew
+with equal values is a *constant*, and anything else that differs is the reason why the step cannot
+be captured.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flagstone.backend import Backend
+from flagstone.errors import CaptureError
+from flagstone.tensors import Tensor
+
+INPUT, KEPT, CONSTANT, MADE, OUTSIDE = "input", "kept", "constant", "made", "outside"
+
+Note = Callable[[Any, Sequence[Any]], Any]
+"""(array, arrays it was made from) -> what a backend wants to remember of it."""
+
+
+class Value:
+    """One array of a step.
+
+    Attributes:
+        kind: ``"input"``, an argument of the step; ``"kept"``, an array that lives on from step to
+            step; ``"constant"``, one that every step makes anew with equal values; ``"made"``, by
+            an op call of the step.
+        array: the array itself if it is kept or constant, else ``None``.
+        shape, dtype: the array's.
+        note: what the backend noted of it if it was made, such as its strides.
+    """
+
+    __slots__ = ("array", "dtype", "kind", "note", "shape")
+
+    def __init__(self, kind: str, array: Any, note: Any = None) -> None:
+        self.kind = kind
+        self.array = array if kind == OUTSIDE else None
+        self.shape, self.dtype, self.note = tuple(array.shape), array.dtype, note
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.dtype}{list(self.shape)}>"
+
+
+class Call:
+    """One op call.
+
+    Attributes:
+        op: what was called.
+        inputs: a :class:`Value` for each array argument; a number, or ``None``, stands for itself.
+        static: the other arguments.
+        outputs: the values it made.
+        mutates: the values among the inputs that it writes to.
+    """
+
+    __slots__ = ("inputs", "mutates", "op", "outputs", "static")
+
+    def __init__(
+        self, op: Any, inputs: tuple[Any, ...], static: dict[str, Any], outputs: tuple[Value, ...]
+    ) -> None:
+        self.op, self.inputs, self.static, self.outputs = op, inputs, static, outputs
+        places = [op.arrays.index(name) for name in op.mutates]
+        self.mutates = [inputs[i] for i in places if i < len(inputs) and inputs[i] is not None]
+
+    def __repr__(self) -> str:
+        return f"{self.op.name}{self.inputs} -> {self.outputs}"
+
+
+class Program:
+    """The op calls of a step.
+
+    Attributes:
+        backend: whose arrays they take.
+        inputs: the step's tensor arguments, in order.
+        calls: in the order in which they were made.
+        results: the tensors that the step returned, in order.
+        tensors: the tensors that hold kept arrays, with what the program relies on:
+            ``(tensor, array, requires_grad)``.
+        modes: the layers that were called, with their ``training``.
+    """
+
+    def __init__(self, backend: Backend, inputs: Sequence[Value]) -> None:
+        self.backend = backend
+        self.inputs = list(inputs)
+        self.calls: list[Call] = []
+        self.results: list[Value] = []
+        self.tensors: list[tuple[Tensor, Any, bool]] = []
+        self.modes: list[tuple[Any, bool]] = []
+
+    def run(self, *arrays: Any) -> list[Any]:
+        """Do the calls with the backend's kernels, every array made anew; right on any backend.
+
+        Args:
+            arrays: one for each of :attr:`inputs`.
+
+        Returns:
+            One for each of :attr:`results`.
+        """
+        held: dict[Value, Any] = dict(zip(self.inputs, arrays, strict=True))
+        table = self.backend.table
+
+        def of(x: Any) -> Any:
+            return (held[x] if x.array is None else x.array) if isinstance(x, Value) else x
+
+        for call in self.calls:
+            result = table[call.op](*[of(x) for x in call.inputs], **call.static)
+            made = result if type(result) is tuple else (result,)
+            held.update(zip(call.outputs, made, strict=True))
+        return [of(value) for value in self.results]
+
+
+class Recorder:
+    """Watches one run of a step.
+
+    Args:
+        backend: whose arrays the step may use.
+        inputs: its tensor arguments.
+        note: called with every array that an op made.
+
+    Attributes:
+        program: what was seen so far.
+        problem: why this run cannot be done again, ``None`` as long as it can.
+    """
+
+    def __init__(self, backend: Backend, inputs: Sequence[Tensor], note: Note | None) -> None:
+        self.problem: str | None = None
+        self._note = note
+        self._known: dict[int, tuple[_Reach, Value, str]] = {}  # by the array's id
+        self._owners: dict[int, _Reach] = {}  # of memory that differs from step to step
+        self._tensors: dict[int, tuple[Tensor, Any, bool]] = {}
+        self._modes: dict[int, tuple[Any, bool]] = {}
+        values = [Value(INPUT, x.array) for x in inputs]
+        for x, value in zip(inputs, values, strict=True):
+            self._known[id(x.array)] = (_Strong(x.array), value, "")
+        self.program = Program(backend, values)
+
+    def __call__(
+        self, op: Any, inputs: Sequence[Any], static: dict[str, Any], outputs: Sequence[Tensor]
+    ) -> None:
+        """The observer of op calls; see :func:`flagstone.tape.observe`."""
+        taken = [self._value(op.name, x) if isinstance(x, Tensor) else x for x in inputs]
+        arrays = [x.array if isinstance(x, Tensor) else None for x in inputs]
+        sources = {id(_owner(a)) for a in arrays if a is not None}
+        made = []
+        for out in outputs:
+            if out.backend is not self.program.backend:
+                self._fail(f"{op.name} works on {out.device}, not on {self.program.backend.device}")
+            array = out.array
+            value = Value(MADE, array, self._note(array, arrays) if self._note else None)
+            reach = _reach(array)
+            self._known[id(array)] = (reach, value, op.name)
+            owner = _owner(array)
+            if id(owner) not in sources:  # memory of its own
+                self._owners[id(owner)] = reach if owner is array else _reach(owner)
+            made.append(value)
+        self.program.calls.append(Call(op, tuple(taken), static, tuple(made)))
+
+    def enter(self, layer: Any) -> None:
+        """A layer is being called."""
+        self._modes.setdefault(id(layer), (layer, layer.training))
+
+    def read(self, x: Tensor) -> None:
+        """A tensor's values are being read on the host."""
+        self._fail(
+            f"it reads a tensor of shape {x.shape} on the host, by item(), numpy(), bool() or "
+            "float(); return the tensor and read it after the step"
+        )
+
+    def finish(self, results: Sequence[Tensor]) -> None:
+        """The step has ended and nothing of it is left but ``results``, which it returned."""
+        self.program.results = [self._value("its result", x) for x in results]
+        self.program.tensors = list(self._tensors.values())
+        self.program.modes = list(self._modes.values())
+        returned = {id(x.array) for x in results}
+        for key, (reach, value, name) in self._known.items():
+            if value.kind == MADE and key not in returned and reach.is_alive():
+                self._fail(
+                    f"a tensor of shape {value.shape} that {name} made lives on after it, as the "
+                    "grad of a leaf or in an attribute or a list; return it instead"
+                )
+        self._known.clear()
+        self._owners.clear()
+
+    def _value(self, user: str, x: Tensor) -> Value:
+        array = x.array
+        known = self._known.get(id(array))
+        if known is not None and known[0]() is array:
+            value = known[1]
+        else:
+            owner = self._owners.get(id(_owner(array)))
+            if owner is not None and owner() is _owner(array):
+                self._fail(f"{user} takes a view that was made without an op")
+            value = Value(OUTSIDE, array)
+            self._known[id(array)] = (_Strong(array), value, "")
+        if value.kind == OUTSIDE:
+            self._tensors.setdefault(id(x), (x, array, x.requires_grad))
+        return value
+
+    def _fail(self, problem: str) -> None:
+        if self.problem is None:
+            self.problem = problem
+
+
+class _Strong:
+    """Holds what cannot be referred to weakly, such as NumPy's scalars, and what shall live on."""
+
+    __slots__ = ("_object",)
+
+    def __init__(self, held: Any) -> None:
+        self._object = held
+
+    def __call__(self) -> Any:
+        return self._object
+
+    def is_alive(self) -> bool:
+        """Whether somebody else holds it too."""
+        return sys.getrefcount(self._object) > 2  # ours, and that of the call
+
+
+class _Weak(weakref.ref):  # type: ignore[type-arg]  # of arrays, which have no common type
+    """A weak reference to an array."""
+
+    __slots__ = ()
+
+    def is_alive(self) -> bool:
+        """Whether anybody holds it."""
+        return self() is not None
+
+
+_Reach = _Strong | _Weak
+
+
+def _reach(array: Any) -> _Reach:
+    try:
+        return _Weak(array)
+    except TypeError:
+        return _Strong(array)
+
+
+def _owner(array: Any) -> Any:
+    """The array that owns the memory, where the backend's arrays say it (``base``)."""
+    while (base := getattr(array, "base", None)) is not None:
+        array = base
+    return array
+
+
+def compare(first: Program, second: Program) -> None:
+    """Settle which arrays of ``second`` are kept and which constant, by another run's program.
+
+    Raises:
+        CaptureError: the two runs differ; the message says where.
+    """
+    if len(first.calls) != len(second.calls):
+        raise CaptureError(
+            f"one run makes {len(first.calls)} op calls, the next {len(second.calls)}"
+        )
+    same: dict[Value, Value] = dict(zip(first.inputs, second.inputs, strict=True))
+    for a, b in zip(first.calls, second.calls, strict=True):
+        if a.op is not b.op or len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs):
+            raise CaptureError(f"where one run calls {a.op.name}, the next calls {b.op.name}")
+        for name in a.static.keys() | b.static.keys():
+            if not _equal(a.static.get(name), b.static.get(name)):
+                raise CaptureError(
+                    f"{b.op.name}: {name} is {a.static.get(name)!r} in one run and "
+                    f"{b.static.get(name)!r} in the next"
+                )
+        for i, (x, y) in enumerate(zip(a.inputs, b.inputs, strict=True)):
+            name = b.op.arrays[min(i, len(b.op.arrays) - 1)]
+            if y in b.mutates and y.kind in (OUTSIDE, CONSTANT) and x.array is not y.array:
+                raise CaptureError(
+                    f"{b.op.name} writes to an array that every step makes anew; make it before"
+                )
+            _settle(f"{b.op.name}: {name}", x, y, same, second.backend)
+        for x, y in zip(a.outputs, b.outputs, strict=True):
+            if (x.shape, x.dtype) != (y.shape, y.dtype):
+                raise CaptureError(
+                    f"{b.op.name} gives an array of shape {x.shape} in one run and {y.shape} in "
+                    "the next: its shape depends on values"
+                )
+            same[x] = y
+    for x, y in zip(first.results, second.results, strict=True):
+        _settle("the result", x, y, same, second.backend)
+    before = {id(tensor) for tensor, _, _ in first.tensors}
+    second.tensors = [held for held in second.tensors if id(held[0]) in before]
+
+
+def _settle(what: str, x: Any, y: Any, same: dict[Value, Value], backend: Backend) -> None:
+    if not isinstance(x, Value) or not isinstance(y, Value):
+        if not _equal(x, y):
+            raise CaptureError(f"{what} is {x!r} in one run and {y!r} in the next")
+    elif x.kind != OUTSIDE:
+        if same.get(x) is not y:
+            raise CaptureError(f"{what} comes from elsewhere in the next run")
+    elif x.array is y.array:
+        y.kind = KEPT
+    elif y.array is not None and _equal_arrays(x, y, backend):
+        if y.kind == OUTSIDE:
+            y.kind = CONSTANT
+    else:
+        raise CaptureError(
+            f"{what} is an array that changes from step to step and is no argument of the step"
+        )
+
+
+def _equal(x: Any, y: Any) -> bool:
+    return type(x) is type(y) and (x == y or (x != x and y != y))
+
+
+def _equal_arrays(x: Value, y: Value, backend: Backend) -> bool:
+    if (x.shape, x.dtype) != (y.shape, y.dtype):
+        return False
+    here, there = (backend.to_numpy(v.array).tobytes() for v in (x, y))
+    return bool(here == there)
