@@ -17,7 +17,6 @@ _WHERE = {
     "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
     "elementwise": ("keep", "relu", "relu_grad"),
     "pool": ("max_pool", "max_pool_grad"),
-    "products": ("batched_matmul", "linear", "linear_weight_grad"),
     "reduction": ("sum",),
     "update": ("adam_update", "sgd_update"),
 }

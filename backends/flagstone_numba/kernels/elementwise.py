@@ -1,4 +1,7 @@
-"""Elementwise ops in one pass, compiled; small or strided arrays are left to NumPy."""
+"""Elementwise ops in one pass, compiled; small or strided arrays are left to NumPy.
+
+Each kernel has an ``into``, which a recorded step calls to write where it has planned.
+"""
 
 from __future__ import annotations
 
@@ -9,42 +12,79 @@ import numpy as np
 from flagstone.backend import declines
 from flagstone_numba.kernels.flat import LEAST, share_flat
 from flagstone_numba.loading import loops
+from flagstone_numpy.kernels import elementwise as numpys
+from flagstone_numpy.kernels import stochastic
 from flagstone_numpy.kernels.windows import Array
 
 
 @declines
 def relu(x: Array) -> Any:
     """See :func:`flagstone_numpy.kernels.elementwise.relu`."""
-    if x.size < LEAST or not x.flags.c_contiguous or (run := loops("elementwise")) is None:
-        return NotImplemented
-    y = np.empty_like(x)
-    source, target = x.reshape(-1), y.reshape(-1)
-    share_flat(lambda piece: run.relu(source[piece], target[piece]), x.size)
+    return _relu(np.empty_like(x), x) if _serves(x) else NotImplemented
+
+
+def _relu_into(y: Array, x: Array) -> None:
+    if _serves(y, x):
+        _relu(y, x)
+    else:
+        np.maximum(x, 0, out=y)
+
+
+def _relu(y: Array, x: Array) -> Array:
+    run, source, target = loops("elementwise").relu, x.reshape(-1), y.reshape(-1)
+    share_flat(lambda piece: run(source[piece], target[piece]), x.size)
     return y
 
 
 @declines
 def relu_grad(g: Array, kept: Array) -> Any:
     """See :func:`flagstone_numpy.kernels.elementwise.relu_grad`."""
-    if g.size < LEAST or not _contiguous(g, kept) or (run := loops("elementwise")) is None:
-        return NotImplemented
-    y = np.empty_like(g)
+    return _relu_grad(np.empty_like(g), g, kept) if _serves(g, kept) else NotImplemented
+
+
+def _relu_grad_into(y: Array, g: Array, kept: Array) -> None:
+    if _serves(y, g, kept):
+        _relu_grad(y, g, kept)
+    else:
+        np.copyto(y, numpys.relu_grad(g, kept))
+
+
+def _relu_grad(y: Array, g: Array, kept: Array) -> Array:
+    run = loops("elementwise").relu_grad
     source, values, target = g.reshape(-1), kept.reshape(-1), y.reshape(-1)
-    share_flat(lambda piece: run.relu_grad(source[piece], values[piece], target[piece]), g.size)
+    share_flat(lambda piece: run(source[piece], values[piece], target[piece]), g.size)
     return y
 
 
 @declines
 def keep(x: Array, mask: Array, *, scale: float) -> Any:
     """See :func:`flagstone_numpy.kernels.stochastic.keep`."""
-    if x.size < LEAST or not _contiguous(x, mask) or (run := loops("elementwise")) is None:
-        return NotImplemented
-    y = np.empty_like(x)
-    factor = x.dtype.type(scale)
+    return _keep(np.empty_like(x), x, mask, scale) if _serves(x, mask) else NotImplemented
+
+
+def _keep_into(y: Array, x: Array, mask: Array, *, scale: float) -> None:
+    if _serves(y, x, mask):
+        _keep(y, x, mask, scale)
+    else:
+        np.copyto(y, stochastic.keep(x, mask, scale=scale))
+
+
+def _keep(y: Array, x: Array, mask: Array, scale: float) -> Array:
+    run, factor = loops("elementwise").keep, x.dtype.type(scale)
     source, chosen, target = x.reshape(-1), mask.reshape(-1), y.reshape(-1)
-    share_flat(lambda piece: run.keep(source[piece], chosen[piece], factor, target[piece]), x.size)
+    share_flat(lambda piece: run(source[piece], chosen[piece], factor, target[piece]), x.size)
     return y
 
 
-def _contiguous(*arrays: Array) -> bool:
-    return all(a.flags.c_contiguous for a in arrays)
+relu.into = _relu_into  # type: ignore[attr-defined]  # a function takes attributes
+relu_grad.into = _relu_grad_into  # type: ignore[attr-defined]
+keep.into = _keep_into  # type: ignore[attr-defined]
+
+
+def _serves(*arrays: Array) -> bool:
+    """Whether arrays of one shape are large and contiguous, and Numba works."""
+    return (
+        arrays[0].size >= LEAST
+        and all(a.flags.c_contiguous for a in arrays)
+        and loops("elementwise") is not None
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone_numpy.kernels import flat, products
+from flagstone_numpy.kernels import flat
 from flagstone_numpy.replay.form import form
 
 Array = np.ndarray
@@ -22,14 +22,9 @@ def _one_dtype(inputs: list[Any], call: Any) -> bool:
 def _write_product(w: Any, out: Any, a: Any, b: Any) -> None:
     """``a @ b``; :func:`numpy.dot` gives the bits of ``matmul`` in half its time for two matrices,
     but for those of one value."""
-    if len(a.shape) == len(b.shape) == 2:
-        work = a.shape[0] * a.shape[1] * b.shape[1]
-        if work > products.SMALL:
-            w.call(products.split_matmul, a, b, out)
-            return
-        if a.size > 1 and b.size > 1 and work:
-            w.call(np.dot, a, b, out)
-            return
+    if len(a.shape) == len(b.shape) == 2 and a.size > 1 and b.size > 1:
+        w.call(np.dot, a, b, out)
+        return
     w.call(np.matmul, a, b, out)
 
 

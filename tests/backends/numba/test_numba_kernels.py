@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("numba", reason="numba is not installed: pip install flagstone[fast]")
 
 from flagstone_numba.kernels import conv as fast_conv
-from flagstone_numba.kernels import elementwise, pool, products, reduction, update
+from flagstone_numba.kernels import elementwise, pool, reduction, update
 from flagstone_numpy import threads
 from flagstone_numpy.kernels import conv as numpys_conv
 from flagstone_numpy.kernels import elementwise as numpys_elementwise
@@ -135,17 +135,6 @@ def test_sums_over_leading_axes(shape, dtype):
     agree(kept, x.sum(axis, keepdims=True), dtype)
 
 
-@pytest.mark.parametrize("shapes", [(700, 300, 200), (100, 784, 512), (3, 5, 7)], ids=str)
-def test_products(shapes):
-    rng = np.random.default_rng(0)
-    m, inner, n = shapes
-    x, w, b, g = normal(rng, m, inner), normal(rng, n, inner), normal(rng, n), normal(rng, m, n)
-    x_, w_, b_, g_ = (a.astype("float32") for a in (x, w, b, g))
-    agree(products.linear(x_, w_, b_), x @ w.T + b, "float32")
-    agree(products.linear_weight_grad(g_, x_), g.T @ x, "float32")
-    agree(products.batched_matmul(x_, w_.T), x @ w.T, "float32")
-
-
 OPTIONS = {
     "sgd": ("sgd_update", {"momentum": 0.0, "nesterov": False, "weight_decay": 0.1}),
     "momentum": ("sgd_update", {"momentum": 0.9, "nesterov": False, "weight_decay": 0.0}),
@@ -201,7 +190,6 @@ def kernels():
     half, image, filters = f32(40, 8, 8, 48), f32(60, 28, 28, 1), f32(32, 3, 3, 1)
     spread = f32(60, 28, 28, 32)
     index = pool.max_pool(x, **pooling)[1]
-    a, c = f32(700, 400), f32(400, 500)
     mask = rng.random(x.shape) < 0.5
     return {
         "winograd": lambda: fast_conv.conv(x, w, b, **same),
@@ -220,7 +208,6 @@ def kernels():
         "relu": lambda: elementwise.relu(x),
         "relu_grad": lambda: elementwise.relu_grad(x, x),
         "keep": lambda: elementwise.keep(x, mask, scale=1.25),
-        "matmul": lambda: products.batched_matmul(a, c),
         "sum": lambda: reduction.sum(x, axis=(0, 1, 2)),
     }  # fmt: skip
 
