@@ -58,6 +58,7 @@ class _Job:
             self._context.run(self._work)
         except BaseException as error:  # noqa: BLE001  # the caller raises it
             self._error = error
+        self._work = _nothing  # and the arrays that it held are the caller's alone
         self._is_finished = True
         self._done.release()
 
@@ -68,6 +69,7 @@ class _Job:
         An interrupt must not leave the job running: it counts as the error.
         """
         if self._start.acquire(blocking=False):
+            self._work = _nothing  # the worker may wake much later
             return None
         interrupt: BaseException | None = None
         while not self._is_finished:
@@ -76,6 +78,9 @@ class _Job:
             except KeyboardInterrupt as error:
                 interrupt = error
         return self._error or interrupt
+
+
+def _nothing() -> None: ...
 
 
 class _Worker:

@@ -4,8 +4,6 @@ A call whose op has a form in :mod:`flagstone_numpy.replay.form` writes into a p
 of memory that is planned once; a view of a place, of a parameter or of another array that stays
 where it is is made once. Other calls go to their kernels and make their arrays anew each time. So
 do the calls that make what the step returns, which belongs to the caller.
-
-The function's source, one line a call, is :attr:`Replay.source`.
 """
 
 from __future__ import annotations
@@ -22,27 +20,15 @@ from flagstone_numpy.replay.writer import Writer
 Array = np.ndarray
 
 
-class Replay:
-    """The generated function, called with the arrays of the step's arguments.
-
-    Attributes:
-        source: its text.
-        memory: the bytes that it holds on to between steps.
-    """
-
-    def __init__(self, program: Program) -> None:
-        writer = Writer(program)
-        self.source, self.memory, self._function = writer.finish()
-
-    @property
-    def function(self) -> Callable[..., Sequence[Array]]:
-        """What does it."""
-        return self._function
-
-
 def build(program: Program) -> Callable[..., Sequence[Array]]:
-    """The replay of a program."""
-    return Replay(program).function
+    """The replay of a program, called with the arrays of the step's arguments.
+
+    It has two attributes: ``source``, its text, and ``memory``, the bytes that it holds on to
+    between steps.
+    """
+    source, memory, function = Writer(program).finish()
+    vars(function).update(source=source, memory=memory)
+    return function
 
 
-__all__ = ["Layout", "Replay", "build"]
+__all__ = ["Layout", "build"]
