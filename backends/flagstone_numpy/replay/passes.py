@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flagstone.recording import CONSTANT, INPUT, KEPT, MADE, Call, Program, Value
+import numpy as np
+
+from flagstone.recording import CONSTANT, KEPT, Call, Program, Value
 
 
 class Layout:
@@ -63,11 +65,12 @@ def simplify(program: Program) -> tuple[list[Call], list[Value]]:
     """The calls that a replay needs, in order, and the values of the results.
 
     A call on constants is done now; one that repeats another is left out, and so is one that
-    nothing depends on. Kept arrays may change between steps and within one, so nothing that reads
-    them is a constant or a repetition.
+    nothing depends on. Kept arrays may change between steps, so nothing that reads them is a
+    constant, and one that reads what the step writes to is no repetition.
     """
     root = roots(program)
     written = {root[value] for call in program.calls for value in call.mutates}
+    written |= _overlapping(root, written)
     fixed = _constants(program, root)
     instead: dict[Value, Value] = {}
     seen: dict[Any, Call] = {}
@@ -85,7 +88,7 @@ def simplify(program: Program) -> tuple[list[Call], list[Value]]:
                 value.kind, value.array = CONSTANT, array
                 fixed.add(value)
             continue
-        if pure and all(_is_steady(x, root[x], written) for x in values):
+        if pure and not any(root[x] in written for x in values):
             key = _key(call)
             if key is not None and key in seen:
                 instead.update(zip(call.outputs, seen[key].outputs, strict=True))
@@ -107,9 +110,11 @@ def _array(x: Any) -> Any:
     return x.array if isinstance(x, Value) else x
 
 
-def _is_steady(value: Value, root: Value, written: set[Value]) -> bool:
-    """Whether it holds the same values from where it is made to the end of the step."""
-    return value.kind != KEPT and root.kind in (MADE, INPUT, CONSTANT) and root not in written
+def _overlapping(root: dict[Value, Value], written: set[Value]) -> set[Value]:
+    """The kept arrays that share memory with one that is written to."""
+    targets = [value.array for value in written if value.kind == KEPT]
+    kept = {value for value in root.values() if value.kind == KEPT}
+    return {v for v in kept if any(np.may_share_memory(v.array, t) for t in targets)}
 
 
 def _key(call: Call) -> Any:

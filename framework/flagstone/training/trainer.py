@@ -139,6 +139,7 @@ class Trainer:
         if resume_from is not None:
             self._restore(*resume_from)
         self._step = capture(self._train_step, device=self.backend)  # these data are kept arrays
+        self._layers = [layer for _, layer in self.layer.named_layers()]
         self._listeners.tell("on_train_begin", self)
         with InterruptFlag() as flag, np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             while self.epoch < self.epochs and not self.stop:
@@ -194,7 +195,8 @@ class Trainer:
         on_device = self.backend.asarray
         lrs, places = on_device(np.array(rates, self._dtype)), on_device(counters)
         order = None if steps == 1 else data.order(self.seed, self.epoch)
-        self.layer.train()
+        if not all(layer.training for layer in self._layers):
+            self.layer.train()
         step, backend = self._step, self.backend
         told, wants_progress = time.perf_counter(), self._listeners.has("on_progress")
         for i in range(self._step_in_epoch, steps):
@@ -285,7 +287,7 @@ class Trainer:
         self.epoch += 1
         self._step_in_epoch, self._seconds_before = 0, 0.0
         for total in self._sums.values():
-            ops.assign(total, 0.0)
+            total.array[...] = 0  # in place: the captured step adds to it
         self.history.append(metrics)
         loss = metrics["validation" if "validation" in metrics else "train"]["loss"]
         self.schedule.observe(loss, self.epoch)
