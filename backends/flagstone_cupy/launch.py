@@ -18,9 +18,11 @@ from flagstone_cupy.kernel import Kernel
 
 Array = Any
 Sizes = Sequence[int]
-THREADS = 256  # of a block, where a kernel has no reason for another number
+THREADS = 256  # of a block, where a kernel has no reason for another number; common.cuh has both
+EACH = 4  # values that a thread of an elementwise kernel takes
 MOST_THREADS = 1024
 MOST_SHARED = 227 << 10  # bytes a block; sm_75 has 64 KiB and sm_86, 89 and 120 have 99
+NULL = np.uint64(0)  # the pointer
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 
 
@@ -120,10 +122,22 @@ def launch(
     here.run(kernel, grid, block, shared, packed)
 
 
-def over(kernel: Kernel, n: int, *arguments: Any, per_thread: int = 1) -> None:
-    """Start ``kernel`` with one thread for each ``per_thread`` of ``n`` values."""
-    blocks = -(-n // (THREADS * per_thread))
-    launch(kernel, (blocks, 1, 1), (THREADS, 1, 1), 0, arguments)
+def over(kernel: Kernel, n: int, *arguments: Any, each: int = EACH) -> None:
+    """Start an elementwise ``kernel`` with one thread for ``each`` of ``n`` values."""
+    launch(kernel, (-(-n // (THREADS * each)), 1, 1), (THREADS, 1, 1), 0, arguments)
+
+
+def table(rows: int, columns: int) -> tuple[Sizes, Sizes]:
+    """A grid and a block of threads along y for rows and along x for columns, of ``THREADS`` each.
+
+    Every column has its thread; rows may have to take turns, a grid's height apart.
+    """
+    wide = 1
+    while wide < min(columns, THREADS):
+        wide *= 2
+    high = THREADS // wide
+    blocks = min(-(-rows // high), MOST_BLOCKS[1])
+    return (-(-columns // wide), blocks, 1), (wide, high, 1)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -152,7 +166,7 @@ def _check_geometry(kernel: Kernel, grid: Sizes, block: Sizes, shared: int) -> N
 
 def _pointer(kernel: Kernel, i: int, value: Any, here: Runner) -> Any:
     if value is None:
-        return np.uint64(0)
+        return NULL
     if not here.is_here(value):
         raise DeviceMismatchError(
             f"{kernel}: {kernel.parameters[i].name} expected an array of the device; "

@@ -12,6 +12,7 @@ import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,7 @@ _KERNEL = re.compile(
     rf"(?:__launch_bounds__\s*\({_BALANCED}\)\s*)?(?P<name>\w+)\s*\((?P<parameters>{_BALANCED})\)\s*\{{"
 )
 _STRUCT = re.compile(r"\bstruct\s+(?P<name>\w+)\s*\{(?P<body>[^{}]*)\}\s*;")
+_FIRST_MEMBER = re.compile(r"(?P<type>.*?)\s*(?P<member>\w+\s*(?:\[[^\]]*\])?)$", re.DOTALL)
 _MEMBER = re.compile(r"(?P<name>\w+)\s*(?:\[\s*(?P<count>\d+)\s*\])?$")
 
 
@@ -114,15 +116,23 @@ def _split(text: str) -> list[str]:
 
 
 def _add_structs(text: str, structs: dict[str, np.dtype]) -> None:
+    """Add those of scalars, arrays of them, and earlier structs; others no launch can pass."""
     for match in _STRUCT.finditer(text):
-        fields: list[tuple[str, object] | tuple[str, object, tuple[int, ...]]] = []
+        fields: list[Any] = []
         for line in filter(None, (part.strip() for part in match["body"].split(";"))):
             first, *others = (part.strip() for part in line.split(","))
-            kind, name = re.match(r"(.*?)\s*(\w+\s*(?:\[[^\]]*\])?)$", first, re.DOTALL).groups()  # type: ignore[union-attr]  # every member has a type and a name
-            dtype = structs[kind] if kind in structs else np.dtype(C_TYPES[" ".join(kind.split())])
-            for member in (name, *others):
+            declared = _FIRST_MEMBER.match(first)
+            if declared is None or (dtype := _type(declared["type"], structs)) is None:
+                break
+            for member in (declared["member"], *others):
                 found = _MEMBER.match(member)
                 assert found is not None, f"struct {match['name']}: cannot read {member!r}"
                 shape = (int(found["count"]),) if found["count"] else ()
                 fields.append((found["name"], dtype, shape))
-        structs[match["name"]] = np.dtype(fields, align=True)
+        else:
+            structs[match["name"]] = np.dtype(fields, align=True)
+
+
+def _type(written: str, structs: dict[str, np.dtype]) -> np.dtype | None:
+    name = " ".join(written.split())
+    return structs.get(name) or (np.dtype(C_TYPES[name]) if name in C_TYPES else None)

@@ -25,6 +25,7 @@ from flagstone.backend import Backend
 from flagstone.devices import Device
 from flagstone.plugins import BackendSpec, hookimpl
 from flagstone_cupy import compile as nvrtc
+from flagstone_cupy import launch
 from flagstone_cupy.kernel import REGISTRY, Kernel
 from flagstone_cupy.signature import local_sources
 
@@ -125,7 +126,7 @@ class SimulatedCard:
         return array
 
     def is_here(self, a: Any) -> bool:
-        return isinstance(a, np.ndarray)
+        return isinstance(a, np.ndarray | np.generic)  # what NumPy gives for shape ()
 
     def library(self, source: str) -> Library:
         if source not in self.libraries:
@@ -158,7 +159,8 @@ class SimulatedCard:
         for p, value in zip(kernel.parameters, arguments, strict=True):
             if not p.is_pointer:
                 values.append((ctypes.c_char * value.nbytes).from_buffer_copy(value.tobytes()))
-            elif isinstance(value, np.ndarray):
+            elif value is not launch.NULL:
+                value = np.asarray(value)
                 here = value.ctypes.data
                 if here not in buffers:
                     buffers[here] = self._pool.buffer(value)

@@ -3,7 +3,7 @@
 #pragma once
 #include <vector_functions.h>
 
-#include <cmath>
+#include <math.h>
 
 #include "block.h"
 #include "warp.h"
@@ -74,5 +74,12 @@ inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 inline unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
 inline long long min(long long a, long long b) { return a < b ? a : b; }
 inline long long max(long long a, long long b) { return a > b ? a : b; }
+inline float min(float a, float b) { return fminf(a, b); }
+inline float max(float a, float b) { return fmaxf(a, b); }
+inline double min(double a, double b) { return fmin(a, b); }
+inline double max(double a, double b) { return fmax(a, b); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
+inline int __ffs(unsigned x) { return __builtin_ffs(static_cast<int>(x)); }
+inline float normcdf(float x) { return 0.5f * erfcf(x * -0.70710678f); }
+inline double normcdf(double x) { return 0.5 * erfc(x * -0.70710678118654752); }

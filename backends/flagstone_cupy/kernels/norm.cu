@@ -1,0 +1,133 @@
+// Normalisation: of channels over a batch, and of each example by its own values.
+//
+// batch_norm: x is (rows, channels), a thread a channel along x, threads along y share the rows of a
+// split. One pass finds each split's mean and sum of squared deviations, a small one adds them up in
+// order (Chan, Golub & LeVeque, 1979), a third writes y: x is read twice and y written, 12 bytes a
+// float32 value. axis_norm: a row of threads has one group of values and reads it three times, the
+// second and third time from the cache: 8 bytes.
+#include "common.cuh"
+
+// Count, mean, and sum of squared deviations from it, of values seen so far.
+template <typename T>
+struct Moments {
+    T count, mean, square;
+};
+
+// Of both together.
+template <typename T>
+__device__ __forceinline__ Moments<T> merged(const Moments<T>& a, const Moments<T>& b) {
+    if (b.count == T(0)) return a;
+    if (a.count == T(0)) return b;
+    const T count = a.count + b.count, apart = b.mean - a.mean, share = b.count / count;
+    return {count, a.mean + apart * share, a.square + b.square + apart * apart * a.count * share};
+}
+
+// The mean (splits, channels) and the sum of squared deviations of each split of the rows.
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+    batch_moments(const T* __restrict__ x, T* __restrict__ mean, T* __restrict__ square, long long rows,
+                  int channels, int splits) {
+    __shared__ Moments<T> partial[THREADS];
+    const int c = blockIdx.x * blockDim.x + threadIdx.x;
+    const long long each = (rows + splits - 1) / splits;
+    const long long from = blockIdx.y * each, to = min(from + each, rows);
+    Moments<T> mine = {0, 0, 0};
+    const long long first = from + threadIdx.y;
+    if (c < channels && first < to) {
+        // Sums of distances from this thread's first value: it is near the mean, so little cancels.
+        const T near = x[first * channels + c];
+        T sum = 0, square_sum = 0;
+        for (long long r = first; r < to; r += blockDim.y) {
+            const T d = x[r * channels + c] - near;
+            sum += d;
+            square_sum += d * d;
+        }
+        const T count = static_cast<T>((to - first + blockDim.y - 1) / blockDim.y);
+        mine = {count, near + sum / count, square_sum - sum * (sum / count)};
+    }
+    partial[threadIdx.y * blockDim.x + threadIdx.x] = mine;
+    __syncthreads();
+    if (threadIdx.y > 0 || c >= channels) return;
+    for (int y = 1; y < static_cast<int>(blockDim.y); y++)
+        mine = merged(mine, partial[y * blockDim.x + threadIdx.x]);
+    mean[blockIdx.y * static_cast<long long>(channels) + c] = mine.mean;
+    square[blockIdx.y * static_cast<long long>(channels) + c] = mine.square;
+}
+
+// The mean and the variance (channels) from those of the splits, in their order. A thread a channel.
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+    batch_merge(const T* __restrict__ means, const T* __restrict__ squares, T* __restrict__ mean,
+                T* __restrict__ var, long long rows, int channels, int splits) {
+    const int c = blockIdx.x * THREADS + threadIdx.x;
+    if (c >= channels) return;
+    const long long each = (rows + splits - 1) / splits;
+    Moments<T> all = {0, 0, 0};
+    for (int s = 0; s < splits; s++) {
+        const long long count = max(min(each, rows - s * each), 0LL);
+        const long long at = s * static_cast<long long>(channels) + c;
+        all = merged(all, {static_cast<T>(count), means[at], squares[at]});
+    }
+    mean[c] = all.mean;
+    var[c] = max(all.square, T(0)) / static_cast<T>(rows);
+}
+
+// y = (x - mean) (weight / sqrt(var + eps)) + bias
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+    batch_apply(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
+                const T* __restrict__ mean, const T* __restrict__ var, T* __restrict__ y, T eps,
+                long long rows, int channels) {
+    const int c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= channels) return;
+    const T shift = mean[c], factor = weight[c] / sqrt(var[c] + eps), add = bias[c];
+    long long r = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
+    for (; r < rows; r += static_cast<long long>(gridDim.y) * blockDim.y)
+        y[r * channels + c] = (x[r * channels + c] - shift) * factor + add;
+}
+
+// x is (n, s, g, c); every (n, g) has its mean and variance over s and c, unless it is not CENTRED: then
+// y = x / sqrt(mean(x^2) + eps) * weight, and var holds the mean of squares. weight and bias are (g, c),
+// or the last axes of that and repeated, or null. A row of threads (threadIdx.y) has one (n, g).
+template <typename T, bool CENTRED>
+__global__ void __launch_bounds__(THREADS)
+    axis_norm(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
+              T* __restrict__ y, T* __restrict__ mean, T* __restrict__ var, T eps,
+              int weights, int biases, long long n, int s, int g, int c) {
+    const int count = s * c;
+    const long long groups = n * g, step = static_cast<long long>(gridDim.x) * blockDim.y;
+    for (long long top = static_cast<long long>(blockIdx.x) * blockDim.y; top < groups; top += step) {
+        const long long group = top + threadIdx.y;
+        const bool mine = group < groups;
+        const int which = static_cast<int>(group % g);
+        const long long base = (group / g * s * g + which) * c;
+        const int values = mine ? count : 0;
+        const auto at = [&](int i) {  // of value i of the group; rows of c values lie g * c apart
+            return s == 1 ? base + i : base + static_cast<long long>(i / c) * g * c + i % c;
+        };
+        T centre = 0;
+        if (CENTRED) {
+            T sum = 0;
+            for (int i = threadIdx.x; i < values; i += blockDim.x) sum += x[at(i)];
+            centre = row_sum(sum) / static_cast<T>(count);
+        }
+        T square = 0;
+        for (int i = threadIdx.x; i < values; i += blockDim.x) {
+            const T d = x[at(i)] - centre;
+            square += d * d;
+        }
+        square = row_sum(square) / static_cast<T>(count);
+        const T factor = T(1) / sqrt(square + eps);
+        for (int i = threadIdx.x; i < values; i += blockDim.x) {
+            const int place = which * c + i % c;
+            T out = (x[at(i)] - centre) * factor;
+            if (weight) out *= weight[place % weights];
+            if (bias) out += bias[place % biases];
+            y[at(i)] = out;
+        }
+        if (mine && threadIdx.x == 0) {
+            if (CENTRED) mean[group] = centre;
+            var[group] = square;
+        }
+    }
+}

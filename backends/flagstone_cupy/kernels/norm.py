@@ -1,0 +1,115 @@
+"""Batch, layer, group, instance and RMS normalisation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from flagstone.backend import declines
+from flagstone_cupy.kernel import family
+from flagstone_cupy.kernels.reduce import columns, split
+from flagstone_cupy.launch import MOST_BLOCKS, THREADS, Array, contiguous, empty, launch, over
+
+FLOATS = ("float", "double")
+BATCH_MOMENTS = family("norm.cu", "batch_moments", T=FLOATS)
+BATCH_MERGE = family("norm.cu", "batch_merge", T=FLOATS)
+BATCH_APPLY = family("norm.cu", "batch_apply", T=FLOATS)
+AXIS_NORM = family("norm.cu", "axis_norm", T=FLOATS, CENTRED=(False, True))
+ROWS_EACH = 8  # rows that a thread of batch_apply takes, to read its channel's numbers once
+
+
+@declines
+def batch_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
+    """See :func:`flagstone.ops.norm.batch_norm`; three launches."""
+    if x.dtype not in BATCH_APPLY:
+        return NotImplemented
+    x = contiguous(x)
+    channels, rows = x.shape[-1], math.prod(x.shape[:-1])
+    block, wide = columns(channels)
+    splits = split(rows, 64 * block[1], wide)
+    partial = empty((2, splits, channels), x.dtype)
+    mean, var, y = empty((channels,), x.dtype), empty((channels,), x.dtype), empty(x.shape, x.dtype)
+    sizes = (rows, channels, splits)
+    launch(
+        BATCH_MOMENTS[x.dtype], (wide, splits, 1), block, 0, (x, partial[0], partial[1], *sizes)
+    )
+    over(BATCH_MERGE[x.dtype], channels, partial[0], partial[1], mean, var, *sizes, each=1)
+    high = min(-(-rows // (block[1] * ROWS_EACH)), MOST_BLOCKS[1])
+    arguments = (x, contiguous(weight), contiguous(bias), mean, var, y, eps, rows, channels)
+    launch(BATCH_APPLY[x.dtype], (wide, high, 1), block, 0, arguments)
+    return y, mean, var
+
+
+@declines
+def axis_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, axis: tuple[int, ...], eps: float
+) -> Any:
+    """See :func:`flagstone.ops.axis_norm.axis_norm`."""
+    return _normalized(x, weight, bias, axis, eps, centred=True)
+
+
+@declines
+def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float) -> Any:
+    """See :func:`flagstone.ops.axis_norm.axis_rms_norm`."""
+    return _normalized(x, weight, None, axis, eps, centred=False)
+
+
+class View(NamedTuple):
+    """An array as (n, s, g, c) whose statistics are taken over s and c."""
+
+    n: int
+    s: int
+    g: int
+    c: int
+    parameter_axes: int  # how many axes g and c stand for; weight and bias have the last of them
+
+
+def view(shape: tuple[int, ...], axis: tuple[int, ...]) -> View | None:
+    """``shape`` as a :class:`View`, if the axes ``axis`` make at most two runs of neighbours.
+
+    That is so for layer norm (n, 1, 1, c), instance norm (n, s, c, 1), group norm (n, s, g, c).
+    """
+    reduced = {a % len(shape) for a in axis}
+    end = len(shape)
+    runs = []
+    for is_reduced in (True, False, True, False):  # from the last axis: c, g, s, n
+        start = end
+        while start > 0 and (start - 1 in reduced) == is_reduced:
+            start -= 1
+        runs.append((math.prod(shape[start:end]), end - start))
+        end = start
+    (c, c_axes), (g, g_axes), (s, s_axes), (n, _) = runs
+    if end:
+        return None
+    if c_axes and not s_axes:  # only the last axes are reduced: what is kept is n
+        return View(g, 1, 1, c, c_axes)
+    return View(n, s, g, c, c_axes + g_axes)
+
+
+def _normalized(
+    x: Array, weight: Array | None, bias: Array | None, axis: tuple[int, ...], eps: float,
+    centred: bool,
+) -> Any:  # fmt: skip
+    seen = view(x.shape, axis)
+    parameters = [a for a in (weight, bias) if a is not None]
+    if (
+        (x.dtype, centred) not in AXIS_NORM
+        or seen is None
+        or seen.s * seen.c >= 2**31
+        or any(a.ndim > seen.parameter_axes for a in parameters)
+    ):
+        return NotImplemented
+    reduced = {a % x.ndim for a in axis}
+    kept = tuple(1 if a in reduced else n for a, n in enumerate(x.shape))
+    y, var = empty(x.shape, x.dtype), empty(kept, x.dtype)
+    mean = empty(kept, x.dtype) if centred else None
+    wide = 32
+    while wide < THREADS and wide * 4 < seen.s * seen.c:
+        wide *= 2
+    high = THREADS // wide
+    blocks = min(-(-seen.n * seen.g // high), MOST_BLOCKS[0])
+    arrays = (contiguous(x), *(None if a is None else contiguous(a) for a in (weight, bias)))
+    repeated = tuple(0 if a is None else a.size for a in (weight, bias))
+    arguments = (*arrays, y, mean, var, eps, *repeated, *seen[:4])
+    launch(AXIS_NORM[x.dtype, centred], (blocks, 1, 1), (wide, high, 1), 0, arguments)
+    return (y, mean, var) if centred else (y, var)
