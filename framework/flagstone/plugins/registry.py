@@ -107,8 +107,9 @@ class Registry:
         """The kernels that plugins have for ``backend``, one per op, each imported already.
 
         Left out, with a :class:`PluginWarning`, are those that break, and those for an op that the
-        backend or an earlier plugin has a kernel for. ``overrides=True`` replaces the backend's,
-        and a warning says that too.
+        backend or an earlier plugin has a kernel for. ``overrides=True`` replaces the backend's or
+        one of the project's own plugins', and a warning says that too, unless it is the project's
+        own plugin that replaces.
 
         Args:
             backend: a ``flagstone.backend.Backend``; its ``name`` and ``kernels`` are read.
@@ -116,11 +117,12 @@ class Registry:
         from flagstone.plugins.tables import conflict
 
         taken: dict[str, KernelSpec] = {}
+        ours: set[str] = set()
         replaced: list[KernelSpec] = []
         for plugin in self._plugins():
             known = len(plugin.failures) + len(plugin.conflicts)
             for spec in plugin.gather(KernelSpec, backend=backend):
-                if spec.name in taken:
+                if spec.name in taken and not (spec.name in ours and spec.overrides):
                     plugin.conflicts.append(conflict(spec, taken[spec.name]))
                 elif spec.name in backend.kernels and not spec.overrides:
                     plugin.conflicts.append(
@@ -131,7 +133,9 @@ class Registry:
                     with plugin.isolated(f"kernel {spec.name!r}"):
                         spec.load()
                         taken[spec.name] = spec
-                        if spec.name in backend.kernels:
+                        if plugin.is_own:
+                            ours.add(spec.name)
+                        elif spec.name in backend.kernels:
                             replaced.append(spec)
             self._tell(plugin, known)
         for spec in replaced:

@@ -67,3 +67,25 @@ def test_training_gives_the_results_of_numpy_to_rounding():
     )
     fast, plain = float(run(code)), float(run(code, FLAGSTONE_DISABLE_PLUGINS="numba"))
     assert fast == pytest.approx(plain, rel=1e-4)
+
+
+STRANGER = """
+import warnings
+from flagstone import plugins
+class Mine:
+    @plugins.hookimpl
+    def flagstone_kernels(self, backend):
+        yield plugins.KernelSpec("relu", "operator:pos", overrides=True)
+plugins.register(Mine(), "mine")
+from flagstone.backend import open_backend
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    relu = open_backend("cpu").kernels["relu"]
+print(relu.__name__, *[w.message for w in told])
+"""
+
+
+def test_a_strangers_kernel_goes_before_this_plugins():
+    printed = run(STRANGER)
+    assert printed.startswith("pos kernel 'relu' of plugin 'mine'")
+    assert printed.endswith("replaces that of backend 'numpy'")
