@@ -47,6 +47,7 @@ def flagstone_layers() -> Iterator[LayerSpec]:
         ("dropout", "Dropout", "zero random elements while training"),
         ("batch-norm", "BatchNorm", "normalise each channel by the batch"),
         ("standardize", "Standardize", "subtract a mean and divide by a scale measured once"),
+        ("normalize", "Normalize", "subtract a given mean and divide by a given deviation"),
         ("maxout-linear", "Maxout", "the largest of several linear functions"),
         ("sequential", "Sequential", "layers one after another"),
         ("sigmoid", "Sigmoid", "1 / (1 + exp(-x))"),

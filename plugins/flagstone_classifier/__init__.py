@@ -1,4 +1,4 @@
-"""Classification models: ``logistic``, ``softmax``, ``mlp``, ``cnn`` and ``lenet``."""
+"""Classification models: ``logistic``, ``softmax``, ``mlp``, and networks for images."""
 
 from collections.abc import Iterator
 
@@ -43,4 +43,16 @@ def flagstone_models() -> Iterator[ModelSpec]:
         "flagstone_classifier.lenet:LeNet",
         task="classification",
         summary="LeNet-5, for images",
+    )
+    yield ModelSpec(
+        "resnet",
+        "flagstone_classifier.resnet:ResNet",
+        task="classification",
+        summary="the residual network of CIFAR-10, of 20, 32, 56, ... layers, for images",
+    )
+    yield ModelSpec(
+        "speedrun",
+        "flagstone_classifier.speedrun:Speedrun",
+        task="classification",
+        summary="the network that learns CIFAR-10 in the least time, with its recipe, for images",
     )

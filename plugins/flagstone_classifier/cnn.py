@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import flagstone as fs
 from flagstone import nn
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class CNN(fs.Classifier):
+class CNN(fs.ImageClassifier):
     """Blocks of 3x3 convolution, ReLU, 2x2 max pooling and dropout, then two linear layers.
 
     For images of 16 pixels a side and more it is rung 11-2 of the course: 32, 64 and 128 channels
@@ -20,16 +19,11 @@ class CNN(fs.Classifier):
     Attributes:
         dropout: the probability of zero after each block and the hidden layer while training.
         init: how weights start.
-        image_shape: (h, w) or (h, w, channels), to fold flat rows into images.
     """
 
     epochs: int = 15
     dropout: float = 0.3
     init: str = "xavier_uniform"
-    image_shape: tuple[int, ...] | None = None
-
-    predicts_in: ClassVar[str] = "float32"
-    takes_images_only: ClassVar[bool] = True
 
     def build(self, inputs: fs.Spec, outputs: fs.Spec) -> nn.Layer:
         height, width, channels = inputs.shape

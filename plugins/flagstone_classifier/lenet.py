@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import flagstone as fs
 from flagstone import nn
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LeNet(fs.Classifier):
+class LeNet(fs.ImageClassifier):
     """LeNet-5 (LeCun et al., Proceedings of the IEEE 1998), with softmax cross-entropy at its end.
 
     5x5 convolutions of 6 and 16 channels with tanh and 2x2 average pooling, then 120 and 84 units.
@@ -19,15 +18,10 @@ class LeNet(fs.Classifier):
 
     Attributes:
         init: how weights start.
-        image_shape: (h, w) or (h, w, channels), to fold flat rows into images.
     """
 
     epochs: int = 15
     init: str = "xavier_uniform"
-    image_shape: tuple[int, ...] | None = None
-
-    predicts_in: ClassVar[str] = "float32"
-    takes_images_only: ClassVar[bool] = True
 
     def build(self, inputs: fs.Spec, outputs: fs.Spec) -> nn.Layer:
         height, width, channels = inputs.shape

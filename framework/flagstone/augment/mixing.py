@@ -26,7 +26,7 @@ class Mixing(Augmentation):
     distribution, at the probabilities (k + 1/2) / 4096, as likely as each other, each rounded to a
     multiple of 2**-16. They are worked out on the host when a run starts, and a step only picks
     one of them, so that every backend mixes alike; the distribution function is off by at most
-    1/8192.
+    1/8192, and by the rounding.
 
     The batch is turned by a random distance to find partners, see
     :func:`flagstone.ops.random_partners`. Losses and measures are mixed in the same shares.

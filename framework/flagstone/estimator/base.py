@@ -182,7 +182,7 @@ class Estimator(Predictor):
         self.measure(layer, X)
         trainer = self._trainer(layer, backend, self.learning_rate(layer, X), callbacks)
         self.layer_, self.device_ = layer, str(backend.device)
-        self.n_parameters_ = layer.count_parameters()
+        self.n_parameters_ = sum(p.size for p in layer.parameters() if p.requires_grad)
         solve = self.closed_form()
         if solve is None:
             trainer.fit(X, targets, weight=weight, validation=held_out, resume_from=resume_from)

@@ -38,6 +38,7 @@ from flagstone.nn.layer import Layer
 from flagstone.nn.linear import Linear, Maxout
 from flagstone.nn.mlp import mlp
 from flagstone.nn.norm import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, Standardize
+from flagstone.nn.normalize import Normalize
 from flagstone.nn.parameter import Buffer, Parameter
 from flagstone.nn.pool import (
     AvgPool,
@@ -73,7 +74,8 @@ __all__ = [
     "Dropout1d", "Dropout2d", "Dropout3d", "Embedding", "Flatten", "GlobalAvgPool", "GlobalMaxPool",
     "GroupNorm", "Hardsigmoid", "Hardswish", "Identity", "InstanceNorm", "Layer", "LayerNorm",
     "LeakyReLU", "Linear", "LogSoftmax", "MaxPool", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Maxout",
-    "Mish", "MultiheadAttention", "Parameter", "RMSNorm", "ReLU", "Residual", "SeparableConv2d",
-    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Standardize", "Summary", "Tanh",
-    "Upsample", "freeze", "init", "mlp", "stream_position", "summary", "unfreeze",
+    "Mish", "MultiheadAttention", "Normalize", "Parameter", "RMSNorm", "ReLU", "Residual",
+    "SeparableConv2d", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Standardize",
+    "Summary", "Tanh", "Upsample", "freeze", "init", "mlp", "stream_position", "summary",
+    "unfreeze",
 ]  # fmt: skip

@@ -88,6 +88,7 @@ LAYER_SAMPLES: dict[str, Sequence[LayerSample]] = {
     "dropout2d": _some(nn.Dropout2d, IMAGE),
     "dropout3d": _some(nn.Dropout3d, VOLUME),
     "standardize": _some(lambda: nn.Standardize((4,)), TABLE, IMAGE),
+    "normalize": _some(lambda: nn.Normalize([1.0, 0.5, -1.0, 0.0], [2.0, 1.0, 0.5, 1.0]), TABLE),
     "maxout-linear": [LayerSample(lambda: nn.Maxout(4, 3), TABLE, output=(5, 3))],
     "embedding": [LayerSample(lambda: nn.Embedding(7, 3), (5, 2), output=(5, 2, 3), below=7)],
     "sequential": _some(lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh()), TABLE),

@@ -2,7 +2,7 @@
 
 from flagstone.training.callbacks import Callback
 from flagstone.training.full_batch import FullBatchTrainer
-from flagstone.training.objective import L2, Objective
+from flagstone.training.objective import L2, CrossEntropy, Objective
 from flagstone.training.trainer import Trainer
 
-__all__ = ["L2", "Callback", "FullBatchTrainer", "Objective", "Trainer"]
+__all__ = ["L2", "Callback", "CrossEntropy", "FullBatchTrainer", "Objective", "Trainer"]
