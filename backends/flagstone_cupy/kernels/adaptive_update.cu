@@ -5,7 +5,7 @@
 
 // m = beta1 m + (1 - beta1) g; largest = max(beta2 largest, |g| + eps); p -= lr m / c1 / largest
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     adamax_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ m, T* __restrict__ largest,
                   const T* __restrict__ t, const T* __restrict__ lr, const T* __restrict__ scale,
                   const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay, T beta1,
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(THREADS)
 // v = alpha v + (1 - alpha) g^2, and m likewise of g where m is given, which centres the square:
 // step = g / (sqrt(v - m^2) + eps); velocity = momentum velocity + step; p -= lr velocity.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     rmsprop_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ v, T* __restrict__ m,
                    T* __restrict__ velocity, const T* __restrict__ lr, const T* __restrict__ scale,
                    const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay, T alpha,
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // total += g^2; p -= lr / (1 + t lr_decay) g / (sqrt(total) + eps)
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     adagrad_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ total,
                    const T* __restrict__ t, const T* __restrict__ lr, const T* __restrict__ scale,
                    const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay,
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(THREADS)
 // v = rho v + (1 - rho) g^2; step = g sqrt(moved + eps) / sqrt(v + eps);
 // moved = rho moved + (1 - rho) step^2; p -= lr step
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     adadelta_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ v, T* __restrict__ moved,
                     const T* __restrict__ lr, const T* __restrict__ scale, const T* __restrict__ rates,
                     const T* __restrict__ decays, T weight_decay, T rho, T rest, T eps, long long n) {
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // p -= lr sign(beta1 m + (1 - beta1) g) after decoupled decay; m = beta2 m + (1 - beta2) g
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     lion_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ m, const T* __restrict__ lr,
                 const T* __restrict__ scale, const T* __restrict__ rates, const T* __restrict__ decays,
                 T weight_decay, T beta1, T rest1, T beta2, T rest2, long long n) {
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // m = momentum m + (1 - momentum) g; direction = m, or the same mean once more with nesterov
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     momentum_direction(const T* __restrict__ g, T* __restrict__ m, T* __restrict__ direction,
                        const T* __restrict__ scale, T momentum, T rest, bool nesterov, long long n) {
     each_value(n, [&](long long i) {
@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // p -= lr rate |p| / |direction| direction; the ratio is 1 where either norm is 0
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     trust_update(T* __restrict__ p, const T* __restrict__ direction, const T* __restrict__ lr,
                  const T* __restrict__ size, const T* __restrict__ length, T rate, long long n) {
     const T ratio = *size > T(0) && *length > T(0) ? *size / *length : T(1);
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // x = min(max(x, -bound), bound); NaN stays
 template <typename T>
-__global__ void __launch_bounds__(THREADS) limit(T* __restrict__ x, const T* __restrict__ bound, long long n) {
+__global__ void __launch_bounds__(THREADS, 1) limit(T* __restrict__ x, const T* __restrict__ bound, long long n) {
     const T most = *bound;
     each_value(n, [&](long long i) {
         const T here = x[i];
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(THREADS) limit(T* __restrict__ x, const T* __r
 
 // Where t + 1 >= k: slow += alpha (p - slow); p = slow. After it t is 0 then, else one more.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     lookahead_update(T* __restrict__ p, T* __restrict__ slow, const T* __restrict__ t, T k, T alpha,
                      long long n) {
     if (*t + T(1) < k) return;
@@ -156,7 +156,7 @@ __global__ void count_to(T* __restrict__ t, T k) {
 
 // average = decay average + (1 - decay) p; p where t is 0
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     average_update(T* __restrict__ average, const T* __restrict__ p, const T* __restrict__ t, T decay,
                    long long n) {
     const T kept = min(max(*t, T(0)), T(1)) * decay;
@@ -165,13 +165,13 @@ __global__ void __launch_bounds__(THREADS)
 
 // out = a out + b x
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     mix(T* __restrict__ out, const T* __restrict__ x, T a, T b, long long n) {
     each_value(n, [&](long long i) { out[i] = out[i] * a + x[i] * b; });
 }
 
 // out += x
 template <typename T>
-__global__ void __launch_bounds__(THREADS) accumulate(T* __restrict__ out, const T* __restrict__ x, long long n) {
+__global__ void __launch_bounds__(THREADS, 1) accumulate(T* __restrict__ out, const T* __restrict__ x, long long n) {
     each_value(n, [&](long long i) { out[i] += x[i]; });
 }

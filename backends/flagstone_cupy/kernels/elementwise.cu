@@ -71,7 +71,7 @@ struct HardSwish {  // x times x / 6 + 1 / 2 limited to [0, 1]
 
 // y = F(x)
 template <typename T, template <typename> class F>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     activation(const T* __restrict__ x, T* __restrict__ y, T parameter, long long n) {
     const long long first = first_value();
 #pragma unroll
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // y = g where kept > 0, else 0
 template <typename T>
-__global__ void __launch_bounds__(THREADS) relu_grad(const T* __restrict__ g, const T* __restrict__ kept,
+__global__ void __launch_bounds__(THREADS, 1) relu_grad(const T* __restrict__ g, const T* __restrict__ kept,
                                                      T* __restrict__ y, long long n) {
     const long long first = first_value();
 #pragma unroll

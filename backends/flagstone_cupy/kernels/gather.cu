@@ -10,7 +10,7 @@
 // y[i] = x[index[i]]; a row whose number is out of range is filled with `fill`. T is any type of the
 // elements' size: only bits are moved.
 template <typename T, typename I>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     take_rows(const T* __restrict__ x, const I* __restrict__ index, T* __restrict__ y, T fill,
               long long table_rows, long long rows, long long width) {
     const long long column = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // y[r] = sum of g[i] over the i with index[i] = r, in the order of i. Blocks of 32 x 8.
 template <typename T, typename I>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     add_rows(const T* __restrict__ g, const I* __restrict__ index, T* __restrict__ y, long long rows,
              long long m, long long width) {
     const long long r = static_cast<long long>(blockIdx.x) * blockDim.y + threadIdx.y;
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // y[o, r, i] = sum of g[o, j, i] over the j with index[o, j, i] = r, in the order of j.
 template <typename T, typename I>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     scatter_add(const T* __restrict__ g, const I* __restrict__ index, T* __restrict__ y, long long n,
                 long long m, long long size, long long inner) {
     const long long number = static_cast<long long>(blockIdx.x) * THREADS + threadIdx.x;

@@ -7,7 +7,7 @@
 
 // Blocks of 32 x 8: threadIdx.y is the row's number in the block.
 template <typename T, typename I>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     softmax_cross_entropy(const T* __restrict__ x, const I* __restrict__ labels, T* __restrict__ loss,
                           T* __restrict__ p, long long rows, int classes) {
     const long long row = static_cast<long long>(blockIdx.x) * blockDim.y + threadIdx.y;
@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 template <typename T, typename I>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     softmax_cross_entropy_grad(const T* __restrict__ g, const T* __restrict__ p,
                                const I* __restrict__ labels, T* __restrict__ dx, long long rows,
                                int classes) {

@@ -24,7 +24,7 @@ __device__ __forceinline__ Moments<T> merged(const Moments<T>& a, const Moments<
 
 // The mean (splits, channels) and the sum of squared deviations of each split of the rows.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     batch_moments(const T* __restrict__ x, T* __restrict__ mean, T* __restrict__ square, long long rows,
                   int channels, int splits) {
     __shared__ Moments<T> partial[THREADS];
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // The mean and the variance (channels) from those of the splits, in their order. A thread a channel.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     batch_merge(const T* __restrict__ means, const T* __restrict__ squares, T* __restrict__ mean,
                 T* __restrict__ var, long long rows, int channels, int splits) {
     const int c = blockIdx.x * THREADS + threadIdx.x;
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // y = (x - mean) (weight / sqrt(var + eps)) + bias
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     batch_apply(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
                 const T* __restrict__ mean, const T* __restrict__ var, T* __restrict__ y, T eps,
                 long long rows, int channels) {
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(THREADS)
 // y = x / sqrt(mean(x^2) + eps) * weight, and var holds the mean of squares. weight and bias are (g, c),
 // or the last axes of that and repeated, or null. A row of threads (threadIdx.y) has one (n, g).
 template <typename T, bool CENTRED>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     axis_norm(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
               T* __restrict__ y, T* __restrict__ mean, T* __restrict__ var, T eps,
               int weights, int biases, long long n, int s, int g, int c) {

@@ -106,7 +106,7 @@ __device__ __forceinline__ int averaged(const Window& w, const Place& p, bool co
 
 // y = the window's largest value, NaN if there is one; index = the tap of the first such.
 template <typename T, typename I>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, Window w) {
     const unsigned i = blockIdx.x * THREADS + threadIdx.x, per_y = values(w.out, w.channels);
     if (i >= per_y) return;
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // dx = the sum of g over the windows whose maximum this input was.
 template <typename T, typename I>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     max_pool_grad(const T* __restrict__ g, const I* __restrict__ index, T* __restrict__ dx, Window w) {
     const unsigned i = blockIdx.x * THREADS + threadIdx.x, per_x = values(w.size, w.channels);
     if (i >= per_x) return;
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // y = the value of x at the tap that index names; 0 where that is padding.
 template <typename T, typename I>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     max_pool_pick(const T* __restrict__ x, const I* __restrict__ index, T* __restrict__ y, Window w) {
     const unsigned i = blockIdx.x * THREADS + threadIdx.x, per_y = values(w.out, w.channels);
     if (i >= per_y) return;
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // y = the window's mean.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     avg_pool(const T* __restrict__ x, T* __restrict__ y, Window w, bool count_padding) {
     const unsigned i = blockIdx.x * THREADS + threadIdx.x, per_y = values(w.out, w.channels);
     if (i >= per_y) return;
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // dx = the sum of g / count over the windows that contain this input.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     avg_pool_grad(const T* __restrict__ g, T* __restrict__ dx, Window w, bool count_padding) {
     const unsigned i = blockIdx.x * THREADS + threadIdx.x, per_x = values(w.size, w.channels);
     if (i >= per_x) return;

@@ -18,7 +18,7 @@ struct Square {
 
 // out[row, split] = sum of F(x[row, i]) over the split's i, in A.
 template <typename T, typename A, template <typename> class F>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     sum_rows(const T* __restrict__ x, A* __restrict__ out, long long rows, long long n, int splits) {
     const long long each = (n + splits - 1) / splits;
     const long long from = blockIdx.x * each, to = min(from + each, n);
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // out[o, split, i] = sum of x[o, r, i] over the split's r, in A.
 template <typename T, typename A>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     sum_columns(const T* __restrict__ x, A* __restrict__ out, long long outer, long long n,
                 long long inner, int splits) {
     __shared__ A partial[THREADS];
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // out = sqrt of the sum of x; one block.
 template <typename T>
-__global__ void __launch_bounds__(THREADS) root_of_sum(const T* __restrict__ x, T* __restrict__ out, int n) {
+__global__ void __launch_bounds__(THREADS, 1) root_of_sum(const T* __restrict__ x, T* __restrict__ out, int n) {
     T total = 0;
     for (int i = threadIdx.x; i < n; i += THREADS) total += x[i];
     total = row_sum(total);

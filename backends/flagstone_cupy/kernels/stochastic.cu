@@ -7,7 +7,7 @@
 
 // Words 4 i to 4 i + 3 are Philox of the counter (start + i + 1, step, epoch, 0); `counter` holds step
 // and epoch.
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     random_bits(const unsigned long long* __restrict__ counter,
                 unsigned long long* __restrict__ words,
                 unsigned long long key0, unsigned long long key1, unsigned long long start,
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // mask[row, column] = lane `column` of the row's words < threshold. A row has `words_a_row` words of
 // four 16-bit lanes, the lowest first; threads along x are columns, along y rows.
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     dropout_mask(const unsigned long long* __restrict__ words, bool* __restrict__ mask,
                  unsigned threshold, long long rows, long long width, long long words_a_row) {
     const long long column = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // y = scale x where the mask holds, else 0
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     keep(const T* __restrict__ x, const bool* __restrict__ mask, T* __restrict__ y, T scale, long long n) {
     const long long first = first_value();
 #pragma unroll

@@ -14,7 +14,7 @@ __global__ void count_step(T* __restrict__ t) {
 // v = momentum v + fresh g, where fresh = 1 - clip(t, 0, 1) dampening (1 without t);
 // p -= lr (nesterov ? g + momentum v : v), or lr g without velocity.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     sgd_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ velocity,
                const T* __restrict__ lr, const T* __restrict__ scale, const T* __restrict__ rates,
                const T* __restrict__ decays, const T* __restrict__ t, T weight_decay, T momentum,
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(THREADS)
 // m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= lr m / c1 / (sqrt(v / c2) + eps)
 // with c = 1 - beta^t; decoupled weight decay is done to p first.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     adam_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ m, T* __restrict__ v,
                 const T* __restrict__ t, const T* __restrict__ lr, const T* __restrict__ scale,
                 const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay,
@@ -66,7 +66,7 @@ __global__ void nadam_step(T* __restrict__ t, T* __restrict__ product, T beta1, 
 // Adam's m and v; p -= lr (g (1 - mu) / (1 - product) + m mu' / (1 - product mu')) /
 // (sqrt(v / c2) + eps), mu = beta1 (1 - exp(slope t) / 2) and mu' the next.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     nadam_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ m, T* __restrict__ v,
                  const T* __restrict__ t, const T* __restrict__ product, const T* __restrict__ lr,
                  const T* __restrict__ scale, const T* __restrict__ rates, const T* __restrict__ decays,
@@ -101,7 +101,7 @@ __device__ __forceinline__ double rectification(double t, double beta2, double l
 
 // Adam's m and v; p -= lr m / c1, times rectification / (sqrt(v) + eps) once there is one.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     radam_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ m, T* __restrict__ v,
                  const T* __restrict__ t, const T* __restrict__ lr, const T* __restrict__ scale,
                  const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay,
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // Adam's direction plus weight decay, m / c1 / (sqrt(v / c2) + eps) + decay p, for LAMB.
 template <typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1)
     lamb_direction(const T* __restrict__ p, const T* __restrict__ g, T* __restrict__ m,
                    T* __restrict__ v, T* __restrict__ direction, const T* __restrict__ t,
                    const T* __restrict__ scale, const T* __restrict__ decays, T weight_decay, T beta1,
