@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flagstone_numpy.kernels import (
+    activation,
     adaptive,
     conv,
     elementwise,
@@ -27,9 +28,19 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     pool.max_pool,
     pool.max_pool_grad,
     pool.max_pool_pick,
+    activation.gelu_exact,
+    activation.gelu_exact_grad,
+    activation.gelu_tanh,
+    activation.gelu_tanh_grad,
+    activation.mish,
+    activation.mish_grad,
+    activation.sigmoid,
+    activation.silu,
+    activation.silu_grad,
+    activation.softplus,
+    activation.where,
     elementwise.relu,
     elementwise.relu_grad,
-    elementwise.sigmoid,
     elementwise.softmax_cross_entropy,
     elementwise.softmax_cross_entropy_grad,
     linear.linear,

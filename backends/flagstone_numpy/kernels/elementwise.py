@@ -40,18 +40,6 @@ def relu_grad(g: Array, kept: Array) -> Array:
     return y
 
 
-def sigmoid(x: Array) -> Array:
-    """``1 / (1 + exp(-x))`` as ``e / (1 + e)`` with ``e = exp(-|x|)``, 1 above where x >= 0."""
-    e = np.empty_like(x)  # an array also where x is of shape (), for which np.abs gives a number
-    np.abs(x, out=e)
-    np.negative(e, out=e)
-    np.exp(e, out=e)
-    bottom = e + 1
-    np.copyto(e, 1, where=x >= 0)
-    e /= bottom
-    return e
-
-
 def softmax_cross_entropy(x: Array, labels: Array) -> tuple[Array, Array]:
     """Losses and probabilities; one exponential per logit, the rest in place."""
     n, classes = x.shape

@@ -15,15 +15,11 @@ def share_flat(apply: Callable[[slice], None], size: int) -> None:
 
     What ``apply`` does to a number must not depend on where the slices are cut.
     """
-
-    def work(mine: Iterator[slice]) -> None:
-        for block in mine:
-            apply(block)
-
-    share_blocks(work, size, size if size <= SMALL else BLOCK)
+    for block in cut(size, SMALL if size <= SMALL else BLOCK):
+        apply(block)
 
 
-def share_blocks(work: Callable[[Iterator[slice]], None], size: int, block: int) -> None:
-    """Call ``work`` with an iterator over slices of ``block`` numbers that make up the range."""
-    step = max(1, size if size <= SMALL else block)
-    work(slice(start, min(start + step, size)) for start in range(0, size, step))
+def cut(size: int, block: int) -> Iterator[slice]:
+    """Yield slices of at most ``block`` numbers that make up ``range(size)``."""
+    for start in range(0, size, block):
+        yield slice(start, min(start + block, size))

@@ -7,12 +7,12 @@ each array once. Rates, scales and counters are read on the host, where they are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 
-from flagstone_numpy.kernels.flat import share_blocks
+from flagstone_numpy.kernels.flat import cut
 
 Array: TypeAlias = np.ndarray
 BLOCK = 16384
@@ -20,20 +20,16 @@ BLOCK = 16384
 
 
 def in_blocks(p: Array, scratch: int, step: Callable[..., None]) -> None:
-    """Call ``step(block, *scratch)`` for slices that make up ``range(p.size)``, on several threads.
+    """Call ``step(block, *scratch)`` for slices that make up ``range(p.size)``.
 
     Args:
         p: says how many values there are, and the dtype of the scratch arrays.
         scratch: how many arrays like a block of it ``step`` gets; what they hold is undefined.
         step: what it does to a value must not depend on where the slices are cut.
     """
-
-    def work(mine: Iterator[slice]) -> None:
-        rows = np.empty((scratch, min(p.size, BLOCK)), p.dtype)
-        for block in mine:
-            step(block, *rows[:, : block.stop - block.start])
-
-    share_blocks(work, p.size, BLOCK)
+    rows = np.empty((scratch, min(p.size, BLOCK)), p.dtype)
+    for block in cut(p.size, BLOCK):
+        step(block, *rows[:, : block.stop - block.start])
 
 
 class Entry:

@@ -17,8 +17,7 @@ from flagstone.tensors import Tensor
 @op
 def sigmoid(xp: Any, x: Any) -> Any:
     """``1 / (1 + exp(-x))``, computed so that nothing overflows."""
-    e = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, xp.ones_like(e), e) / (1 + e)
+    return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-xp.abs(x)))
 
 
 @sigmoid.pullback
@@ -69,7 +68,7 @@ def _(dy: Tensor, kept: Tensor) -> Any:
 @op
 def leaky_relu(xp: Any, x: Any, *, slope: float = 0.01) -> Any:
     """``x`` where positive, else ``slope * x``; PyTorch's default slope, the lecture's is 0.1."""
-    return xp.where(x > 0, x, x * float(slope))
+    return xp.maximum(x, 0) + xp.minimum(x, 0) * float(slope)
 
 
 @leaky_relu.check
@@ -87,7 +86,7 @@ def _(dy: Tensor, y: Tensor, slope: float) -> Any:
 @op
 def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
     """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., ICLR 2016)."""
-    return xp.where(x > 0, x, xp.expm1(xp.minimum(x, 0)) * float(alpha))
+    return xp.maximum(x, 0) + xp.expm1(xp.minimum(x, 0)) * float(alpha)
 
 
 @elu.check

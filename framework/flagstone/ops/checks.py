@@ -51,6 +51,20 @@ def same_dtype(op: str, **tensors: Any) -> None:
                 raise _several_dtypes(op, tensors)
 
 
+def alike(op: str, **given: Any) -> None:
+    """All tensors given have one dtype and one shape."""
+    same_dtype(op, **given)
+    first = None
+    for t in given.values():
+        if t is None:
+            continue
+        if first is None:
+            first = t.shape
+        elif t.shape != first:
+            listed = ", ".join(f"{name} {u.shape}" for name, u in given.items() if u is not None)
+            raise ShapeError(f"{op}: expected one shape; got {listed}")
+
+
 def _several_dtypes(op: str, tensors: dict[str, Any]) -> DTypeError:
     listed = ", ".join(f"{n} {t.dtype_name}" for n, t in tensors.items() if isinstance(t, Tensor))
     return DTypeError(

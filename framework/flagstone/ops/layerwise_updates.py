@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.errors import ShapeError
-from flagstone.ops.checks import floating
+from flagstone.ops.checks import alike, floating
 from flagstone.ops.door import op
-from flagstone.ops.update_parts import alike, correction, flat_state, scalars
+from flagstone.ops.update_parts import correction, flat_state, scalars
 
 
 @op(mutates=("m", "v", "t", "direction"))

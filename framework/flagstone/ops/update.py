@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.errors import InputError
-from flagstone.ops.checks import floating, holds
+from flagstone.ops.checks import alike, floating, holds
 from flagstone.ops.door import op
-from flagstone.ops.update_parts import alike, correction, enter, flat_state
+from flagstone.ops.update_parts import correction, enter, flat_state
 from flagstone.tensors import Tensor
 
 

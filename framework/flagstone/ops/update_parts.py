@@ -11,21 +11,7 @@ import math
 from typing import Any
 
 from flagstone.errors import ShapeError
-from flagstone.ops.checks import floating, same_dtype
-
-
-def alike(op: str, **given: Any) -> None:
-    """All tensors given have one dtype and one shape."""
-    same_dtype(op, **given)
-    first = None
-    for t in given.values():
-        if t is None:
-            continue
-        if first is None:
-            first = t.shape
-        elif t.shape != first:
-            listed = ", ".join(f"{name} {u.shape}" for name, u in given.items() if u is not None)
-            raise ShapeError(f"{op}: expected one shape; got {listed}")
+from flagstone.ops.checks import alike, floating, same_dtype
 
 
 def scalars(op: str, p: Any, **given: Any) -> None:

@@ -7,22 +7,18 @@ import pytest
 from flagstone import testing
 from flagstone.backend import open_backend
 from flagstone.testing import OP_TABLE, rows_optimizers, rows_updates
-from flagstone_numpy import threads
-from flagstone_numpy.kernels.flat import SMALL
 from flagstone_numpy.kernels.update_parts import BLOCK
 from flagstone_numpy.table import KERNELS
 
-MANY = SMALL + 2 * BLOCK + 3  # enough for several threads, and no multiple of a block
+MANY = 2 * BLOCK + 3  # no multiple of a block
 NAMES = [
     name for name in KERNELS
     if OP_TABLE[name] in (*rows_optimizers.ROWS, *rows_updates.ROWS)
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("name", NAMES)
-def test_many_blocks(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "_settings", (number, 1))
+def test_many_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_optimizers, "SIZES", (MANY,))
     monkeypatch.setattr(rows_updates, "SIZES", (MANY,))
     testing.check_values(OP_TABLE[name], open_backend("cpu"), "float64")
