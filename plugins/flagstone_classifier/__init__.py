@@ -1,4 +1,4 @@
-"""Classification models: ``logistic``, ``softmax``, ``mlp``, and networks for images."""
+"""Classification models: linear ones, ``mlp``, networks for images, and ensembles of these."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,6 @@ def flagstone_models() -> Iterator[ModelSpec]:
         "flagstone_classifier.softmax:SoftmaxRegression",
         task="classification",
         summary="softmax regression: one linear layer and cross-entropy",
-        expected_failed_checks={"check_sample_weight_equivalence_on_dense_data": MINI_BATCHES},
     )
     yield ModelSpec(
         "mlp",
@@ -55,4 +54,10 @@ def flagstone_models() -> Iterator[ModelSpec]:
         "flagstone_classifier.speedrun:Speedrun",
         task="classification",
         summary="the network that learns CIFAR-10 in the least time, with its recipe, for images",
+    )
+    yield ModelSpec(
+        "ensemble",
+        "flagstone_classifier.ensemble:Ensemble",
+        task="classification",
+        summary="several of any classifier, their probabilities averaged",
     )

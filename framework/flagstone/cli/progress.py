@@ -30,14 +30,23 @@ def progress() -> Progress:
 def summary(metrics: Mapping[str, Any]) -> str:
     """Such as ``loss 0.1034  accuracy 0.9821  validation loss 0.15  accuracy 0.96``."""
     held_out = metrics.get("validation")
-    return measures(metrics["train"]) + (f"  validation {measures(held_out)}" if held_out else "")
+    return (
+        _member(metrics)
+        + measures(metrics["train"])
+        + (f"  validation {measures(held_out)}" if held_out else "")
+    )
+
+
+def _member(metrics: Mapping[str, Any]) -> str:
+    """Which of an ensemble's members the epoch is of."""
+    return f"member {metrics['member']}  " if "member" in metrics else ""
 
 
 def _brief(metrics: Mapping[str, Any]) -> str:
     """What fits beside a bar: ``loss 0.103  accuracy 0.982  val 0.15  0.96``."""
     shown = "  ".join(f"{name} {value:.3g}" for name, value in metrics["train"].items())
     held_out = "  ".join(f"{value:.3g}" for value in metrics.get("validation", {}).values())
-    return f"{shown}  val {held_out}" if held_out else shown
+    return _member(metrics) + (f"{shown}  val {held_out}" if held_out else shown)
 
 
 class LineProgress(Progress):

@@ -163,8 +163,10 @@ class TrainingRun:
         self.model.save(run.model_file, extra={"run": str(run)})
         history = self.model.history_
         metrics = {}
-        if history and self.settings.parameters.get("patience") is None:
-            metrics["train"] = history[-1]["train"]  # else the model may be of an earlier epoch
+        # The last epoch's, unless the model may be of an earlier one, or that is of a part of it.
+        patient = self.settings.parameters.get("patience") is not None
+        if history and not patient and "member" not in history[-1]:
+            metrics["train"] = history[-1]["train"]
         for name, (X, y) in self.data.splits().items():
             metrics[name] = metrics.get(name) or self.model.evaluate(X, y)
         document = {

@@ -15,7 +15,6 @@ are inherited and a new default is one line::
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +32,7 @@ from flagstone.named import make
 from flagstone.nn import Layer, Sequential, Standardize
 from flagstone.optim import LBFGS, with_weight_decay
 from flagstone.training import Callback, FullBatchTrainer, Objective, Trainer
-from flagstone.training.callbacks import Metrics
+from flagstone.training.callbacks import Lines, Metrics
 
 _SUBCLASS = "{}: expected to derive from flagstone.Classifier or flagstone.Regressor"
 
@@ -226,7 +225,7 @@ class Estimator(Predictor):
             epochs=self.epochs, batch_size=batch_size, lr=lr,
             schedule=make("schedule", self.schedule), augment=self.augmentation(),
             seed=self.seed, patience=self.patience,
-            callbacks=[*callbacks, *([_Lines()] if self.verbose else [])],
+            callbacks=[*callbacks, *([Lines()] if self.verbose else [])],
         )  # fmt: skip
 
     def _as_examples(self, X: Any) -> Any:
@@ -286,15 +285,3 @@ class Estimator(Predictor):
     def _encode_targets(self, y: Any) -> Any:
         """Encode targets like those that were learned from."""
         raise NotImplementedError(_SUBCLASS.format(type(self).__name__))
-
-
-class _Lines(Callback):
-    """One line per epoch on standard error."""
-
-    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: Metrics) -> None:
-        parts = [
-            f"{part} " + ", ".join(f"{name} {value:.4g}" for name, value in metrics[part].items())
-            for part in ("train", "validation")
-            if part in metrics
-        ]
-        sys.stderr.write(f"epoch {epoch}/{trainer.epochs}: {'; '.join(parts)}\n")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 SUFFICIENT_DECREASE = 1e-4  # c1 and c2 of Nocedal & Wright, the values they name for quasi-Newton
 CURVATURE = 0.9
+ROUNDING = 1e-15  # relative, of a float64 loss: below it only slopes tell
 
 
 class Point(NamedTuple):
@@ -83,7 +84,12 @@ def _zoom(
 
 
 def _decreases(now: Point, start: Point) -> bool:
-    return now.loss <= start.loss + SUFFICIENT_DECREASE * now.step * start.slope
+    """Whether the loss is low enough, or, where it is the same but for rounding, the slope (the
+    approximate condition of Hager & Zhang, "A new conjugate gradient method", 2005, eq. 1.6)."""
+    if now.loss <= start.loss + SUFFICIENT_DECREASE * now.step * start.slope:
+        return True
+    same = abs(now.loss - start.loss) <= ROUNDING * abs(start.loss)
+    return same and now.slope <= (2 * SUFFICIENT_DECREASE - 1) * start.slope
 
 
 def _between(a: Point, b: Point, low: float, high: float) -> float:

@@ -1,8 +1,18 @@
 """Training: the loop, what it reports, and where a run is kept."""
 
-from flagstone.training.callbacks import Callback
+from flagstone.training.callbacks import Callback, Lines
 from flagstone.training.full_batch import FullBatchTrainer
 from flagstone.training.objective import L2, CrossEntropy, Objective
+from flagstone.training.rounds import Rounds
 from flagstone.training.trainer import Trainer
 
-__all__ = ["L2", "Callback", "CrossEntropy", "FullBatchTrainer", "Objective", "Trainer"]
+__all__ = [
+    "L2",
+    "Callback",
+    "CrossEntropy",
+    "FullBatchTrainer",
+    "Lines",
+    "Objective",
+    "Rounds",
+    "Trainer",
+]

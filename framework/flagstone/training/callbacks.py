@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,18 @@ class Callback:
 
     def on_train_end(self, trainer: Trainer) -> None:
         """After the last epoch, also when training stopped early."""
+
+
+class Lines(Callback):
+    """One line per epoch on standard error."""
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, metrics: Metrics) -> None:
+        parts = [
+            f"{part} " + ", ".join(f"{name} {value:.4g}" for name, value in metrics[part].items())
+            for part in ("train", "validation")
+            if part in metrics
+        ]
+        sys.stderr.write(f"epoch {epoch}/{trainer.epochs}: {'; '.join(parts)}\n")
 
 
 EVENTS = ("on_train_begin", "on_progress", "on_epoch_end", "on_interrupt", "on_train_end")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,16 @@ class FullBatchTrainer(Trainer):
                 )
         self._prepared: Tensor | None = None
         self._latest: tuple[Tensor, Tensor] | None = None  # outputs and loss last evaluated
+        self._converged = False
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        arrays, metadata = super().state()
+        return arrays, {**metadata, "converged": self._converged}
+
+    def _restore(self, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        super()._restore(arrays, metadata)
+        self._converged = bool(metadata.get("converged"))
+        self.stop = self.stop or self._converged
 
     def _train_epoch(self, flag: InterruptFlag) -> float:
         self.layer.train()
@@ -81,6 +91,7 @@ class FullBatchTrainer(Trainer):
                 self._add(name, (values if weight is None else values * weight).sum())
         self._latest = None
         self._heed(flag)
+        self._converged = done.converged
         self.stop = self.stop or done.converged
         return done.length
 

@@ -61,7 +61,7 @@ def test_the_optimum_whatever_the_start(seed: int, l2: float, weighted: bool) ->
     assert len(history) < 30
     assert t.stop
     losses = [row["train"]["loss"] for row in history]
-    assert losses == sorted(losses, reverse=True)
+    assert (np.diff(losses) <= 1e-14).all()
     margin = X @ found[:6] + found[6]
     share = WEIGHT if weighted else np.ones(200)
     loss = np.mean(share * (np.logaddexp(0, margin) - Y * margin)) + l2 * found[:6] @ found[:6]

@@ -1,0 +1,59 @@
+"""Fits whose epochs are not a :class:`Trainer`'s, as callbacks see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flagstone.nn import Layer
+from flagstone.training.callbacks import Callback, Listeners, Metrics
+
+State = tuple[dict[str, Any], dict[str, Any]]
+
+
+class Rounds:
+    """Counts epochs, keeps the history and tells callbacks, to whom it is the trainer.
+
+    Args:
+        layer: what is fitted.
+        epochs: how many there will be at most.
+        callbacks: what looks on.
+        state: everything that the fit needs to go on: NumPy arrays, and what JSON can hold.
+
+    Attributes:
+        epoch: how many epochs are done.
+        history: one dict per epoch.
+        stop: a callback sets it to end after the current epoch; so does the fit that is done.
+    """
+
+    def __init__(
+        self, layer: Layer, epochs: int, callbacks: Sequence[Callback], state: Callable[[], State]
+    ) -> None:
+        self.layer, self.epochs = layer, epochs
+        self.epoch, self.stop = 0, False
+        self.history: list[Metrics] = []
+        self._listeners = Listeners(callbacks)
+        self._state = state
+
+    def state(self) -> State:
+        """What the fit's ``resume_from`` takes."""
+        return self._state()
+
+    def restore(self, history: Sequence[Metrics]) -> None:
+        """Go on after the epochs of ``history``."""
+        self.history = [dict(row) for row in history]
+        self.epoch = len(self.history)
+
+    def tell(self, event: str, *arguments: Any) -> None:
+        """Tell callbacks of an event, this in the place of the trainer."""
+        self._listeners.tell(event, self, *arguments)
+
+    def has(self, event: str) -> bool:
+        """Whether any callback does something at ``event``."""
+        return self._listeners.has(event)
+
+    def finish_epoch(self, metrics: Metrics) -> None:
+        """Count an epoch; its number is put into ``metrics``."""
+        self.epoch += 1
+        self.history.append({**metrics, "epoch": self.epoch})
+        self.tell("on_epoch_end", self.epoch, self.history[-1])
