@@ -33,6 +33,7 @@ from flagstone.nn.conv import (
 )  # fmt: skip
 from flagstone.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d, stream_position
 from flagstone.nn.embedding import Embedding
+from flagstone.nn.folding import fold_batch_norm
 from flagstone.nn.freezing import freeze, unfreeze
 from flagstone.nn.layer import Layer
 from flagstone.nn.linear import Linear, Maxout
@@ -76,6 +77,6 @@ __all__ = [
     "LeakyReLU", "Linear", "LogSoftmax", "MaxPool", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Maxout",
     "Mish", "MultiheadAttention", "Normalize", "Parameter", "RMSNorm", "ReLU", "Residual",
     "SeparableConv2d", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Standardize",
-    "Summary", "Tanh", "Upsample", "freeze", "init", "mlp", "stream_position", "summary",
-    "unfreeze",
+    "Summary", "Tanh", "Upsample", "fold_batch_norm", "freeze", "init", "mlp",
+    "stream_position", "summary", "unfreeze",
 ]  # fmt: skip
