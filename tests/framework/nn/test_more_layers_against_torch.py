@@ -149,13 +149,36 @@ def test_instance_norm(seed: int, dtype: str) -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("axes", [2, 3, 4, 5])
-def test_batch_norms_of_every_number_of_axes(axes: int, dtype: str) -> None:
-    rng, shape = sizes(axes, axes)
-    ours = [nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d][axes - 2]
-    theirs = getattr(torch.nn, ours.__name__)
-    x = rng.standard_normal(shape)
-    compare(ours(shape[-1]), theirs(shape[-1]), x, dtype, first, last)
+@pytest.mark.parametrize("seed", range(32))
+def test_batch_norm(seed: int, dtype: str) -> None:
+    """Training, the running statistics that it leaves, and predicting by them."""
+    rng, shape = sizes(seed, 2 + seed % 4)  # tables, signals, images, volumes
+    kind = ["BatchNorm1d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d"][seed % 4]
+    how = {"eps": float(rng.choice([1e-5, 1e-2])), "momentum": float(rng.choice([0.1, 0.9, 1.0]))}
+    ours, theirs = getattr(nn, kind)(shape[-1], **how), getattr(torch.nn, kind)(shape[-1], **how)
+
+    def batch() -> np.ndarray:
+        x = rng.standard_normal(shape) * 3 + rng.standard_normal(shape[-1])
+        return np.asarray(x, dtype)
+
+    def agree(found: np.ndarray, reference: Any) -> None:
+        near = 10 * TOLERANCE[dtype]
+        np.testing.assert_allclose(found, reference.detach().numpy(), rtol=near, atol=near)
+
+    compare(ours, theirs, batch(), dtype, first, last)
+    x = batch()
+    ours(fs.tensor(x))
+    theirs(torch.tensor(first(x)))
+    for name, p in ours.named_buffers():
+        agree(p.numpy(), theirs.get_buffer(name))
+    here, other = fs.tensor(x, requires_grad=True), torch.tensor(first(x), requires_grad=True)
+    y, expected = ours.eval()(here), theirs.eval()(other)
+    agree(first(y.numpy()), expected)
+    dy = batch()
+    y.backward(fs.tensor(dy))
+    expected.backward(torch.tensor(first(dy)))
+    assert here.grad is not None
+    agree(first(here.grad.numpy()), other.grad)
 
 
 @pytest.mark.parametrize("shift", [1e3, 1e4])
