@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +15,6 @@ from flagstone.errors import (
     DTypeError,
     FlagstoneError,
     InputError,
-    NotFittedError,
     PluginError,
     ShapeError,
 )
@@ -211,18 +208,6 @@ def test_bad_validation_data_is_refused_before_training(
     assert not hasattr(model, "layer_")
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_before_fit_nothing_can_be_predicted(name: str, tmp_path: Any) -> None:
-    model = fs.model(name)
-    calls = [lambda: model.predict(np.ones((2, 4))), lambda: model.save(tmp_path / "m")]
-    if name in ("linear", "softmax", "logistic"):
-        calls.append(lambda: model.coef_)
-    for call in calls:
-        with pytest.raises(NotFittedError, match=r"instance is not fitted yet. Call 'fit'"):
-            call()
-    assert not (tmp_path / "m").exists()
-
-
 def test_a_build_that_returns_no_layer_is_the_plugins_fault() -> None:
     @dataclass(kw_only=True, eq=False, repr=False)
     class Broken(fs.Classifier):
@@ -234,19 +219,6 @@ def test_a_build_that_returns_no_layer_is_the_plugins_fault() -> None:
 
 
 # Weights
-
-
-@pytest.mark.parametrize("name", ["logistic", "softmax", "linear", "mlp"])
-def test_a_weight_of_0_is_an_absent_example(name: str) -> None:
-    x, y = table()
-    weight = (np.arange(60) % 3).astype(float)
-    kept = weight > 0
-    one = small(name).fit(x, y, weight)
-    other = small(name).fit(x[kept], y[kept], weight[kept])
-    np.testing.assert_array_equal(one.predict(x), other.predict(x))
-    np.testing.assert_allclose(
-        one.layer_.flat.values.numpy(), other.layer_.flat.values.numpy(), rtol=1e-6
-    )
 
 
 def test_equal_weights_are_none() -> None:
@@ -339,32 +311,6 @@ def test_verbose_prints_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> N
     assert len(lines) == 2
     for i, line in enumerate(lines, 1):
         assert re.search(rf"{i}\b.*train loss .*accuracy .*validation loss", line)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_predicting_changes_nothing_and_is_float64(name: str) -> None:
-    x, y = images()
-    model = small(name).fit(x, y)
-    before = {k: id(v) for k, v in vars(model).items()}
-    first = model.predict(x)
-    method = getattr(model, "predict_proba", model.predict)
-    assert method(x).dtype == np.float64
-    np.testing.assert_array_equal(model.predict(x), first)
-    np.testing.assert_allclose(method(x)[3:5], method(x[3:5]), rtol=1e-6, atol=1e-7)
-    assert {k: id(v) for k, v in vars(model).items()} == before
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_a_fitted_model_can_be_copied_and_pickled(name: str, duplicate: Any) -> None:
-    x, y = images()
-    model = small(name).fit(x, y)
-    other = duplicate(model)
-    method = "predict_proba" if model.task == "classification" else "predict"
-    np.testing.assert_array_equal(getattr(model, method)(x), getattr(other, method)(x))
-    assert other.get_params() == model.get_params()
-    assert other.history_ == model.history_
-    other.fit(x, y)
 
 
 def test_regression_takes_and_gives_targets_as_they_are() -> None:

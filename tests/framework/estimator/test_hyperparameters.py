@@ -20,22 +20,6 @@ def table() -> tuple[np.ndarray, np.ndarray]:
     return x, (x[:, 0] + x[:, 1] > 0).astype(int)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_parameters_are_stored_read_set_and_cloned(name: str) -> None:
-    model = fs.model(name, lr=0.125, seed=3)
-    params = model.get_params()
-    assert params["lr"] == 0.125
-    assert set(params) == set(type(model).hyperparameters())
-    assert type(model)(**params).get_params() == params
-    assert model.set_params(lr=0.5, epochs=2) is model
-    assert (model.lr, model.epochs, model.seed) == (0.5, 2, 3)
-    assert not [a for a in vars(model) if a not in params]
-    assert repr(fs.model(name)) == f"{type(model).__name__}()"
-    assert "lr=0.125" in repr(fs.model(name, lr=0.125))
-    base = pytest.importorskip("sklearn.base", reason="scikit-learn, which clones, is not there")
-    assert base.clone(model).get_params() == model.get_params()
-
-
 def test_an_unknown_hyperparameter_is_named_with_a_suggestion() -> None:
     for call in (lambda: fs.model("mlp", hiden=(3,)), lambda: fs.model("mlp").set_params(hiden=1)):
         with pytest.raises(ConfigurationError, match=r"no hyper-parameter 'hiden'.*mean 'hidden'"):

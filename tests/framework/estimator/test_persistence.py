@@ -17,7 +17,6 @@ from flagstone.errors import (
     UnavailableError,
     UnknownNameError,
 )
-from flagstone.plugins import registry
 from flagstone.training.files import read_arrays, write_arrays
 
 X = np.random.default_rng(0).integers(0, 256, (12, 6, 5), dtype=np.uint8)
@@ -26,28 +25,6 @@ Y = np.arange(12) % 2
 
 def probabilities(model: Any, x: Any) -> Any:
     return model.predict_proba(x) if model.task == "classification" else model.predict(x)
-
-
-@pytest.mark.parametrize("name", registry.names("model"))
-@pytest.mark.parametrize("standardize", [True, False])
-def test_every_model_comes_back(name: str, standardize: bool, tmp_path: Path) -> None:
-    model = fs.model(name, epochs=2, standardize=standardize, lr=1e-4, seed=5).fit(X, Y)
-    path = tmp_path / "model.safetensors"
-    model.save(path, extra={"note": "kept"})
-    other = fs.load(path)
-    assert type(other) is type(model)
-    assert other.get_params() == model.get_params()
-    np.testing.assert_array_equal(probabilities(other, X), probabilities(model, X))
-    np.testing.assert_array_equal(other.predict(X), model.predict(X))
-    assert other.history_ == model.history_
-    assert other.n_parameters_ == model.n_parameters_
-    assert other.device_ == model.device_
-    assert read_arrays(path)[1]["extra"] == {"note": "kept"}
-    for attribute in ("coef_", "intercept_", "W_", "b_"):
-        if hasattr(model, attribute):
-            np.testing.assert_array_equal(getattr(other, attribute), getattr(model, attribute))
-    other.save(tmp_path / "again.safetensors", extra={"note": "kept"})
-    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flagstone import ops, testing
-from flagstone.backend import Backend, open_backend
+from flagstone.backend import open_backend
 from flagstone.ops import ALL_OPS
 from flagstone.tape import observe
 from flagstone.tensors import Tensor
@@ -18,25 +18,6 @@ from flagstone.testing import OP_TABLE, Draw, OpRow, Refusal, Sample
 from flagstone_numpy.table import KERNELS
 
 ROWS = [pytest.param(row, id=name) for name, row in OP_TABLE.items()]
-
-
-@pytest.mark.parametrize("row", ROWS)
-class TestRow:
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_values(self, row: OpRow, backend: Backend, dtype: str) -> None:
-        if dtype in row.dtypes:
-            testing.check_values(row, backend, dtype)
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_layouts(self, row: OpRow, backend: Backend, dtype: str) -> None:
-        if dtype in row.dtypes:
-            testing.check_layouts(row, backend, dtype)
-
-    def test_gradients(self, row: OpRow, backend: Backend) -> None:
-        testing.check_gradients(row, backend)
-
-    def test_refusals(self, row: OpRow, backend: Backend) -> None:
-        testing.check_refusals(row, backend)
 
 
 @pytest.mark.parametrize("row", ROWS)
