@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from flagstone.testing import Outcome
 
 KINDS = (
-    "model", "layer", "loss", "optimizer", "schedule", "dataset", "backend", "kernel", "callback",
+    "model", "layer", "loss", "optimizer", "schedule", "augmentation", "dataset", "backend",
+    "kernel", "callback",
 )  # fmt: skip
 MARKS = {"passed": "pass", "failed": "FAIL", "skipped": "skip", "warned": "warn"}
 
@@ -32,6 +33,7 @@ MARKS = {"passed": "pass", "failed": "FAIL", "skipped": "skip", "warned": "warn"
 @click.option(
     "--kind", type=click.Choice(KINDS), help="What NAME is, or of what kind to check all."
 )
+@click.option("--point", "only", multiple=True, metavar="POINT", help="Only this; several times.")
 @device_option
 @json_option
 @click.pass_context
@@ -41,21 +43,28 @@ def check(
     name: str | None,
     everything: bool,
     kind: str | None,
+    only: tuple[str, ...],
     device: str,
     as_json: bool,
 ) -> None:
     """Check NAME against the contract of its kind, point by point.
 
-    NAME is what a plugin registered: a model, layer, loss, optimizer, schedule, dataset, backend,
-    callback, or the op of a kernel. Gradients are compared with central differences, the device
-    with NumPy, a saved thing with the loaded one; what cannot be checked here is skipped with its
-    reason. Ends with 1 if a point failed. The same checks are in flagstone.testing, for pytest.
+    NAME is what a plugin registered: a model, layer, loss, optimizer, schedule, augmentation,
+    dataset, backend, callback, or the op of a kernel. Gradients are compared with central
+    differences, the device with NumPy, a saved thing with the loaded one; what cannot be checked
+    here is skipped with its reason. Ends with 1 if a point failed. The same checks are in
+    flagstone.testing, for pytest.
     """
     if (name is None) == (not everything):
         raise click.UsageError("say a NAME, or --all", ctx)
     with naming_device():
         specs, backend = _chosen(name, kind, device)
-    reports = [_report(spec, backend, device, brief=name is None, quiet=as_json) for spec in specs]
+    if only and name is None:
+        raise click.UsageError("--point is for one NAME", ctx)
+    points = tuple(point.replace("-", "_") for point in only)
+    reports = [
+        _report(spec, backend, device, points, brief=name is None, quiet=as_json) for spec in specs
+    ]
     totals = _totals([point for report in reports for point in report["points"]])
     if as_json:
         emit(
@@ -110,13 +119,19 @@ def _its_own(name: str) -> Backend:
 
 
 def _report(
-    spec: Spec, backend: Backend, device: str, *, brief: bool, quiet: bool
+    spec: Spec,
+    backend: Backend,
+    device: str,
+    only: tuple[str, ...],
+    *,
+    brief: bool,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Check one thing and tell as it goes; the part of the document that is about it."""
     if not quiet and not brief:
         click.echo(f"{spec}, on {backend.device}")
     points = []
-    for outcome in _outcomes(spec, backend, device):
+    for outcome in _outcomes(spec, backend, device, only):
         points.append(outcome)
         if not quiet and not (brief and outcome.status in ("passed", "skipped")):
             _tell(outcome, spec, prefix=f"{spec.kind} {spec.name}: " if brief else "  ")
@@ -136,7 +151,9 @@ def _report(
     }
 
 
-def _outcomes(spec: Spec, backend: Backend, device: str) -> Iterator[Outcome]:
+def _outcomes(
+    spec: Spec, backend: Backend, device: str, only: tuple[str, ...]
+) -> Iterator[Outcome]:
     """The points of a thing; just one where it cannot even be loaded."""
     from flagstone.testing import Outcome, run_suite, suite_of
 
@@ -156,7 +173,7 @@ def _outcomes(spec: Spec, backend: Backend, device: str) -> Iterator[Outcome]:
         yield Outcome("loads", "failed", str(error), loads, 0.0)
     else:
         yield Outcome("loads", "passed", "", loads, 0.0)
-        yield from run_suite(suite)
+        yield from run_suite(suite, only)
 
 
 def _tell(outcome: Outcome, spec: Spec, prefix: str) -> None:

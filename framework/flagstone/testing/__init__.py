@@ -18,6 +18,7 @@ An op is described by a row and checked the same way; :func:`gradcheck` compares
 gradients with central differences. Nothing here needs pytest.
 """
 
+from flagstone.testing.augmentation_suite import AugmentationSuite
 from flagstone.testing.backend_suite import BackendSuite
 from flagstone.testing.callback_suite import CallbackSuite
 from flagstone.testing.command_line import CommandResult, run_command
@@ -47,6 +48,7 @@ from flagstone.testing.suites import SUITES, checkable, suite_of, suites
 __all__ = [
     "OP_TABLE",
     "SUITES",
+    "AugmentationSuite",
     "BackendSuite",
     "CallbackSuite",
     "CheckWarning",

@@ -10,6 +10,7 @@ from flagstone.backend import Backend
 from flagstone.errors import PluginError
 from flagstone.plugins import Spec, registry
 from flagstone.plugins.targets import a_type, load_target
+from flagstone.testing.augmentation_suite import AugmentationSuite
 from flagstone.testing.backend_suite import BackendSuite
 from flagstone.testing.callback_suite import CallbackSuite, new_run
 from flagstone.testing.dataset_suite import DatasetSuite
@@ -29,6 +30,7 @@ SUITES: Mapping[str, type[Suite]] = {
         LossSuite,
         OptimizerSuite,
         ScheduleSuite,
+        AugmentationSuite,
         DatasetSuite,
         BackendSuite,
         KernelSuite,
