@@ -12,22 +12,20 @@ def freeze(layer: Layer) -> Layer:
     Gradients still pass through to what comes before. Running statistics are no parameters: they
     move unless ``layer.eval()`` is called.
 
+    The same as ``layer.requires_grad_(False)``. An optimizer is made after it.
+
     Returns:
         The layer itself.
     """
-    return _require_gradients("freeze", layer, False)
+    return _a_layer("freeze", layer).requires_grad_(False)
 
 
 def unfreeze(layer: Layer) -> Layer:
-    """The opposite of :func:`freeze`."""
-    return _require_gradients("unfreeze", layer, True)
+    """The opposite of :func:`freeze`: ``layer.requires_grad_(True)``."""
+    return _a_layer("unfreeze", layer).requires_grad_(True)
 
 
-def _require_gradients(name: str, layer: Layer, wanted: bool) -> Layer:
+def _a_layer(name: str, layer: Layer) -> Layer:
     if not isinstance(layer, Layer):
         raise InputError(f"{name}: layer expected a Layer; got {type(layer).__name__}")
-    for p in layer.parameters():
-        p.requires_grad = wanted
-        if not wanted:
-            p.grad = None
     return layer

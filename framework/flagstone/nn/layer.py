@@ -11,7 +11,7 @@ import numpy as np
 from flagstone import random
 from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device
-from flagstone.errors import ConfigurationError, InputError, ShapeError
+from flagstone.errors import ConfigurationError, FlagstoneError, InputError, ShapeError
 from flagstone.nn.parameter import Buffer, Flat, Parameter
 from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
@@ -60,7 +60,13 @@ class Layer:
             self._get_ready(inputs)
         if tape_state.watcher is not None:
             tape_state.watcher.enter(self)
-        return self.forward(*inputs)
+        try:
+            return self.forward(*inputs)
+        except FlagstoneError as error:
+            if not getattr(error, "__notes__", ()):  # the innermost layer says where
+                path = f" {self.path!r}" if self.path else ""
+                error.add_note(f"in layer{path}: {type(self).__name__}({self.describe()})")
+            raise
 
     # Its parts
 
@@ -221,6 +227,18 @@ class Layer:
             self._ready = True
         else:
             self.own_parameters(first.device, dtype)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Layer:
+        """Whether gradients reach the parameters here and below; see :func:`flagstone.nn.freeze`.
+
+        Returns:
+            The layer itself.
+        """
+        for p in self.parameters():
+            p.requires_grad = requires_grad
+            if not requires_grad:
+                p.grad = None
+        return self
 
     def train(self, mode: bool = True) -> Layer:
         """Set :attr:`training` here and below."""

@@ -109,10 +109,11 @@ class Standardize(Layer):
         self.inverse_scale = Buffer(shape, ones)
 
     def forward(self, x: Tensor) -> Tensor:
-        require_tensor("Standardize", x)
+        name = type(self).__name__
+        require_tensor(name, x)
         shape = self.mean.shape
         if x.shape[x.ndim - len(shape) :] != shape:
             raise ShapeError(
-                f"Standardize: x expected shape (..., {', '.join(map(str, shape))}); got {x.shape}"
+                f"{name}: x expected shape (..., {', '.join(map(str, shape))}); got {x.shape}"
             )
         return (x - self.mean) * self.inverse_scale

@@ -17,7 +17,16 @@ from flagstone.errors import InputError, ShapeError
 from flagstone.ops.checks import floating, same_dtype, tensors
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
-from flagstone.ops.window import Lengths, Padding, Pairs, inner, pad, resolve, taps
+from flagstone.ops.window import (
+    Lengths,
+    Padding,
+    Pairs,
+    channels_hint,
+    inner,
+    pad,
+    resolve,
+    taps,
+)
 from flagstone.tensors import Tensor
 
 Sizes = tuple[int, ...]
@@ -162,7 +171,7 @@ def convolve(
             f"{name}: weight expects {w.shape[-1] * groups} input channels"
             f"{f' ({groups} groups of {w.shape[-1]})' if groups > 1 else ''}; "
             f"got x of shape {x.shape}, whose last axis is {x.shape[-1]}, "
-            f"and weight of shape {w.shape}"
+            f"and weight of shape {w.shape}{channels_hint(x, w.shape[-1] * groups)}"
         )
     if b is not None and b.shape != w.shape[:1]:
         raise ShapeError(f"{name}: bias expected shape {w.shape[:1]}; got {b.shape}")

@@ -12,7 +12,7 @@ from typing import Any
 from flagstone.errors import InputError, ShapeError
 from flagstone.ops.conv import Sizes, check_filters, conv_input_grad
 from flagstone.ops.shape import concatenate
-from flagstone.ops.window import Lengths, Pairs, pairs, per_axis
+from flagstone.ops.window import Lengths, Pairs, channels_hint, pairs, per_axis
 from flagstone.tensors import Tensor
 
 Numbers = int | tuple[int, ...] | tuple[tuple[int, int], ...]
@@ -77,6 +77,7 @@ def _transposed(
         raise ShapeError(
             f"{name}: weight expects {w.shape[0]} input channels (its first axis); "
             f"got x of shape {x.shape}, whose last axis is {x.shape[-1]}"
+            f"{channels_hint(x, w.shape[0])}"
         )
     out_channels = w.shape[-1] * groups
     if b is not None and b.shape != (out_channels,):

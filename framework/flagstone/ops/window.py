@@ -58,11 +58,21 @@ def resolve(
         for n, (lo, hi), r, s in zip(size, padded, reach, strides, strict=True)
     )
     if any(n < 1 for n in out):
+        padding_too = f" with padding {padded}" if any(map(any, padded)) else ""
+        spread = f" (kernel {kernel}, dilation {dilations})" if reach != kernel else ""
         raise ShapeError(
-            f"{op}: expected an input that the window fits into; got size {size} with padding "
-            f"{padded} for a window of {reach} (kernel {kernel}, dilation {dilations})"
+            f"{op}: expected an input that the window fits into; got size {size}{padding_too} "
+            f"for a window of {reach}{spread}"
         )
     return Window(strides, padded, dilations, out)
+
+
+def channels_hint(x: Any, channels: int) -> str:
+    """What to add to an error about the channels of ``x``, if they are in PyTorch's place."""
+    if x.shape[1] != channels:
+        return ""
+    order = (0, *range(2, x.ndim), 1)
+    return f". Channels come last here; if x has them second, pass x.transpose{order}"
 
 
 def per_axis(op: str, name: str, value: Any, d: int, least: int = 1) -> tuple[int, ...]:

@@ -187,6 +187,9 @@ ROWS = (
         refusals=(
             _conv_refused(ShapeError, r"weight expects 2 input channels; got x of shape "
                           r"\(1, 4, 4, 3\), whose last axis is 3", X, W[..., :2]),
+            _conv_refused(ShapeError, r"weight expects 3 input channels; .*Channels come last "
+                          r"here; if x has them second, pass x\.transpose\(0, 2, 3, 1\)$",
+                          np.ones((1, 3, 4, 4)), W),
             _conv_refused(ShapeError, r"weight expects 6 input channels \(2 groups of 3\)", X, W,
                           groups=2),
             _conv_refused(ShapeError, "x expected 4 axes", X[0], W),
@@ -195,8 +198,10 @@ ROWS = (
                           r"\(2, 0, 3, 3\)", X, W[:, :0]),
             _conv_refused(ShapeError, r"bias expected shape \(2,\); got \(3,\)", X, W, np.ones(3)),
             _conv_refused(ShapeError, "expected an input that the window fits into; got size "
-                          r"\(4, 4\)", X, np.ones((1, 5, 5, 3))),
-            _conv_refused(ShapeError, r".*for a window of \(5, 5\)", X, W, dilation=2),
+                          r"\(4, 4\) for a window of \(5, 5\)$", X, np.ones((1, 5, 5, 3))),
+            _conv_refused(ShapeError, r".*got size \(4, 4\) with padding \(\(1, 1\), \(0, 0\)\) "
+                          r"for a window of \(7, 7\) \(kernel \(3, 3\), dilation \(3, 3\)\)$",
+                          X, W, dilation=3, padding=(1, 0)),
             _conv_refused(InputError, "groups expected a positive divisor of 2", X, W, groups=3),
             _conv_refused(InputError, "groups expected a positive divisor", X, W, groups=0),
             _conv_refused(InputError, "stride expected a positive integer or 2", X, W, stride=0),

@@ -34,6 +34,15 @@ def train(layer: nn.Layer, optimizer: Any, steps: int = 5) -> None:
         lambda layer: fs.optim.SGD(layer, 0.5, momentum=0.9, weight_decay=0.1),
         lambda layer: fs.optim.Adam(layer, 0.1, weight_decay=0.1),
         lambda layer: fs.optim.AdamW(layer, 0.1, weight_decay=0.5),
+        lambda layer: fs.optim.Lion(layer, 0.1, weight_decay=0.5),
+        lambda layer: fs.optim.LAMB(layer, 0.1, weight_decay=0.5),
+        lambda layer: fs.optim.Muon(layer, 0.1, weight_decay=0.5),
+        lambda layer: fs.optim.RMSprop(layer, 0.1, weight_decay=0.5, momentum=0.5),
+        lambda layer: fs.optim.Adagrad(layer, 0.1, weight_decay=0.5),
+        lambda layer: fs.optim.Adadelta(layer, 1.0, weight_decay=0.5),
+        lambda layer: fs.optim.Adamax(layer, 0.1, weight_decay=0.5),
+        lambda layer: fs.optim.NAdam(layer, 0.1, weight_decay=0.5),
+        lambda layer: fs.optim.RAdam(layer, 0.1, weight_decay=0.5),
     ],
 )
 def test_no_gradient_and_no_decay_moves_them(make: Callable[[nn.Layer], Any]) -> None:
@@ -45,6 +54,18 @@ def test_no_gradient_and_no_decay_moves_them(make: Callable[[nn.Layer], Any]) ->
     for name in ("0.weight", "0.bias"):
         np.testing.assert_array_equal(after[name], before[name])
     assert (after["2.weight"] != before["2.weight"]).all()
+
+
+def test_pytorchs_name_for_it() -> None:
+    layer = network()
+    assert layer[0].requires_grad_(False) is layer[0]
+    assert [p.requires_grad for p in layer.parameters()] == [False, False, True, True]
+    layer(fs.tensor(np.ones((1, 3), np.float32))).sum().backward()
+    assert [p.grad is None for p in layer.parameters()] == [True, True, False, False]
+    layer.requires_grad_(False)
+    assert all(p.grad is None for p in layer.parameters())
+    layer.requires_grad_()
+    assert all(p.requires_grad for p in layer.parameters())
 
 
 def test_what_comes_before_still_learns() -> None:

@@ -287,6 +287,16 @@ def test_train_and_eval_reach_every_layer() -> None:
         nn.Layer()(ones(1))
 
 
+def test_an_error_has_a_note_of_the_layer_that_it_came_from() -> None:
+    layer = nn.Sequential(nn.Identity(), nn.Sequential(nn.Linear(3, 2), nn.Linear(4, 1)))
+    with pytest.raises(ShapeError, match="linear: weight expects 4 features") as caught:
+        layer.initialize(0)(ones(1, 3))
+    assert caught.value.__notes__ == ["in layer '1.1': Linear(4, 1, bias=True)"]
+    with pytest.raises(ShapeError) as caught:
+        nn.Linear(3, 2)(ones(1, 4))
+    assert caught.value.__notes__ == ["in layer: Linear(3, 2, bias=True)"]
+
+
 # Copies
 
 

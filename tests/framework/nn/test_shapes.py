@@ -73,6 +73,7 @@ WRONG: list[Wrong] = [
     (lambda: nn.Standardize((3,)), of(2, 4), ShapeError, "Standardize: x expected .*3.*(2, 4)"),
     (lambda: nn.Standardize((3,)), of(2, 1), ShapeError, "Standardize: x expected .*3.*(2, 1)"),
     (lambda: nn.Standardize((3,)), of(), ShapeError, "Standardize: x expected .*3.*()"),
+    (lambda: nn.Normalize([0.0], [1.0]), of(2, 4), ShapeError, "Normalize: x expected .*1.*(2, 4)"),
     (nn.ReLU, of(2, dtype="int64"), DTypeError, "relu: x expected a floating.*int64"),
     (nn.LeakyReLU, of(2, dtype="int64"), DTypeError, "leaky_relu: x expected a floating.*int64"),
     (nn.ELU, of(2, dtype="int64"), DTypeError, "elu: x expected a floating.*int64"),
