@@ -33,7 +33,7 @@ def forward(
     weights = w.reshape(k, -1).T
     depth = weights.shape[0]
     seen, into = as_planes(x), as_planes(y)
-    pieces, most = _blocks(into, depth)
+    pieces, most = _cut(into, depth)
     geometry = Geometry.of(window)
 
     def work(mine: Iterator[Block]) -> None:
@@ -56,7 +56,7 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
     k, c = dy.shape[-1], x.shape[-1]
     depth = window.taps * c
     seen, given = as_planes(x), as_planes(dy)
-    pieces, most = _blocks(given, depth)
+    pieces, most = _cut(given, depth)
     geometry = Geometry.of(window)
 
     def work(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
@@ -81,7 +81,7 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) ->
     weights = w.reshape(k, -1)
     depth = weights.shape[1]
     given, into = as_planes(dy), as_planes(dx)
-    pieces, most = _blocks(given, depth)
+    pieces, most = _cut(given, depth)
     geometry = Geometry.of(window)
 
     def work(mine: Iterator[list[Block]]) -> None:
@@ -111,7 +111,7 @@ def _where(block: Block, positions: int, geometry: Geometry) -> tuple[object, ..
     )  # fmt: skip
 
 
-def _blocks(planes: Array, depth: int) -> tuple[list[Block], int]:
+def _cut(planes: Array, depth: int) -> tuple[list[Block], int]:
     """Cut positions (n, p, q, ...) into blocks; also how many the largest has."""
     n, rows, columns = planes.shape[:3]
     found = list(blocks(n, rows, columns * depth * planes.itemsize, BLOCK_BYTES))

@@ -1,8 +1,9 @@
 """Convolution and its gradients with compiled loops; the products are still BLAS's.
 
 The cases are those of :mod:`flagstone_numpy.kernels.conv`. Compiled here are the transforms of
-``winograd``, ``narrow`` and ``depthwise`` as plain loops, and the columns of ``im2col``; every
-piece of work is shared among threads. Three spatial axes and grouped columns stay NumPy's.
+``winograd``, the columns of ``im2col``, and ``depthwise`` whole; every piece of work is shared among
+threads. Few input channels (a compiled gather was no faster than NumPy's copies), grouped columns
+and three spatial axes stay NumPy's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.backend import declines
-from flagstone_numba.kernels import columns, direct, tiles
+from flagstone_numba.kernels import columns, depthwise, tiles
 from flagstone_numba.loading import loops
 from flagstone_numpy.kernels import conv as numpys
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
@@ -18,8 +19,7 @@ from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
 ALGORITHMS = {
     **numpys.ALGORITHMS,
     "winograd": tiles,
-    "narrow": direct.Narrow,
-    "depthwise": direct.Depthwise,
+    "depthwise": depthwise,
     "im2col": columns,
 }
 

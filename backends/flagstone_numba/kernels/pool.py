@@ -10,6 +10,7 @@ import numpy as np
 from flagstone.backend import declines
 from flagstone_numba.kernels.planes import Geometry, as_planes
 from flagstone_numba.loading import loops
+from flagstone_numpy.kernels.pool import reaches_all
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
 from flagstone_numpy.threads import share
 
@@ -48,16 +49,20 @@ def max_pool_grad(
     run = loops("pool")
     if run is None or g.ndim > 4:
         return NotImplemented
-    geometry = Geometry.of(Window(kernel, stride, padding, (1,) * len(kernel)))
+    window = Window(kernel, stride, padding, (1,) * len(kernel))
+    geometry = Geometry.of(window)
+    adds = any(k > s for k, s in zip(kernel, stride, strict=True))
+    covers = not adds and reaches_all(window, size, g.shape[1:-1])
     dx = np.empty((g.shape[0], *size, g.shape[-1]), g.dtype)
     given, chosen, into = as_planes(g), as_planes(index), as_planes(dx)
     kernel_ = np.array(geometry.kernel, np.int64)
 
     def work(mine: Iterator[tuple[int, int]]) -> None:
         for first, stop in mine:
-            into[first:stop] = 0  # while they are about to be in the cache
+            if not covers:
+                into[first:stop] = 0  # while they are about to be in the cache
             run.max_pool_grad(
-                given, chosen, first, stop, kernel_, geometry.stride, geometry.low, into
+                given, chosen, first, stop, kernel_, geometry.stride, geometry.low, adds, into
             )
 
     share(work, _pieces(into))

@@ -43,9 +43,14 @@ def max_pool(
 
 @compiled
 def max_pool_grad(
-    g: Any, index: Any, first: int, stop: int, kernel: Any, stride: Any, low: Any, dx: Any
-) -> None:
-    """Add to images ``first`` to ``stop`` of ``dx``, which are zero, what each window chose."""
+    g: Any, index: Any, first: int, stop: int, kernel: Any, stride: Any, low: Any, adds: bool,
+    dx: Any,
+) -> None:  # fmt: skip
+    """Give to images ``first`` to ``stop`` of ``dx`` what each window chose.
+
+    ``adds``: windows may overlap, and ``dx`` is zero; else each number is written, of windows at
+    least.
+    """
     h, w = dx.shape[1], dx.shape[2]
     for n in range(first, stop):
         for p in range(g.shape[1]):
@@ -61,5 +66,9 @@ def max_pool_grad(
                             continue
                         into = dx[n, at, beside]
                         tap = i * kernel[1] + j
-                        for k in range(given.size):
-                            into[k] += given[k] if chosen[k] == tap else given.dtype.type(0)
+                        if adds:
+                            for k in range(given.size):
+                                into[k] += given[k] if chosen[k] == tap else given.dtype.type(0)
+                        else:
+                            for k in range(given.size):
+                                into[k] = given[k] if chosen[k] == tap else given.dtype.type(0)

@@ -63,7 +63,7 @@ def max_pool_grad(
     positions = g.shape[1:-1]
     shape = (g.shape[0], *size, g.shape[-1])
     once = all(k <= s for k, s in zip(kernel, stride, strict=True))  # no two windows overlap
-    every = once and _reaches_all(window, size, positions)
+    every = once and reaches_all(window, size, positions)
     dx = np.empty(shape, g.dtype) if every else np.zeros(shape, g.dtype)
     found = _taps(window, size, positions)
     for images in _image_blocks(g):
@@ -217,7 +217,7 @@ def _line(window: Window, axis: int, size: Sizes, positions: Sizes) -> _Line:
         tuple((*before, *tap.outputs) for tap in found),
         tuple((*before, *tap.inputs) for tap in found),
         _whole(found, positions[along]),
-        _reaches_all(line, size[along], positions[along]),
+        reaches_all(line, size[along], positions[along]),
     )
 
 
@@ -268,7 +268,7 @@ def _taps(window: Window, size: Sizes, positions: Sizes) -> tuple[Tap, ...]:
     return taps(window, size, (0, positions[0]), positions[1:])
 
 
-def _reaches_all(window: Window, size: Sizes, positions: Sizes) -> bool:
+def reaches_all(window: Window, size: Sizes, positions: Sizes) -> bool:
     """Whether every input lies in some window, given that no two windows overlap."""
     return window.kernel == window.stride and all(
         p * k - low >= s
