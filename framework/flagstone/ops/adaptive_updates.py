@@ -12,7 +12,7 @@ from typing import Any
 
 from flagstone.errors import InputError
 from flagstone.ops.door import op
-from flagstone.ops.update_parts import correction, enter, flat_state
+from flagstone.ops.update_parts import correction, enter, flat
 
 
 @op(mutates=("p", "m", "v", "t", "product"))
@@ -39,13 +39,7 @@ def nadam_update(
     return ()
 
 
-@nadam_update.check
-def _(
-    p: Any, g: Any, m: Any, v: Any, t: Any, product: Any, lr: Any, scale: Any, rates: Any = None,
-    decays: Any = None, **_: Any,
-) -> None:  # fmt: skip
-    like = {"p": p, "g": g, "m": m, "v": v, "rates": rates, "decays": decays}
-    flat_state("nadam_update", like, {"t": t, "product": product, "lr": lr, "scale": scale})
+flat(nadam_update, "t", "product", "lr", "scale")
 
 
 @op(mutates=("p", "m", "v", "t"))
@@ -77,13 +71,7 @@ def radam_update(
     return ()
 
 
-@radam_update.check
-def _(
-    p: Any, g: Any, m: Any, v: Any, t: Any, lr: Any, scale: Any, rates: Any = None,
-    decays: Any = None, **_: Any,
-) -> None:  # fmt: skip
-    like = {"p": p, "g": g, "m": m, "v": v, "rates": rates, "decays": decays}
-    flat_state("radam_update", like, {"t": t, "lr": lr, "scale": scale})
+flat(radam_update, "t", "lr", "scale")
 
 
 @op(mutates=("p", "m", "largest", "t"))
@@ -101,13 +89,7 @@ def adamax_update(
     return ()
 
 
-@adamax_update.check
-def _(
-    p: Any, g: Any, m: Any, largest: Any, t: Any, lr: Any, scale: Any, rates: Any = None,
-    decays: Any = None, **_: Any,
-) -> None:  # fmt: skip
-    like = {"p": p, "g": g, "m": m, "largest": largest, "rates": rates, "decays": decays}
-    flat_state("adamax_update", like, {"t": t, "lr": lr, "scale": scale})
+flat(adamax_update, "t", "lr", "scale")
 
 
 @op(mutates=("p", "v", "m", "velocity"), optional=("m", "velocity"))
@@ -133,13 +115,15 @@ def rmsprop_update(
     return ()
 
 
+_flat_rmsprop = flat(rmsprop_update, "lr", "scale")
+
+
 @rmsprop_update.check
 def _(
     p: Any, g: Any, v: Any, m: Any, velocity: Any, lr: Any, scale: Any, rates: Any = None,
     decays: Any = None, *, momentum: float, **_: Any,
 ) -> None:  # fmt: skip
-    like = {"p": p, "g": g, "v": v, "m": m, "velocity": velocity, "rates": rates, "decays": decays}
-    flat_state("rmsprop_update", like, {"lr": lr, "scale": scale})
+    _flat_rmsprop(p, g, v, m, velocity, lr, scale, rates, decays)
     if (velocity is None) != (not momentum):
         raise InputError(
             "rmsprop_update: expected velocity with momentum and None without; got "
@@ -161,13 +145,7 @@ def adagrad_update(
     return ()
 
 
-@adagrad_update.check
-def _(
-    p: Any, g: Any, total: Any, t: Any, lr: Any, scale: Any, rates: Any = None, decays: Any = None,
-    **_: Any,
-) -> None:  # fmt: skip
-    like = {"p": p, "g": g, "total": total, "rates": rates, "decays": decays}
-    flat_state("adagrad_update", like, {"t": t, "lr": lr, "scale": scale})
+flat(adagrad_update, "t", "lr", "scale")
 
 
 @op(mutates=("p", "v", "moved"))
@@ -185,13 +163,7 @@ def adadelta_update(
     return ()
 
 
-@adadelta_update.check
-def _(
-    p: Any, g: Any, v: Any, moved: Any, lr: Any, scale: Any, rates: Any = None, decays: Any = None,
-    **_: Any,
-) -> None:  # fmt: skip
-    like = {"p": p, "g": g, "v": v, "moved": moved, "rates": rates, "decays": decays}
-    flat_state("adadelta_update", like, {"lr": lr, "scale": scale})
+flat(adadelta_update, "lr", "scale")
 
 
 @op(mutates=("p", "m"))
@@ -207,9 +179,4 @@ def lion_update(
     return ()
 
 
-@lion_update.check
-def _(
-    p: Any, g: Any, m: Any, lr: Any, scale: Any, rates: Any = None, decays: Any = None, **_: Any
-) -> None:
-    like = {"p": p, "g": g, "m": m, "rates": rates, "decays": decays}
-    flat_state("lion_update", like, {"lr": lr, "scale": scale})
+flat(lion_update, "lr", "scale")

@@ -11,7 +11,7 @@ from typing import Any
 from flagstone.errors import ShapeError
 from flagstone.ops.checks import alike, floating
 from flagstone.ops.door import op
-from flagstone.ops.update_parts import correction, flat_state, scalars
+from flagstone.ops.update_parts import correction, flat, scalars
 
 
 @op(mutates=("m", "v", "t", "direction"))
@@ -31,12 +31,7 @@ def lamb_direction(
     return ()
 
 
-@lamb_direction.check
-def _(
-    p: Any, g: Any, m: Any, v: Any, direction: Any, t: Any, scale: Any, decays: Any = None, **_: Any
-) -> None:
-    like = {"p": p, "g": g, "m": m, "v": v, "direction": direction, "decays": decays}
-    flat_state("lamb_direction", like, {"t": t, "scale": scale})
+flat(lamb_direction, "t", "scale")
 
 
 @op(mutates=("p",))

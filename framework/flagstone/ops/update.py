@@ -13,7 +13,7 @@ from typing import Any
 from flagstone.errors import InputError
 from flagstone.ops.checks import alike, floating, holds
 from flagstone.ops.door import op
-from flagstone.ops.update_parts import correction, enter, flat_state
+from flagstone.ops.update_parts import correction, enter, flat
 from flagstone.tensors import Tensor
 
 
@@ -82,13 +82,15 @@ def sgd_update(
     return ()
 
 
+_flat_sgd = flat(sgd_update, "lr", "scale", "t")
+
+
 @sgd_update.check
 def _(
     p: Any, g: Any, velocity: Any, lr: Any, scale: Any, rates: Any = None, decays: Any = None,
     t: Any = None, *, momentum: float, nesterov: bool, weight_decay: float, dampening: float = 0.0,
 ) -> None:  # fmt: skip
-    like = {"p": p, "g": g, "velocity": velocity, "rates": rates, "decays": decays}
-    flat_state("sgd_update", like, {"lr": lr, "scale": scale, "t": t})
+    _flat_sgd(p, g, velocity, lr, scale, rates, decays, t)
     if (velocity is None) != (not momentum):
         raise InputError(
             "sgd_update: expected velocity with momentum and None without; got "
@@ -118,13 +120,7 @@ def adam_update(
     return ()
 
 
-@adam_update.check
-def _(
-    p: Any, g: Any, m: Any, v: Any, t: Any, lr: Any, scale: Any, rates: Any = None,
-    decays: Any = None, **_: Any,
-) -> None:  # fmt: skip
-    like = {"p": p, "g": g, "m": m, "v": v, "rates": rates, "decays": decays}
-    flat_state("adam_update", like, {"t": t, "lr": lr, "scale": scale})
+flat(adam_update, "t", "lr", "scale")
 
 
 @op(differentiable=False)

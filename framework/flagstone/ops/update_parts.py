@@ -8,10 +8,12 @@ Two more arrays, (n,) like the parameters, are given where parameters differ: ``
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from flagstone.errors import ShapeError
 from flagstone.ops.checks import alike, floating, same_dtype
+from flagstone.ops.door import Op
 
 
 def scalars(op: str, p: Any, **given: Any) -> None:
@@ -30,6 +32,20 @@ def flat_state(op: str, like: dict[str, Any], single: dict[str, Any]) -> None:
     scalars(op, p, **single)
     if p.ndim != 1:
         raise ShapeError(f"{op}: p expected one axis, as flat parameters have; got {p.shape}")
+
+
+def flat(op: Op, *single: str) -> Callable[..., None]:
+    """Make :func:`flat_state` the check of ``op``, whose array arguments are flat but for those
+    named ``single``; returns it, for ops that check more."""
+    like = [name for name in op.arrays if name not in single]
+
+    def check(*inputs: Any, **_: Any) -> None:
+        given = dict(zip(op.arrays, inputs, strict=False))
+        flat_state(
+            op.name, {name: given.get(name) for name in like}, {n: given.get(n) for n in single}
+        )
+
+    return op.check(check)
 
 
 def enter(

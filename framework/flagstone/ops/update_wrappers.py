@@ -9,7 +9,7 @@ from typing import Any
 
 from flagstone.ops.checks import floating
 from flagstone.ops.door import op
-from flagstone.ops.update_parts import flat_state, scalars
+from flagstone.ops.update_parts import flat, scalars
 
 
 @op(mutates=("x",))
@@ -36,9 +36,7 @@ def lookahead_update(xp: Any, p: Any, slow: Any, t: Any, *, k: int, alpha: float
     return ()
 
 
-@lookahead_update.check
-def _(p: Any, slow: Any, t: Any, **_: Any) -> None:
-    flat_state("lookahead_update", {"p": p, "slow": slow}, {"t": t})
+flat(lookahead_update, "t")
 
 
 @op(mutates=("average", "t"))
@@ -50,6 +48,4 @@ def average_update(xp: Any, average: Any, p: Any, t: Any, *, decay: float) -> An
     return ()
 
 
-@average_update.check
-def _(average: Any, p: Any, t: Any, **_: Any) -> None:
-    flat_state("average_update", {"p": p, "average": average}, {"t": t})
+flat(average_update, "t")
