@@ -30,8 +30,9 @@ from flagstone_cupy.kernel import REGISTRY, Kernel
 from flagstone_cupy.signature import local_sources
 
 HEADERS = Path(__file__).parent / "cusim"
+PTX_CHECK = str(Path(__file__).parent / "ptx_check.cu")
 FLAGS = (
-    "-std=c++17", "-O1", "-g0", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique",
+    "-std=c++17", "-O1", "-g0", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique",
     "-U_FORTIFY_SOURCE", "-ffp-contract=off", "-w",
 )  # fmt: skip
 
@@ -56,15 +57,22 @@ def why_not() -> str:
 class Library:
     """One source file compiled for the CPU, with the kernels that are declared of it."""
 
-    def __init__(self, source: str, changed: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        changed: Mapping[str, str] | None = None,
+        kernels: Sequence[Kernel] | None = None,
+    ) -> None:
         """Build it, or find it built.
 
         Args:
             source: the name of a ``.cu`` file.
             changed: file name -> text that stands for it, in tests of the tests.
+            kernels: those to compile; by default all that are declared of the file.
         """
         sources = {**local_sources(source), **(changed or {})}
-        self.kernels = [k for k in REGISTRY.values() if k.source == source]
+        declared = [k for k in REGISTRY.values() if k.source == source]
+        self.kernels = declared if kernels is None else list(kernels)
         self._library = ctypes.CDLL(str(_built(source, sources, self.kernels)))
         self._library.cusim_seed.argtypes = [ctypes.c_ulonglong]
         self._functions = {k.expression: self._function(symbol(k)) for k in self.kernels}
@@ -234,31 +242,59 @@ def _built(source: str, sources: Mapping[str, str], kernels: Sequence[Kernel]) -
     lines.append(f'#include "{Path(source).name}"')
     lines += [f"CUSIM_EXPORT({symbol(k)}, {k.expression})" for k in kernels]
     unit = "\n".join(lines) + "\n"
-    digest = hashlib.sha256()
-    headers = [path.read_text() for path in sorted(HEADERS.rglob("*")) if path.is_file()]
-    for part in (_compiler(), *FLAGS, unit, *sources, *sources.values(), *headers):
-        digest.update(f"{len(part)}:{part}".encode())
-    directory = nvrtc.cache_directory().parent / "cuda_on_cpu"
-    library = directory / f"{Path(source).stem}-{digest.hexdigest()[:32]}.so"
+    key = _digest(_headers_key(), unit, *sources, *sources.values())
+    library = _cache() / f"{Path(source).stem}-{key}.so"
     if not library.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        _compile(unit, sources, library)
+        with tempfile.TemporaryDirectory(dir=_cache()) as name:
+            folder = Path(name)
+            for file, text in sources.items():
+                (folder / Path(file).name).write_text(text)
+            (folder / "unit.cpp").write_text(unit)
+            _compile(folder, "unit.cpp", "-shared", library, _precompiled())
     return library
 
 
-def _compile(unit: str, sources: Mapping[str, str], library: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=library.parent) as name:
-        folder = Path(name)
-        for file, text in sources.items():
-            (folder / Path(file).name).write_text(text)
-        (folder / "unit.cpp").write_text(unit)
-        includes = [f"-I{d}" for d in (folder, HEADERS)]
-        includes += [f"-isystem{d}" for d in nvrtc.include_directories()]
-        command = ["g++", *FLAGS, *includes, str(folder / "unit.cpp"), "-o", str(folder / "out.so")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise BuildError(f"{library.name}: g++ says\n{done.stderr[:4000]}")
-        os.replace(folder / "out.so", library)
+@functools.cache
+def _precompiled() -> Path:
+    """A folder with ``cuda.h`` precompiled, which most of a small unit's time would go to."""
+    folder = _cache() / f"headers-{_headers_key()}"
+    folder.mkdir(exist_ok=True)
+    header = folder / "cuda.h.gch"
+    if not header.exists():
+        _compile(HEADERS, "cuda.h", "-xc++-header", header)
+    return folder
+
+
+def _compile(folder: Path, file: str, what: str, into: Path, *more: Path) -> None:
+    """Run g++ in ``folder``; the result appears whole or not at all."""
+    includes = [f"-I{d}" for d in (*more, folder, HEADERS)]
+    includes += [f"-isystem{d}" for d in nvrtc.include_directories()]
+    temporary = into.with_name(f"{into.name}.{os.getpid()}")
+    command = ["g++", *FLAGS, what, *includes, str(folder / file), "-o", str(temporary)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"{into.name}: g++ says\n{done.stderr[:4000]}")
+    os.replace(temporary, into)
+
+
+@functools.cache
+def _headers_key() -> str:
+    headers = [path.read_text() for path in sorted(HEADERS.rglob("*")) if path.is_file()]
+    return _digest(_compiler(), *FLAGS, *map(str, nvrtc.include_directories()), *headers)
+
+
+def _digest(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)}:{part}".encode())
+    return digest.hexdigest()[:32]
+
+
+@functools.cache
+def _cache() -> Path:
+    directory = nvrtc.cache_directory().parent / "cuda_on_cpu"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 @functools.cache

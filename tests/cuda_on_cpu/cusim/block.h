@@ -10,8 +10,10 @@
 #include <signal.h>
 #include <vector_types.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -181,22 +183,41 @@ inline void start_block(std::vector<Thread>& threads, std::vector<Warp>& warps, 
     }
 }
 
-inline void shuffle(std::vector<unsigned>& order) {
-    for (size_t i = order.size(); seed && i > 1; i--) {
+inline void shuffle(unsigned* order, size_t count) {
+    for (size_t i = count; i > 1; i--) {
         seed = seed * 6364136223846793005ull + 1442695040888963407ull;
         std::swap(order[i - 1], order[(seed >> 33) % i]);
     }
 }
 
-inline void run_block(std::vector<Thread>& threads, const std::vector<unsigned>& order) {
+// Let each of these threads run until it waits or ends; whether any could.
+inline bool run_once(std::vector<Thread>& threads, const unsigned* order, size_t count) {
+    bool progress = false;
+    for (size_t i = 0; i < count; i++) {
+        Thread& thread = threads[order[i]];
+        if (thread.done || (thread.awaited && *thread.awaited == thread.seen)) continue;
+        progress = true;
+        current = &thread;
+        switch_to(scheduler, thread.context);
+    }
+    return progress;
+}
+
+// Without a seed all threads take turns, in order. With one, warps are drawn, and each runs as far ahead
+// of the others as it can, its lanes in an order of their own: what a missing barrier lets happen.
+inline void run_block(std::vector<Thread>& threads, std::vector<unsigned>& lanes,
+                      std::vector<unsigned>& warps) {
+    const size_t count = lanes.size();
+    if (seed) shuffle(warps.data(), warps.size());
+    for (size_t w = 0; seed && w < warps.size(); w++)
+        shuffle(&lanes[w * WARP], std::min<size_t>(WARP, count - w * WARP));
     while (threads_live) {
         bool progress = false;
-        for (unsigned i : order) {
-            Thread& thread = threads[i];
-            if (thread.done || (thread.awaited && *thread.awaited == thread.seen)) continue;
-            progress = true;
-            current = &thread;
-            switch_to(scheduler, thread.context);
+        if (!seed) progress = run_once(threads, lanes.data(), count);
+        for (size_t i = 0; seed && i < warps.size(); i++) {
+            const size_t first = static_cast<size_t>(warps[i]) * WARP;
+            while (run_once(threads, &lanes[first], std::min<size_t>(WARP, count - first)))
+                progress = true;
         }
         if (!progress) fail("some threads wait at a barrier or a collective that others never reach");
     }
@@ -214,15 +235,15 @@ inline void run_grid(void (*run)(void*), void* with) {
     warps.resize((count + WARP - 1) / WARP);
     run_body = run;
     body = with;
-    std::vector<unsigned> order(count);
-    for (size_t i = 0; i < count; i++) order[i] = static_cast<unsigned>(i);
+    std::vector<unsigned> lane_order(count), warp_order(warps.size());
+    std::iota(lane_order.begin(), lane_order.end(), 0u);
+    std::iota(warp_order.begin(), warp_order.end(), 0u);
     for (unsigned z = 0; z < grid_size.z; z++)
         for (unsigned y = 0; y < grid_size.y; y++)
             for (unsigned x = 0; x < grid_size.x; x++) {
                 block_index = {x, y, z};
                 start_block(threads, warps, count);
-                shuffle(order);
-                run_block(threads, order);
+                run_block(threads, lane_order, warp_order);
             }
 }
 
