@@ -28,8 +28,8 @@ Replay = Callable[..., Sequence[Any]]
 class Captured:
     """A function of tensors that is recorded on its first calls and replayed from then on.
 
-    What a call does, and its numbers, are the same either way. A new signature (shapes and dtypes
-    of the arguments, other arguments, whether gradients are on) is recorded anew, and so is one
+    What a call does, and its numbers, are the same either way. A new signature (shapes, dtypes and
+    strides of tensors, other arguments, whether gradients are on) is recorded anew, and so is one
     whose layers changed between ``train()`` and ``eval()``, or whose parameters were frozen or
     moved. Of ``LIMIT`` captures the least recently used goes.
 
@@ -230,7 +230,8 @@ def tensors_in(arguments: Any) -> list[Tensor]:
 def _signature(x: Any) -> Any:
     """What of an argument a capture depends on."""
     if isinstance(x, Tensor):
-        return x.array.shape, x.array.dtype, x.requires_grad, x.backend
+        a = x.array
+        return a.shape, a.dtype, getattr(a, "strides", None), x.requires_grad, x.backend
     if x is None or isinstance(x, (int, float, str)):
         return type(x), x
     if isinstance(x, (tuple, list)):

@@ -10,7 +10,6 @@ be captured.
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,7 +33,7 @@ class Value:
             an op call of the step.
         array: the array itself if it is kept or constant, else ``None``.
         shape, dtype: the array's.
-        note: what the backend noted of it if it was made, such as its strides.
+        note: what the backend noted of an input or a made array, such as its strides.
     """
 
     __slots__ = ("array", "dtype", "kind", "note", "shape")
@@ -121,7 +120,7 @@ class Recorder:
     Args:
         backend: whose arrays the step may use.
         inputs: its tensor arguments.
-        note: called with every array that an op made.
+        note: called with every input and every array that an op made.
 
     Attributes:
         program: what was seen so far.
@@ -135,7 +134,7 @@ class Recorder:
         self._owners: dict[int, _Reach] = {}  # of memory that differs from step to step
         self._tensors: dict[int, tuple[Tensor, Any, bool]] = {}
         self._modes: dict[int, tuple[Any, bool]] = {}
-        values = [Value(INPUT, x.array) for x in inputs]
+        values = [Value(INPUT, x.array, note and note(x.array, ())) for x in inputs]
         for x, value in zip(inputs, values, strict=True):
             self._known[id(x.array)] = (_Strong(x.array), value, "")
         self.program = Program(backend, values)
@@ -151,10 +150,14 @@ class Recorder:
         for out in outputs:
             if out.backend is not self.program.backend:
                 self._fail(f"{op.name} works on {out.device}, not on {self.program.backend.device}")
+            reach = _reach(out.array)
+            if isinstance(reach, _Strong):  # NumPy's scalars, of which equal ones may be one object
+                out.array = out.backend.xp.asarray(out.array)
+                reach = _reach(out.array)
             array = out.array
             value = Value(MADE, array, self._note(array, arrays) if self._note else None)
-            reach = _reach(array)
-            self._known[id(array)] = (reach, value, op.name)
+            is_input = any(array is a for a in arrays)  # of an op that had nothing to do
+            self._known[id(array)] = (reach, value, "" if is_input else op.name)
             owner = _owner(array)
             if id(owner) not in sources:  # memory of its own
                 self._owners[id(owner)] = reach if owner is array else _reach(owner)
@@ -177,9 +180,10 @@ class Recorder:
         self.program.results = [self._value("its result", x) for x in results]
         self.program.tensors = list(self._tensors.values())
         self.program.modes = list(self._modes.values())
-        returned = {id(x.array) for x in results}
-        for key, (reach, value, name) in self._known.items():
-            if value.kind == MADE and key not in returned and reach.is_alive():
+        returned = {id(_owner(x.array)) for x in results}
+        for reach, value, name in self._known.values():
+            array = reach() if name and isinstance(reach, weakref.ref) else None
+            if array is not None and id(_owner(array)) not in returned:
                 self._fail(
                     f"a tensor of shape {value.shape} that {name} made lives on after it, as the "
                     "grad of a leaf or in an attribute or a list; return it instead"
@@ -208,7 +212,7 @@ class Recorder:
 
 
 class _Strong:
-    """Holds what cannot be referred to weakly, such as NumPy's scalars, and what shall live on."""
+    """Holds what shall live on, and what cannot be referred to weakly."""
 
     __slots__ = ("_object",)
 
@@ -218,27 +222,14 @@ class _Strong:
     def __call__(self) -> Any:
         return self._object
 
-    def is_alive(self) -> bool:
-        """Whether somebody else holds it too."""
-        return sys.getrefcount(self._object) > 2  # ours, and that of the call
 
-
-class _Weak(weakref.ref):  # type: ignore[type-arg]  # of arrays, which have no common type
-    """A weak reference to an array."""
-
-    __slots__ = ()
-
-    def is_alive(self) -> bool:
-        """Whether anybody holds it."""
-        return self() is not None
-
-
-_Reach = _Strong | _Weak
+_Reach = Callable[[], Any]
 
 
 def _reach(array: Any) -> _Reach:
+    """A function that gives the array as long as somebody else holds it."""
     try:
-        return _Weak(array)
+        return weakref.ref(array)
     except TypeError:
         return _Strong(array)
 

@@ -20,9 +20,9 @@ def _one_dtype(inputs: list[Any], call: Any) -> bool:
 
 
 def _write_product(w: Any, out: Any, a: Any, b: Any) -> None:
-    """``a @ b``; :func:`numpy.dot` gives the bits of ``matmul`` in half its time for two matrices,
-    but for those of one value."""
-    if len(a.shape) == len(b.shape) == 2 and a.size > 1 and b.size > 1:
+    """``a @ b``; :func:`numpy.dot` gives the bits of ``matmul`` in half its time for two matrices
+    without gaps and of more than one value."""
+    if all(len(x.shape) == 2 and x.size > 1 and x.is_dense for x in (a, b)) and out.size:
         w.call(np.dot, a, b, out)
         return
     w.call(np.matmul, a, b, out)
@@ -70,7 +70,7 @@ def _together(function: Any, axis: int, out: Array, *xs: Array) -> None:
 def _(w: Any, out: Any, g: Any, *, shape: Any, index: Any) -> None:
     place = tuple([part for part in index if part is not None])
     w.call(np.copyto, out, w.number(0, out.dtype))
-    part = w.view(out, lambda a: a[(*place, ...)])
+    part = w.view(out, lambda a: a[place if ... in place else (*place, ...)])
     if part.shape != g.shape:
         g = w.view(g, lambda a: a.reshape(part.shape))
     w.call(np.copyto, part, g)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,16 +23,15 @@ class Operand:
 
     Attributes:
         name: in the generated function.
-        shape, dtype: the array's.
+        shape, dtype, strides: the array's.
         is_static: whether it is the same array in every step; it is bound to :attr:`name` then.
     """
 
-    __slots__ = ("_array", "_make", "dtype", "is_static", "name", "shape")
+    __slots__ = ("_array", "_make", "dtype", "is_static", "name", "shape", "strides")
 
-    def __init__(
-        self, name: str, shape: Any, dtype: Any, make: Callable[[], Array] | None = None
-    ) -> None:
-        self.name, self.shape, self.dtype = name, tuple(shape), dtype
+    def __init__(self, name: str, like: Any, make: Callable[[], Array] | None = None) -> None:
+        self.name, self.shape, self.dtype = name, tuple(like.shape), like.dtype
+        self.strides = tuple(like.strides)
         self.is_static = make is not None
         self._make = make
         self._array: Array | None = None
@@ -41,6 +40,12 @@ class Operand:
     def size(self) -> int:
         """How many values."""
         return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the values lie row by row, or column by column, without gaps."""
+        like = _like(self)
+        return bool(like.flags.c_contiguous or like.flags.f_contiguous)
 
     @property
     def array(self) -> Array:
@@ -71,7 +76,7 @@ class Writer:
         self._written = {self._root[v] for call in self._calls for v in call.mutates}
         self._targets = self._find_targets()
         for i, value in enumerate(program.inputs):
-            self._operands[value] = Operand(f"i{i}", value.shape, value.dtype)
+            self._operands[value] = Operand(f"i{i}", _of(value))
 
     # What forms use
 
@@ -81,8 +86,8 @@ class Writer:
         self._lines.append(f"{self._text(function)}({', '.join(texts)})")
 
     def value(self, function: Callable[..., Any], *arguments: Any, like: Any) -> Operand:
-        """Write a call that makes an array like ``like`` (with shape and dtype) each time."""
-        made = Operand(f"v{len(self._lines)}", like.shape, like.dtype)
+        """Write a call that makes an array like ``like`` each time."""
+        made = Operand(f"v{len(self._lines)}", like)
         arguments_text = ", ".join(map(self._text, arguments))
         self._lines.append(f"{made.name} = {self._text(function)}({arguments_text})")
         return made
@@ -90,13 +95,13 @@ class Writer:
     def scratch(self, shape: Sequence[int], dtype: Any) -> Operand:
         """An array for the present call only."""
         buffer = Buffer(shape, dtype, range(len(shape)), self._now, self._now)
-        return self._static_operand(shape, dtype, self._planned(buffer))
+        return self._static_operand(np.empty(shape, dtype), self._planned(buffer))
 
     def view(self, x: Operand, function: Callable[[Array], Array]) -> Operand:
         """``function(x)``, which must be a view; made once if ``x`` stays where it is."""
-        like = function(np.empty(x.shape, x.dtype))
+        like = function(_like(x))
         if x.is_static:
-            return self._static_operand(like.shape, like.dtype, lambda: function(x.array))
+            return self._static_operand(like, lambda: function(x.array))
         return self.value(function, x, like=like)
 
     def number(self, x: Any, dtype: Any) -> Any:
@@ -152,8 +157,7 @@ class Writer:
                 return np.asarray(made[i])
 
             for i, value in enumerate(call.outputs):
-                operand = self._static_operand(value.shape, value.dtype, functools.partial(make, i))
-                self._operands[value] = operand
+                self._operands[value] = self._static_operand(_of(value), functools.partial(make, i))
         else:
             self._write_kernel(call, inputs)
 
@@ -172,19 +176,19 @@ class Writer:
         """Where a form is to write one of its outputs."""
         if value in self._targets:
             target = self._operand(self._targets[value])
-            return self._static_operand(value.shape, value.dtype, lambda: target.array)
+            return self._static_operand(_of(value), lambda: target.array)
         if value in self._returned:
             order = value.note.order
             if order == tuple(range(len(order))):
-                return self.value(np.empty, value.shape, value.dtype, like=value)
+                return self.value(np.empty, value.shape, value.dtype, like=_of(value))
             shape = tuple(value.shape[axis] for axis in order)
             back = tuple(order.index(axis) for axis in range(len(order)))
             made = self.value(np.empty, shape, value.dtype, like=np.empty(shape, value.dtype))
-            return self.value(np.transpose, made, back, like=value)
+            return self.value(np.transpose, made, back, like=_of(value))
         buffer = Buffer(value.shape, value.dtype, value.note.order, self._now, self._last[value])
         buffer.host = self._taken_over(form, call, value)
         self._places[value] = buffer
-        return self._static_operand(value.shape, value.dtype, self._planned(buffer))
+        return self._static_operand(_of(value), self._planned(buffer))
 
     def _taken_over(self, form: Any, call: Call, value: Value) -> Buffer | None:
         """The place of an input that nobody needs any more, where the form may write over it."""
@@ -203,7 +207,7 @@ class Writer:
         kernel = self._kernel(call)
         names: list[str] = []
         for value in call.outputs:
-            made = Operand(f"v{len(self._lines)}_{len(names)}", value.shape, value.dtype)
+            made = Operand(f"v{len(self._lines)}_{len(names)}", _of(value))
             self._operands[value] = made
             names.append(made.name)
         text = f"{self._text(kernel)}({', '.join(map(self._text, inputs))})"
@@ -234,12 +238,12 @@ class Writer:
         found = self._operands.get(value)
         if found is None:
             array = np.asarray(value.array)  # kept or constant
-            found = self._static_operand(value.shape, value.dtype, lambda: array)
+            found = self._static_operand(array, lambda: array)
             self._operands[value] = found
         return found
 
-    def _static_operand(self, shape: Any, dtype: Any, make: Callable[[], Array]) -> Operand:
-        operand = Operand(f"s{len(self._static)}", shape, dtype, make)
+    def _static_operand(self, like: Any, make: Callable[[], Array]) -> Operand:
+        operand = Operand(f"s{len(self._static)}", like, make)
         self._static.append(operand)
         return operand
 
@@ -311,6 +315,22 @@ class Writer:
     def _touches(self, call: Call, kept: Value) -> bool:
         own = {self._root[value] for value in call.inputs if isinstance(value, Value)}
         return any(r.kind == "kept" and np.may_share_memory(r.array, kept.array) for r in own)
+
+
+class _Laid(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: Any
+    strides: tuple[int, ...]
+
+
+def _of(value: Value) -> _Laid:
+    """Shape, dtype and strides of an input or a made array."""
+    return _Laid(value.shape, value.dtype, value.note.strides)
+
+
+def _like(x: Any) -> Array:
+    """An array laid out like ``x``, of which only that may be used: it has one value of memory."""
+    return np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)
 
 
 def _only(result: Any) -> Any:

@@ -177,10 +177,10 @@ class Op:
         else:
             outputs = Tensor(result, backend)
             results = (outputs,)
-        if needs_grad and self.differentiable and state.grad_enabled:
-            self._tape(inputs, static, results, backend)
         if state.observer is not None:
             state.observer(self, inputs, static, results)
+        if needs_grad and self.differentiable and state.grad_enabled:
+            self._tape(inputs, static, results, backend)
         return outputs
 
     def _tape(

@@ -1,0 +1,405 @@
+"""The replay of a step gives the bits of the step itself, in memory that is planned once."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flagstone as fs
+from flagstone import losses, nn, ops, optim
+from flagstone.backend import Backend, open_backend
+from flagstone.named import make
+from flagstone.plugins import registry
+from flagstone.tensors import Tensor
+from flagstone.testing import OP_TABLE, Draw, OpRow
+from flagstone_numpy.backend import NumpyBackend
+from flagstone_numpy.kernels import elementwise
+from flagstone_numpy.replay.memory import Buffer, block, place
+
+CPU = open_backend("cpu")
+
+
+def tensor(a: Any) -> Tensor:
+    return fs.tensor(a, device="cpu")
+
+
+def as_bytes(*results: Any) -> list[bytes]:
+    """Dtype, shape and bits of every tensor."""
+    found = []
+    for x in results:
+        if isinstance(x, (tuple, list)):
+            found += as_bytes(*x)
+        elif isinstance(x, Tensor):
+            a = x.numpy()
+            found.append(f"{a.dtype}{a.shape}".encode() + a.tobytes())
+    return found
+
+
+def replay_of(captured: Any) -> Any:
+    return captured._entries[0][1]._replay
+
+
+# Every op
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in OP_TABLE.items()])
+def test_every_op(row: OpRow) -> None:
+    """Each sample's shapes with three draws of values: two recorded, one replayed."""
+    dtype = row.dtypes[0]
+    draws = [Draw(seed, dtype) for seed in range(3)]
+    rounds = [[*row.samples(draw), *row.value_samples(draw)] for draw in draws]
+    with np.errstate(all="ignore"):
+        for samples in zip(*rounds, strict=True):
+            static = samples[0].static
+
+            def call(*tensors: Any, static: Any = static) -> Any:
+                return row.call(*tensors, **static)
+
+            captured = fs.capture(call, strict=True)
+            for sample in samples:
+                if sample.static != static:
+                    break
+                given, twins = (
+                    [tensor(x.copy()) if isinstance(x, np.ndarray) else x for x in sample.arrays]
+                    for _ in range(2)
+                )
+                expected = call(*given)
+                assert as_bytes(captured(*twins)) == as_bytes(expected), sample
+                assert as_bytes(*twins) == as_bytes(*given), sample
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in OP_TABLE.items()])
+def test_every_gradient(row: OpRow) -> None:
+    if not row.differentiable:
+        pytest.skip("no gradient")
+    draws = [Draw(seed, row.dtypes[0]) for seed in range(3)]
+    with np.errstate(all="ignore"):
+        for samples in zip(*[[*row.samples(draw)] for draw in draws], strict=True):
+            static = samples[0].static
+
+            def call(*tensors: Any, static: Any = static) -> Any:
+                result = row.call(*tensors, **static)
+                outputs = [y for y in _all(result) if y.requires_grad and "float" in y.dtype_name]
+                if not outputs:
+                    return None
+                total = ops.sum(outputs[0] * outputs[0])
+                for y in outputs[1:]:
+                    total = total + ops.sum(y)
+                leaves = [x for x in tensors if isinstance(x, Tensor) and x.requires_grad]
+                return fs.grad(total, leaves)
+
+            captured = fs.capture(call, strict=True)
+            for sample in samples:
+                given = []
+                for i, x in enumerate(sample.arrays):
+                    given.append(tensor(x) if isinstance(x, np.ndarray) else x)
+                    if i in row.differentiable and isinstance(given[-1], Tensor):
+                        given[-1].requires_grad = True
+                assert as_bytes(captured(*given)) == as_bytes(call(*given)), sample
+
+
+def _all(result: Any) -> Sequence[Tensor]:
+    return result if isinstance(result, (tuple, list)) else [result]
+
+
+# Whole steps
+
+
+class Run:
+    """Steps over a network, captured or not, on batches of two sizes with changing rates."""
+
+    def __init__(self, build: Callable[[], nn.Layer], optimizer: str, captured: bool) -> None:
+        self.layer = build().initialize(3, device="cpu")
+        self.optimizer = make("optimizer", optimizer, self.layer, 0.01)
+        self.step = fs.capture(self.one, strict=True) if captured else self.one
+
+    def one(self, x: Tensor, y: Tensor, place: Tensor, lr: Tensor, scale: Tensor) -> Tensor:
+        with nn.stream_position(place):
+            out = self.layer(x)
+        out = out[0] if isinstance(out, tuple) else out
+        out = ops.reshape(out, (out.shape[0], -1))
+        loss = losses.cross_entropy(out, y, reduction="sum")
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step(lr=lr, scale=scale)
+        return loss
+
+    def steps(self, shape: tuple[int, ...], number: int) -> list[bytes]:
+        rng = np.random.default_rng(0)
+        seen = []
+        for i in range(number):
+            n = 6 if i % 7 else 4
+            x = tensor(rng.standard_normal((n, *shape)).astype(np.float32))
+            y = tensor(rng.integers(0, 3, n))
+            place = tensor(np.array([i, 5], np.uint64))
+            lr, scale = (tensor(np.asarray(v, np.float32)) for v in (0.01 / (1 + i % 3), 1 / n))
+            seen.append(self.step(x, y, place, lr, scale))
+        states = self.optimizer.state_dict()
+        buffers = [] if self.layer.flat_buffers is None else [self.layer.flat_buffers.values]
+        found = as_bytes(self.layer.flat.values, *buffers, *seen)
+        return [*found, *(states[name].tobytes() for name in sorted(states))]
+
+
+def same(build: Callable[[], nn.Layer], optimizer: str, shape: tuple[int, ...], n: int) -> None:
+    eager = Run(build, optimizer, captured=False).steps(shape, n)
+    replayed = Run(build, optimizer, captured=True)
+    assert replayed.steps(shape, n) == eager
+    assert all(step.program is not None for _, step in replayed.step._entries)
+
+
+def small() -> nn.Layer:
+    return nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
+    )
+
+
+OPTIMIZERS = [spec.name for spec in registry.specs("optimizer") if spec.name != "lbfgs"]
+WRITTEN = [
+    "adam(clip_norm=0.1)", "adam(clip_value=0.01)", "adamw(weight_decay=0.1, decay_biases=False)",
+    "sgd(momentum=0.9, nesterov=True, weight_decay=0.01)", "sgd(momentum=0.9, dampening=0.1)",
+    "sgd(clip_norm=0.5)", "sgd(weight_decay=0.01)", "lookahead(base='radam', k=3)",
+    "sgd(groups={'*.weight': {'lr_scale': 0.5}})",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, *WRITTEN])
+def test_every_optimizer_over_200_steps(optimizer: str) -> None:
+    same(small, optimizer, (6,), 200)
+
+
+class Residual(nn.Layer):
+    """Attention, and what is used twice."""
+
+    def __init__(self) -> None:
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.attention(x, x, x)
+        y = self.norm(x + (y[0] if isinstance(y, tuple) else y))
+        return self.head(ops.mean(y, axis=1))
+
+
+class Last(nn.Layer):
+    """A recurrent layer's last output."""
+
+    def __init__(self, inner: nn.Layer, features: int) -> None:
+        self.inner, self.head = inner, nn.Linear(features, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.inner(x)[0][:, -1])
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Layer], tuple[int, ...]]] = {
+    "rnn": (lambda: Last(nn.RNN(4, 5), 5), (7, 4)),
+    "lstm": (lambda: Last(nn.LSTM(4, 5, 2, dropout=0.2, bidirectional=True), 10), (7, 4)),
+    "gru": (lambda: Last(nn.GRU(4, 5), 5), (7, 4)),
+    "attention": (Residual, (5, 8)),
+    "convolution": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Dropout2d(0.2), nn.Conv2d(4, 5, 3), nn.LeakyReLU(), nn.AvgPool2d(2), nn.Flatten(),
+            nn.Linear(5, 3),
+        ),
+        (8, 8, 2),
+    ),
+    "activations": (
+        lambda: nn.Sequential(
+            nn.Linear(6, 6), nn.GELU(), nn.Linear(6, 6), nn.ELU(), nn.Maxout(6, 6), nn.SiLU(),
+            nn.Linear(6, 6), nn.Softplus(), nn.Linear(6, 6), nn.Sigmoid(), nn.Linear(6, 3),
+        ),
+        (6,),
+    ),
+    "wide enough for threads": (
+        lambda: nn.Sequential(nn.Linear(900, 800), nn.ReLU(), nn.Linear(800, 3)), (900,)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_network(name: str) -> None:
+    build, shape = NETWORKS[name]
+    same(build, "adam", shape, 30)
+
+
+def test_frozen_layers() -> None:
+    def build() -> nn.Layer:
+        layer = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+        nn.freeze(layer[0])
+        return layer
+
+    same(build, "adamw(weight_decay=0.1)", (6,), 40)
+
+
+def test_an_average_of_the_parameters() -> None:
+    results = []
+    for captured in (False, True):
+        run = Run(small, "adam", captured=False)
+        run.optimizer = average = optim.EMA(run.optimizer, decay=0.9)
+        if captured:
+            run.step = fs.capture(run.one, strict=True)
+        found = run.steps((6,), 40)
+        with average.averages():
+            results.append([*found, *as_bytes(run.layer.flat.values)])
+    assert results[0] == results[1]
+
+
+SLOW = ("cnn", "lenet", "resnet", "speedrun")
+MODELS = [
+    pytest.param(spec, id=spec.name, marks=[pytest.mark.slow] if spec.name in SLOW else [])
+    for spec in registry.specs("model")
+    if spec.name != "ensemble"  # of models, each of which is here
+]
+
+
+@pytest.mark.parametrize("spec", MODELS)
+def test_every_model(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained through fit, with a last smaller batch and validation, captured and not."""
+    rng = np.random.default_rng(0)
+    images = spec.name in SLOW
+    n = 13 if images else 37
+    x = rng.standard_normal((n, *((28, 28) if images else (5,)))).astype(np.float32)
+    y = x.reshape(n, -1)[:, 0] * 2 if spec.task == "regression" else rng.integers(0, 2, n)
+    results = []
+    for captured in (True, False):
+        if not captured:
+            monkeypatch.setattr(NumpyBackend, "capture", Backend.capture)
+        model = fs.model(spec.name)
+        if not hasattr(model, "optimizer"):
+            pytest.skip("not trained in steps")
+        model.set_params(epochs=4 if images else 40, batch_size=4 if images else 8)
+        model.set_params(validation_fraction=0.25, device="cpu")
+        if spec.name != "speedrun":  # which has an optimizer of its own
+            model.set_params(optimizer="adam", lr=0.01)
+        if spec.name == "linear":
+            model.set_params(solver="sgd")
+        model.fit(x, y)
+        timeless = [{k: v for k, v in e.items() if k != "seconds"} for e in model.history_]
+        results.append((as_bytes(model.layer_.flat.values), repr(timeless)))
+    assert results[0] == results[1]
+
+
+# How it does it
+
+
+def test_a_step_without_allocations() -> None:
+    """A replay allocates what it returns and little else."""
+    layer = nn.mlp(64, (128, 128), 10).initialize(0, device="cpu")
+    optimizer = optim.SGD(layer, 0.1)
+
+    def step(x: Tensor, y: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss = losses.cross_entropy(layer(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    captured = fs.capture(step, strict=True)
+    rng = np.random.default_rng(0)
+    x = tensor(rng.standard_normal((100, 64)).astype(np.float32))
+    y = tensor(rng.integers(0, 10, 100))
+    for _ in range(5):
+        captured(x, y)
+    tracemalloc.start()
+    captured(x, y)
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    captured(x, y)
+    assert tracemalloc.get_traced_memory()[1] - before < 40_000  # of which a ufunc's cast is 32 kB
+    tracemalloc.stop()
+    activations = 4 * 100 * (128 + 128 + 10)
+    assert replay_of(captured).memory < 2.2 * activations
+
+
+def test_what_nothing_depends_on_is_left_out() -> None:
+    def step(x: Tensor) -> Tensor:
+        ops.exp(x)
+        y = ops.tanh(x)
+        return y * ops.tanh(x) + (tensor(np.float32([2.0])) * 3.0)
+
+    captured = fs.capture(step, strict=True)
+    for _ in range(4):
+        x = tensor(np.float32([0.5, 1.0]))
+        assert as_bytes(captured(x)) == as_bytes(step(x))
+    source = replay_of(captured).source
+    assert "exp" not in source
+    assert source.count("tanh") == 1, "a call that repeats another"
+    assert source.count("multiply") == 1, "a product of constants"
+
+
+def test_gradients_are_written_where_they_belong() -> None:
+    layer = nn.Linear(4, 3).initialize(0, device="cpu")
+    optimizer = optim.SGD(layer, 0.1)
+
+    def step(x: Tensor) -> None:
+        optimizer.zero_grad()
+        ops.sum(layer(x) * layer(x)).backward()
+        optimizer.step()
+
+    captured = fs.capture(step, strict=True)
+    for _ in range(4):
+        captured(tensor(np.ones((5, 4), np.float32)))
+    assert "copyto" not in replay_of(captured).source
+
+
+def test_a_kernel_of_a_plugin_is_called_and_may_write_into_an_array() -> None:
+    calls = []
+
+    def relu(x: Any) -> Any:
+        calls.append("kernel")
+        return elementwise.relu(x)
+
+    backend = NumpyBackend(CPU.device)
+    backend.kernels = {**backend.kernels, "relu": relu}
+
+    def step(x: Tensor) -> Tensor:
+        return ops.exp(ops.relu(x))
+
+    def run() -> None:
+        captured = fs.capture(step, device=backend, strict=True)
+        for i in range(4):
+            x = Tensor(np.float32([-1.0, i]), backend)
+            expected = np.exp(np.maximum(x.array, 0))
+            np.testing.assert_array_equal(captured(x).numpy(), expected)
+
+    run()
+    assert calls == ["kernel"] * 4
+
+    def into(out: Any, x: Any) -> None:
+        calls.append("into")
+        np.maximum(x, 0, out=out)
+
+    relu.into = into  # type: ignore[attr-defined]
+    calls.clear()
+    run()
+    assert calls == ["kernel", "kernel", "into", "into"]
+
+
+def test_places_do_not_overlap_while_in_use() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        made = []
+        for first in range(40):
+            last = first + int(rng.integers(0, 8))
+            shape = (int(rng.integers(1, 200)),)
+            made.append(Buffer(shape, np.float32, (0,), first, last))
+        size = place(made)
+        memory = block(size)
+        assert memory.ctypes.data % 64 == 0
+        most = max(sum(b.size for b in made if b.first <= t <= b.last) for t in range(48))
+        assert most <= size <= 1.5 * most
+        for i, a in enumerate(made):
+            for b in made[:i]:
+                if a.first <= b.last and b.first <= a.last:
+                    assert not np.may_share_memory(a.array(memory), b.array(memory))
+
+
+def test_an_array_keeps_its_order_of_axes() -> None:
+    buffer = Buffer((3, 4, 5), np.float64, (2, 0, 1), 0, 0)
+    array = buffer.array(block(place([buffer])))
+    assert array.shape == (3, 4, 5)
+    assert array.strides == (32, 8, 96)
