@@ -132,10 +132,13 @@ struct Segment {
     size_t bytes;
 };
 
+inline thread_local volatile char first_use;  // the segment below is made when one of it is used
+
 // Where static shared memory lies: __shared__ variables are thread-local ones of this library (see
-// cuda.h), so they fill its thread-local segment, and nothing else does.
+// cuda.h), so they fill its thread-local segment, and nothing else of weight does.
 inline const Segment& static_shared() {
     static const Segment found = [] {
+        first_use = 0;
         Segment segment{nullptr, 0};
         dl_iterate_phdr(
             [](dl_phdr_info* library, size_t, void* out) {
