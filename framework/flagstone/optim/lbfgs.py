@@ -17,7 +17,8 @@ from flagstone.optim.optimizer import Optimizer
 from flagstone.tape import enable_grad, no_grad
 from flagstone.tensors import Tensor
 
-LEAST_CURVATURE = 1e-10  # pairs with less would spoil the estimate; PyTorch's bound
+LEAST_CURVATURE = 1e-10  # pairs with less would spoil the estimate; PyTorch's bound, but near a
+# minimum, where all pairs have less, relative to the gradient's change
 
 
 class Iteration(NamedTuple):
@@ -248,7 +249,7 @@ class LBFGS(Optimizer):
 
     def _remember(self, move: Tensor, change: Tensor) -> None:
         curvature = _dot(change, move)
-        if curvature > LEAST_CURVATURE:
+        if curvature > LEAST_CURVATURE * min(1.0, _dot(change, change)):
             self._pairs.append((move, change, 1.0 / curvature))
             del self._pairs[: -self.history_size]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 SUFFICIENT_DECREASE = 1e-4  # c1 and c2 of Nocedal & Wright, the values they name for quasi-Newton
 CURVATURE = 0.9
-ROUNDING = 1e-15  # relative, of a float64 loss: below it only slopes tell
+ROUNDING = 1e-14  # relative, of a float64 loss: below it only slopes tell
 
 
 class Point(NamedTuple):
