@@ -230,7 +230,13 @@ class ModelSuite(Suite):
             skip("it trains in one epoch")
         kept = _KeepState(after=1)
         self.make().fit(X, y, callbacks=[kept])
-        resumed = self.make().fit(X, y, resume_from=kept.state)
+        after = _KeepState(after=0)
+        resumed = self.make().fit(X, y, resume_from=kept.state, callbacks=[after])
+        if after.epochs[:1] != [2]:
+            raise AssertionError(
+                "resumed after epoch 1: expected to go on with epoch 2; got epoch "
+                f"{after.epochs[0] if after.epochs else 'none'}"
+            )
         self._require_equal(resumed, straight, "the resumed model")
         losses = [[e["train"] for e in m.history_] for m in (resumed, straight)]
         if losses[0] != losses[1]:
@@ -306,9 +312,10 @@ class ModelSuite(Suite):
             skip(str(error))
         if failures:
             first = next(iter(failures))
+            others = f" (also: {', '.join(list(failures)[1:])})" if len(failures) > 1 else ""
             raise AssertionError(
-                f"{first}: {failures[first]}"
-                + (f" (also: {', '.join(list(failures)[1:])})" if len(failures) > 1 else "")
+                f"{first}: {failures[first]}{others}. What the model cannot pass, its ModelSpec "
+                "declares: expected_failed_checks={name: reason}"
             )
 
     def _examples(self, model: Any, n: int) -> Any:
@@ -330,12 +337,14 @@ class ModelSuite(Suite):
 
 
 class _KeepState(Callback):
-    """The trainer's state after an epoch."""
+    """The trainer's state after an epoch, and the numbers of all epochs."""
 
     def __init__(self, after: int) -> None:
         self.after, self.state = after, None
+        self.epochs: list[int] = []
 
     def on_epoch_end(self, trainer: Any, epoch: int, metrics: Any) -> None:
+        self.epochs.append(epoch)
         if epoch == self.after:
             self.state = trainer.state()
 

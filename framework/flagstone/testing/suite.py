@@ -20,12 +20,12 @@ import inspect
 import time
 import unittest
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NoReturn
 
 from flagstone.backend import Backend, open_backend
-from flagstone.errors import UnavailableError
+from flagstone.errors import UnavailableError, UnknownNameError
 from flagstone.plugins import Spec, registry
 from flagstone.plugins.guests import quiet_output
 from flagstone.plugins.targets import explain
@@ -157,12 +157,25 @@ class Outcome:
     seconds: float
 
 
-def run_suite(suite: type[Suite]) -> Iterator[Outcome]:
+def run_suite(suite: type[Suite], only: Collection[str] = ()) -> Iterator[Outcome]:
     """Check every point of ``suite``, each on a new instance; one outcome after another.
 
     What a plugin prints goes to standard error.
+
+    Args:
+        suite: a subclass with a ``name``.
+        only: the points to check; all by default.
+
+    Raises:
+        UnknownNameError: it has no such point.
     """
-    for point, holds in suite.points().items():
+    points = suite.points()
+    for point in only:
+        if point not in points:
+            raise UnknownNameError(f"point of {suite.kind}s", point, points)
+    for point, holds in points.items():
+        if only and point not in only:
+            continue
         started = time.perf_counter()
         status, reason = _outcome(_in_every_case(suite(), getattr(suite, PREFIX + point)))
         yield Outcome(point, status, reason, holds, time.perf_counter() - started)
