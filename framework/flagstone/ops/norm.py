@@ -9,6 +9,7 @@ from flagstone.errors import ShapeError
 from flagstone.ops.checks import floating, same_dtype
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
+from flagstone.tape import state
 from flagstone.tensors import Tensor
 
 
@@ -48,14 +49,16 @@ def _(x: Any, weight: Any, bias: Any, *, eps: float) -> None:
 
 @batch_norm.pullback
 def _(dys: Any, ys: Any, x: Tensor, weight: Tensor, eps: float) -> Any:
-    """Ioffe & Szegedy's backward pass, with the sums that the weight and bias need shared."""
+    """Ioffe & Szegedy's backward pass, in one op where its own gradient is not wanted."""
     dy, d_mean, d_var = dys
     _, mean, var = ys
-    over = tuple(range(x.ndim - 1))
     share = 1.0 / math.prod(x.shape[:-1])
-    centred = x - mean
+    centred = x - mean if d_var is not None or (dy is not None and state.grad_enabled) else None
     d_x = d_weight = d_bias = None
-    if dy is not None:
+    if dy is not None and centred is None:
+        d_x, d_weight, d_bias = batch_norm_grad(dy, x, mean, var, weight, eps=eps)
+    elif dy is not None:
+        over = tuple(range(x.ndim - 1))
         scale = (var + float(eps)) ** -0.5
         normal = centred * scale
         d_bias = sum_(dy, axis=over)
@@ -67,3 +70,40 @@ def _(dys: Any, ys: Any, x: Tensor, weight: Tensor, eps: float) -> Any:
         through = centred * (d_var * (2.0 * share))
         d_x = through if d_x is None else d_x + through
     return (d_x, d_weight, d_bias)
+
+
+@op(differentiable=False)
+def batch_norm_grad(
+    xp: Any, g: Any, x: Any, mean: Any, var: Any, weight: Any, *, eps: float
+) -> Any:
+    """The gradients of :func:`batch_norm`'s x, weight and bias from that of its output.
+
+    Args:
+        g, x: (..., c), the gradient of the output, and the input.
+        mean, var, weight: (c,), what the forward pass found and was given.
+        eps: as there.
+    """
+    over = tuple(range(len(x.shape) - 1))
+    share = 1.0 / math.prod(x.shape[:-1])
+    scale = 1 / xp.sqrt(var + float(eps))
+    normal = (x - mean) * scale
+    d_bias = xp.sum(g, axis=over, dtype=g.dtype)
+    d_weight = xp.sum(g * normal, axis=over, dtype=g.dtype)
+    d_x = (g - d_bias * share - normal * (d_weight * share)) * (scale * weight)
+    return d_x, d_weight, d_bias
+
+
+@batch_norm_grad.check
+def _(g: Any, x: Any, mean: Any, var: Any, weight: Any, *, eps: float) -> None:
+    floating("batch_norm_grad", x=x)
+    same_dtype("batch_norm_grad", g=g, x=x, mean=mean, var=var, weight=weight)
+    channels = {"mean": mean, "var": var, "weight": weight}
+    if g.shape != x.shape or x.ndim < 2 or not x.size:
+        raise ShapeError(
+            f"batch_norm_grad: expected g and x of one shape (..., c); got {g.shape} and {x.shape}"
+        )
+    for name, t in channels.items():
+        if t.shape != x.shape[-1:]:
+            raise ShapeError(
+                f"batch_norm_grad: {name} expected shape {x.shape[-1:]}; got {t.shape}"
+            )

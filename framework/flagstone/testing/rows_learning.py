@@ -9,6 +9,7 @@ import numpy as np
 from flagstone import ops
 from flagstone.errors import DTypeError, ShapeError
 from flagstone.ops.linalg import batched_matmul
+from flagstone.ops.norm import batch_norm_grad
 from flagstone.testing.op_row import Array, Draw, OpRow, Raw, Refusal, Sample
 from flagstone.testing.rows_elementwise import D4, F4, I4
 
@@ -94,10 +95,40 @@ def _norms(draw: Draw) -> Iterator[Sample]:
         yield Sample(draw(*shape), draw(c), draw(c), eps=0.1)
 
 
+def _many_rows(draw: Draw) -> Iterator[Sample]:
+    """More than a block of the NumPy kernels; rows in twos, and by themselves."""
+    for shape in ((3001, 6), (64, 16, 16, 4)):
+        yield Sample(draw(*shape), draw(shape[-1]), draw(shape[-1]), eps=0.1)
+
+
 def _normalised(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
     rows = x.reshape(-1, x.shape[-1])
     var = np.mean(rows**2, 0) - np.mean(rows, 0) ** 2
     return (x - rows.mean(0)) / (var + eps) ** 0.5 * weight + bias, rows.mean(0), var
+
+
+def _norm_gradients(draw: Draw) -> Iterator[Sample]:
+    for shape in ((5, 4), (2, 3, 4, 2), (4, 1), (7, 3), (3001, 6), (64, 16, 16, 4)):
+        x, c = draw(*shape), shape[-1]
+        flat = x.reshape(-1, c)
+        yield Sample(draw(*shape), x, flat.mean(0), flat.var(0), draw(c), eps=0.1)
+    one = draw(1, 1)
+    yield Sample(draw(1, 1), one, one[0], 0 * one[0], draw(1), eps=0.1)
+
+
+def _norm_gradient(
+    g: Array, x: Array, mean: Array, var: Array, weight: Array, eps: float
+) -> tuple[Array, ...]:
+    """By the Jacobian of one channel's normalised values, a matrix."""
+    rows, gradients = x.reshape(-1, x.shape[-1]), g.reshape(-1, x.shape[-1])
+    n, scale = len(rows), 1 / np.sqrt(var + eps)
+    normal = (rows - mean) * scale
+    d_x = np.empty_like(rows)
+    for c in range(x.shape[-1]):
+        u = normal[:, c]
+        pulled = gradients[:, c] - gradients[:, c].mean() - u * (u @ gradients[:, c]) / n
+        d_x[:, c] = weight[c] * scale[c] * pulled
+    return d_x.reshape(x.shape), (gradients * normal).sum(0), gradients.sum(0)
 
 
 ROWS = (
@@ -156,7 +187,7 @@ ROWS = (
         ),
     ),
     OpRow(
-        "batch_norm", ops.batch_norm, _norms, _normalised, (0, 1, 2),
+        "batch_norm", ops.batch_norm, _norms, _normalised, (0, 1, 2), _many_rows,
         refusals=(
             Refusal(ShapeError, r"batch_norm: expected x \(..., 4\) .* got x \(2, 3\)", D23, D4,
                     D4, eps=0.1),
@@ -167,5 +198,18 @@ ROWS = (
                     eps=0.1),
         ),
         never_empty="the mean of nothing is refused",
+    ),
+    OpRow(
+        "batch_norm_grad", batch_norm_grad, _norm_gradients, _norm_gradient,
+        refusals=(
+            Refusal(ShapeError, r"batch_norm_grad: expected g and x of one shape \(..., c\); got "
+                    r"\(4,\) and \(2, 4\)", D4, np.ones((2, 4)), D4, D4, D4, eps=0.1),
+            Refusal(ShapeError, r"batch_norm_grad: var expected shape \(4,\); got \(3,\)",
+                    np.ones((2, 4)), np.ones((2, 4)), D4, D4[:3], D4, eps=0.1),
+            Refusal(DTypeError, "batch_norm_grad: expected one dtype", np.ones((2, 4)),
+                    np.ones((2, 4)), F4, F4, F4, eps=0.1),
+        ),
+        never_empty="the mean of nothing is refused",
+        tolerance={"float32": 2e-4, "float64": 1e-10},
     ),
 )  # fmt: skip
