@@ -38,27 +38,3 @@ def relu_grad(g: Array, kept: Array) -> Array:
 
     share_flat(apply, g.size)
     return y
-
-
-def softmax_cross_entropy(x: Array, labels: Array) -> tuple[Array, Array]:
-    """Losses and probabilities; one exponential per logit, the rest in place."""
-    n, classes = x.shape
-    valid = (labels >= 0) & (labels < classes)
-    rows, picked = np.arange(n), np.where(valid, labels, 0)
-    p = x - x.max(axis=1, keepdims=True)
-    at_label = p[rows, picked]
-    np.exp(p, out=p)
-    total = p.sum(axis=1, keepdims=True)
-    loss = np.log(total[:, 0]) - at_label
-    p /= total
-    if not valid.all():
-        loss[~valid] = np.nan
-    return loss, p
-
-
-def softmax_cross_entropy_grad(g: Array, p: Array, labels: Array) -> Array:
-    """``(p - one_hot(labels)) * g``."""
-    out = p * g[:, None]
-    rows = np.flatnonzero((labels >= 0) & (labels < p.shape[1]))
-    out[rows, labels[rows]] -= g[rows]
-    return out

@@ -51,6 +51,7 @@ def _hard_logits(draw: Draw) -> Iterator[Sample]:
     yield Sample(np.array([[1000.0, 0.0], [-1000.0, 1000.0]], draw.dtype), np.array([0, 0]))
     yield Sample(draw(3, 2), np.array([2, -1, 1]))  # the first two lie outside: NaN
     yield Sample(draw(2, 300), np.array([3, 250], np.uint8))
+    yield Sample(draw(50, 700), draw.below(700, 50))  # more than a block of the NumPy kernels
 
 
 def _cross_entropy(x: Array, labels: Array) -> tuple[Array, Array]:

@@ -92,6 +92,7 @@ def _softmax_axes(draw: Draw) -> Iterator[Sample]:
 def _huge(draw: Draw) -> Iterator[Sample]:
     yield Sample(np.array([[1000.0, 0.0, -1000.0], [-1000.0, -1000.0, -1001.0]], draw.dtype))
     yield Sample(np.array([[-np.inf, 0.0, 1.0]], draw.dtype))
+    yield Sample(draw(50, 700))  # more than a block of the NumPy kernels
 
 
 def _logsumexp(x: Array, axis: int = -1, keepdims: bool = False) -> Array:
