@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import tempfile
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from flagstone.testing.suite import Suite, skip
 from flagstone.training import Callback
 
 PARITY = {"float32": 5e-3, "float64": 1e-7}
+WITH_TARGETS = ("classification", "regression")
 ALONE = {"float32": 1e-4, "float64": 1e-7}
 
 
@@ -42,7 +44,8 @@ class ModelSuite(Suite):
     params: Mapping[str, Any] = {}
 
     def data(self) -> tuple[Any, Any]:
-        """``X`` and ``y`` to train on: a table of 48 rows, or 24 images for a model of images."""
+        """``X`` and ``y`` to train on: a table of 48 rows, or 24 images for a model of images; a
+        model without targets passes ``y`` over."""
         rng = np.random.default_rng(0)
         if self.target.takes_images_only:
             X = rng.uniform(0, 1, (24, 8, 8)).astype("float32")
@@ -81,9 +84,10 @@ class ModelSuite(Suite):
         model = self.make()
         if model.fit(*self.data()) is not model:
             raise AssertionError("fit: expected the model itself; got something else")
-        losses = [epoch["train"]["loss"] for epoch in model.history_]
-        if not losses or not np.isfinite(losses).all():
-            raise AssertionError(f"history_: expected finite losses; got {losses}")
+        measured = [list(epoch["train"].values()) for epoch in model.history_]
+        if not measured or not np.isfinite(measured).all():
+            raise AssertionError(f"history_: expected finite measures; got {measured}")
+        losses = [epoch["train"].get("loss", 0.0) for epoch in model.history_]
         if issubclass(self.target, Estimator) and losses[-1] > losses[0] * (1 + 1e-6):
             raise AssertionError(
                 f"history_: expected a loss that falls; got {losses[0]:.5g} after epoch 1 and "
@@ -102,6 +106,12 @@ class ModelSuite(Suite):
                 f"the layer that build returned: expected output (4, {outputs}) for 4 examples, "
                 f"one number per class or target; got {getattr(raw, 'shape', type(raw).__name__)}"
             )
+        if self.spec.task == "transform":
+            if model.transform(X).shape[:1] != (n,):
+                raise AssertionError(
+                    f"transform: expected ({n}, ...); got {model.transform(X).shape}"
+                )
+            return
         predicted = model.predict(X)
         if predicted.shape != np.shape(y):
             raise AssertionError(f"predict: expected {np.shape(y)}; got {predicted.shape}")
@@ -147,9 +157,10 @@ class ModelSuite(Suite):
     def test_purity(self) -> None:
         """``fit`` and ``predict`` leave the data as they are, and ``predict`` the model."""
         X, y = self.data()
-        weight = np.linspace(0.5, 1.5, len(X))
+        weighs = "sample_weight" in inspect.signature(self.target.fit).parameters
+        weight = np.linspace(0.5, 1.5, len(X)) if weighs else None
         kept = [np.array(a) for a in (X, y, weight)]
-        model = self.make().fit(X, y, sample_weight=weight)
+        model = self.make().fit(X, y, **({"sample_weight": weight} if weighs else {}))
         before = _state(model)
         first = self._outputs_of(model, X)
         again = self._outputs_of(model, X)
@@ -207,7 +218,8 @@ class ModelSuite(Suite):
         lost = {name for name in vars(model) if name.endswith("_")} - set(vars(loaded))
         if lost:
             raise AssertionError(f"expected {', '.join(sorted(lost))} to be saved; load lost them")
-        require_same(loaded.predict(X), model.predict(X), "predict of the loaded model")
+        if self.spec.task != "transform":
+            require_same(loaded.predict(X), model.predict(X), "predict of the loaded model")
 
     def test_copies(self) -> None:
         """A copied or pickled model predicts exactly as the fitted one, and can be fitted."""
@@ -244,6 +256,8 @@ class ModelSuite(Suite):
 
     def test_sample_weight(self) -> None:
         """A row of weight 0 is an absent row, and weights that are all equal are no weights."""
+        if "sample_weight" not in inspect.signature(self.target.fit).parameters:
+            skip("its fit takes no sample_weight")
         X, y = self.data()
         kept = np.arange(len(X)) % 4 != 3
         fewer = self.make().fit(X[kept], y[kept])
@@ -264,8 +278,10 @@ class ModelSuite(Suite):
             expected = self.make(device=REFERENCE).fit(X, y)
             found = self.make().fit(X, y)
             tolerance = PARITY[found.layer_.dtype_name]
-            ours, theirs = ([e["train"]["loss"] for e in m.history_] for m in (found, expected))
-            require_close(ours, theirs, tolerance, f"losses on {found.device_}")
+            for one, other in zip(found.history_, expected.history_, strict=True):
+                for name, value in other["train"].items():
+                    what = f"{name} of epoch {one['epoch']} on {found.device_}"
+                    require_close(one["train"][name], value, tolerance, what)
             require_close(
                 self._outputs_of(found, X), self._outputs_of(expected, X), tolerance,
                 f"predictions on {found.device_}",
@@ -285,12 +301,17 @@ class ModelSuite(Suite):
         wider = np.concatenate([X, X[..., :1]], axis=-1)
         missing = np.array(X, float)
         missing[(0,) * X.ndim] = np.nan
-        refuses("predict before fit", lambda: self.make().predict(X), NotFittedError, "fit")
+        unfitted = self.make()
+        refuses("predict before fit", lambda: self._outputs_of(unfitted, X), NotFittedError, "fit")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.safetensors"
             refuses("save before fit", lambda: self.make().save(path), NotFittedError, "fit")
-        refuses("predict of another shape", lambda: model.predict(wider), FlagstoneError, "X")
-        refuses("fit with too few targets", lambda: self.make().fit(X, y[:-1]), FlagstoneError)
+        refuses(
+            "predict of another shape", lambda: self._outputs_of(model, wider), FlagstoneError, "X"
+        )
+        if self.spec.task in WITH_TARGETS:
+            fewer = y[:-1]
+            refuses("fit with too few targets", lambda: self.make().fit(X, fewer), FlagstoneError)
         refuses("fit with NaN", lambda: self.make().fit(missing, y), FlagstoneError)
         refuses("fit with no rows", lambda: self.make().fit(flat[:0], y[:0]), FlagstoneError)
         if "epochs" in self.target.hyperparameters():
@@ -324,8 +345,8 @@ class ModelSuite(Suite):
         return np.asarray(X[:n], np.float64).reshape(n, *model._inputs.shape)
 
     def _outputs_of(self, model: Any, X: Any) -> Any:
-        classifies = self.spec.task == "classification"
-        return np.array(model.predict_proba(X) if classifies else model.predict(X))
+        method = {"classification": "predict_proba", "transform": "transform"}
+        return np.array(getattr(model, method.get(self.spec.task, "predict"))(X))
 
     def _require_equal(self, found: Any, expected: Any, what: str) -> None:
         for name, value in expected.layer_.state_dict().items():
