@@ -12,7 +12,7 @@ from flagstone.plugins import BackendSpec, hookimpl
 def flagstone_backends() -> Iterator[BackendSpec]:
     yield BackendSpec(
         "cupy",
-        "flagstone_cupy.backend:open_cupy",
+        "flagstone_cupy.opening:open_cupy",
         summary="NVIDIA cards, through CuPy",
         devices=("cuda",),
         probe="flagstone_cupy.probe:probe",

@@ -1,15 +1,23 @@
-"""CuPy as a backend of flagstone. Every op runs in its generic form; it has no kernels yet."""
+"""CuPy as a backend of flagstone: its namespace, our kernels, and the card's memory."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import cupy
+import cupyx
 import numpy as np
 
 from flagstone.backend import Backend, MemoryInfo
 from flagstone.devices import Device
 from flagstone.errors import UnavailableError
+from flagstone_cupy import launch
+from flagstone_cupy.runner import CupyRunner, memory_of
+from flagstone_cupy.table import KERNELS
+
+PINNED_BYTES = 1 << 16  # from this size on, an array comes to the host through pinned memory
 
 
 class CupyBackend(Backend):
@@ -17,11 +25,32 @@ class CupyBackend(Backend):
 
     name = "cupy"
     xp = cupy
+    kernels = KERNELS
 
     def __init__(self, device: Device) -> None:
         super().__init__(device)
         self._card = cupy.cuda.Device(device.index or 0)
         self._card.use()
+        self._memory = memory_of(self._card.id)
+        launch.install(_RUNNER)
+
+    @classmethod
+    def of_card(cls, index: int) -> CupyBackend:
+        """The backend for a card by its number.
+
+        Raises:
+            UnavailableError: CUDA does not start, or there is no such card.
+        """
+        try:
+            cards = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise UnavailableError(f"device 'cuda:{index}': CUDA does not start: {error}") from None
+        if index >= cards:
+            raise UnavailableError(
+                f"device 'cuda:{index}': this machine has {cards} card{'s'[: cards > 1]}, "
+                f"cuda:0 to cuda:{cards - 1}"
+            )
+        return cls(Device("cuda", index))
 
     def describe(self) -> str:
         properties = cupy.cuda.runtime.getDeviceProperties(self._card.id)
@@ -31,31 +60,44 @@ class CupyBackend(Backend):
         return [Device("cuda", i) for i in range(cupy.cuda.runtime.getDeviceCount())]
 
     def asarray(self, x: Any, dtype: str | None = None) -> cupy.ndarray:
+        """``x`` on the card; CuPy stages host arrays in pinned memory and does not wait.
+
+        Raises:
+            CardMemoryError: the card has no room for it.
+        """
         return cupy.asarray(x, dtype=dtype)
 
     def to_numpy(self, a: cupy.ndarray) -> Any:
         """A NumPy array on the host; waits for the work that makes ``a``."""
-        return np.asarray(cupy.asnumpy(a))
+        if not isinstance(a, cupy.ndarray) or a.nbytes < PINNED_BYTES:
+            return np.asarray(cupy.asnumpy(a))
+        host = cupyx.empty_pinned(a.shape, a.dtype)
+        a.get(out=host)
+        return host
 
     def synchronize(self) -> None:
         self._card.synchronize()
 
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[cupy.cuda.Stream]:
+        """Within it, this thread's work goes to a stream of its own, which waits for no other.
+
+        It begins after what was asked of the stream before, and that one waits for it at the end.
+        """
+        outer = cupy.cuda.get_current_stream()
+        inner = cupy.cuda.Stream(non_blocking=True)
+        inner.wait_event(outer.record())
+        try:
+            with inner:
+                yield inner
+        finally:
+            outer.wait_event(inner.record())
+
     def memory(self) -> MemoryInfo:
-        """Of the card: bytes that arrays hold, no peak, and the card's memory."""
-        _, total = cupy.cuda.runtime.memGetInfo()
-        return MemoryInfo(used=cupy.get_default_memory_pool().used_bytes(), total=total)
+        """Of the card: bytes that arrays hold, the most they held, and the card's memory."""
+        with self._card:
+            _, total = cupy.cuda.runtime.memGetInfo()
+            return MemoryInfo(self._memory.used(), self._memory.peak, total)
 
 
-def open_cupy(index: int | None) -> CupyBackend:
-    """The backend for ``cuda`` (card 0) or ``cuda:index``.
-
-    Raises:
-        UnavailableError: there is no such card.
-    """
-    cards = cupy.cuda.runtime.getDeviceCount()
-    if (index or 0) >= cards:
-        raise UnavailableError(
-            f"device 'cuda:{index}': this machine has {cards} card{'s'[: cards > 1]}, "
-            f"cuda:0 to cuda:{cards - 1}"
-        )
-    return CupyBackend(Device("cuda", index or 0))
+_RUNNER = CupyRunner()  # it serves every card of the process

@@ -1,8 +1,8 @@
-"""Running kernels on a card, through CuPy."""
+"""Running kernels on a card, and allocating on it, through CuPy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cupy
@@ -26,10 +26,7 @@ class CupyRunner:
         self._shared: dict[tuple[int, Kernel], int] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        try:
-            return cupy.empty(shape, dtype)
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            raise out_of_memory(error) from None
+        return cupy.empty(shape, dtype)
 
     def is_here(self, a: Any) -> bool:
         return isinstance(a, cupy.ndarray)
@@ -59,6 +56,50 @@ class CupyRunner:
         cubin = compiled(kernel.source, [kernel.expression], architecture)
         module = cupy.RawModule(path=str(cubin.path))
         return module.get_function(cubin.symbols[kernel.expression])
+
+
+class CardMemory:
+    """CuPy's pool of one card, with its peak, and with errors in our words.
+
+    Attributes:
+        peak: the most bytes that arrays held since the card was opened.
+    """
+
+    def __init__(self, card: int) -> None:
+        self.card = card
+        self.peak = self.used()
+
+    def used(self) -> int:
+        """The bytes that arrays hold; the card must be the current one."""
+        return int(cupy.get_default_memory_pool().used_bytes())
+
+
+_memories: dict[int, CardMemory] = {}
+
+
+def memory_of(card: int) -> CardMemory:
+    """The memory of a card, which must be the current one; from now on it is watched."""
+    if not _memories:
+        cupy.cuda.set_allocator(_watched(cupy.cuda.get_allocator()))
+    if card not in _memories:
+        _memories[card] = CardMemory(card)
+    return _memories[card]
+
+
+def _watched(allocate: Callable[[int], Any]) -> Callable[[int], Any]:
+    """CuPy's allocator (its pool's, or one that the user chose), noting peaks."""
+
+    def allocate_here(size: int) -> Any:
+        try:
+            pointer = allocate(size)
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            raise out_of_memory(error) from None
+        memory = _memories.get(cupy.cuda.runtime.getDevice())
+        if memory is not None:
+            memory.peak = max(memory.peak, memory.used())
+        return pointer
+
+    return allocate_here
 
 
 def out_of_memory(error: Exception) -> CardMemoryError:
