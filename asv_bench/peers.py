@@ -1,20 +1,31 @@
-"""Times of flagstone's CPU backend beside PyTorch's, alternating in one process.
+"""Times and memory of flagstone's CPU backend beside PyTorch's, alternating in one process.
 
-    FLAGSTONE_DATA=../shared/data python asv_bench/peers.py [--repeats 30] [--threads 2]
+    FLAGSTONE_DATA=../shared/data python asv_bench/peers.py [--repeats 30] [--threads 2] [--plain]
 
-For every convolution, and for a training step of the model ``cnn`` on MNIST with batches of 100,
-it prints the shortest and the median time of both, the ratio of the shortest times, and the median
-and quartiles of the ratios of neighbouring runs. PyTorch's time is that of its faster layout,
-NCHW or channels_last. Below 1 flagstone is faster. Alternating puts a busy machine's noise on both.
+For every convolution, for a training step of the model ``cnn`` on MNIST with batches of 100, eager
+and captured, and for its predictions, it prints the median time of both, the ratio of the shortest
+times, and the median and quartiles of the ratios of neighbouring runs; then the geometric mean over
+the convolutions, and the growth of resident memory over five training steps, each in a process of
+its own. PyTorch's time is that of its faster layout, NCHW or channels_last. Below 1 flagstone is
+the better. Alternating puts a busy machine's noise on both. ``--plain`` leaves out the kernels that
+the extra ``fast`` brings.
+
+``asv_bench/steps.py`` measures small steps, ``asv_bench/solvers.py`` tables beside scikit-learn.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
+import platform
 import statistics
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,16 +53,82 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--repeats", type=int, default=30, help="runs of each")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both")
+    parser.add_argument("--plain", action="store_true", help="without the extra's kernels")
+    parser.add_argument("--only", default="", help="rows whose name has this in it")
+    parser.add_argument("--grown", choices=GROWN, help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ["FLAGSTONE_NUM_THREADS"] = str(options.threads)
+    if options.plain:
+        os.environ["FLAGSTONE_DISABLE_PLUGINS"] = "numba"
     torch.set_num_threads(options.threads)
-    print(f"{open_backend('cpu').describe()}; PyTorch {torch.__version__}")
-    print(f"{'':34}{'ours, ms':>16}{'PyTorch, ms':>16}{'ratio':>8}{'median (quartiles)':>22}")
+    if options.grown:
+        print(grown(GROWN[options.grown]()))
+        return
+    kernels = "NumPy's kernels" if options.plain else "all kernels that are installed"
+    print(f"{datetime.date.today()}, {processor()}, {options.threads} threads, Python "
+          f"{platform.python_version()}, {open_backend('cpu').describe()} ({kernels}), "
+          f"PyTorch {torch.__version__}\n")  # fmt: skip
+    print("| what | ours, ms | PyTorch, ms | ratio of best | median ratio (quartiles) |")
+    print("|---|---|---|---|---|")
+    means = []
     for shape in CONVOLUTIONS:
         name = "{} x {} x {}², {} of {}²".format(*shape)
         for part, ours, theirs in convolution(*shape):
-            report(f"{name} {part}", ours, theirs, options.repeats)
-    report("step of cnn on MNIST", *training_step(), options.repeats)
+            if options.only in f"{name} {part}":
+                ratio = report(f"{name} {part}", ours, theirs, options.repeats)
+                if part == "and back":
+                    means.append(ratio)
+    for name, make in ROWS.items():
+        if options.only in name:
+            report(name, *make(), options.repeats)
+    if len(means) == len(CONVOLUTIONS):
+        mean = float(np.exp(np.mean(np.log(means))))
+        print(f"| convolutions, forward and back, geometric mean | | | | {mean:.2f} |")
+    if options.only in "memory":
+        memory(options)
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Print how much resident memory a training step takes, each side in its own process."""
+    found = []
+    for side in GROWN:
+        command = [sys.executable, __file__, "--grown", side, "--threads", str(options.threads)]
+        done = subprocess.run(
+            command + ["--plain"] * options.plain, capture_output=True, text=True, check=True
+        )
+        found.append(float(done.stdout))
+    print(f"| memory of a step of cnn, MB | {found[0]:.0f} | {found[1]:.0f} | "
+          f"{found[0] / found[1]:.2f} | |")  # fmt: skip
+
+
+def grown(step: Run) -> float:
+    """How many MB more are resident at most during five calls of ``step`` than before the first.
+
+    What is loaded or compiled at the first call counts too, on both sides. Read every millisecond,
+    for the peak that the system keeps may have been reached while modules were imported.
+    """
+    before = most = resident()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.001):
+            most = max(most, resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(5):
+        step()
+        most = max(most, resident())
+    done.set()
+    watcher.join()
+    return (most - before) / 2**20
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory (Linux)."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def convolution(
@@ -108,17 +185,57 @@ def _torch_convolution(
     return forward, both
 
 
-def training_step() -> tuple[Run, list[Run]]:
-    """One step of the course's deep network: forward, loss, backward, Adam."""
+def digits(n: int = 100) -> tuple[np.ndarray, np.ndarray]:
+    """``n`` images (n, 28, 28, 1) of MNIST and their labels."""
     mnist = data.load("mnist")
-    x = (mnist.X[:100, ..., None] / 255).astype(np.float32)
-    labels = mnist.y[:100].astype(np.int64)
-    return _our_step(x, labels), [_torch_step(x, labels, layout) for layout in LAYOUTS]
+    return (mnist.X[:n, ..., None] / 255).astype(np.float32), mnist.y[:n].astype(np.int64)
+
+
+def eager_step() -> tuple[Run, list[Run]]:
+    """One step of the course's deep network: forward, loss, backward, Adam."""
+    return _our_step(*digits()), [_torch_step(*digits(), layout) for layout in LAYOUTS]
+
+
+def captured_step() -> tuple[Run, list[Run]]:
+    """The same, ours captured."""
+    return fs.capture(_our_step(*digits())), [_torch_step(*digits(), layout) for layout in LAYOUTS]
+
+
+def prediction(n: int) -> Callable[[], tuple[Run, list[Run]]]:
+    """The network's outputs for ``n`` images, without gradients; ours captured."""
+
+    def make() -> tuple[Run, list[Run]]:
+        x, _ = digits(n)
+        layer = _our_network().eval()
+        inputs = fs.tensor(x, device="cpu")
+        ours = fs.capture(lambda images: layer(images))
+
+        def run() -> object:
+            with fs.no_grad():
+                return ours(inputs)
+
+        theirs = []
+        for layout in LAYOUTS:
+            network = _torch_network(layout).eval()
+            images = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+
+            def peer(network: torch.nn.Module = network, images: torch.Tensor = images) -> object:
+                with torch.inference_mode():
+                    return network(images)
+
+            theirs.append(peer)
+        return run, theirs
+
+    return make
+
+
+def _our_network() -> nn.Layer:
+    layer = fs.model("cnn").build(fs.Spec((28, 28, 1)), fs.Spec((10,)))
+    return layer.initialize(0, device="cpu", dtype="float32")
 
 
 def _our_step(x: np.ndarray, labels: np.ndarray) -> Run:
-    layer = fs.model("cnn").build(fs.Spec((28, 28, 1)), fs.Spec((10,)))
-    layer.initialize(0, device="cpu", dtype="float32").train()
+    layer = _our_network().train()
     optimizer = optim.Adam(layer)
     inputs, targets = fs.tensor(x, device="cpu"), fs.tensor(labels, device="cpu")
     place = fs.tensor(np.zeros(2, np.uint64), device="cpu")
@@ -134,7 +251,7 @@ def _our_step(x: np.ndarray, labels: np.ndarray) -> Run:
     return step
 
 
-def _torch_step(x: np.ndarray, labels: np.ndarray, layout: torch.memory_format) -> Run:
+def _torch_network(layout: torch.memory_format) -> torch.nn.Module:
     layers: list[torch.nn.Module] = []
     for c, k in ((1, 32), (32, 64), (64, 128)):
         layers += [
@@ -143,7 +260,7 @@ def _torch_step(x: np.ndarray, labels: np.ndarray, layout: torch.memory_format) 
             torch.nn.MaxPool2d(2, ceil_mode=True),
             torch.nn.Dropout(0.3),
         ]
-    network = torch.nn.Sequential(
+    return torch.nn.Sequential(
         *layers,
         torch.nn.Flatten(),
         torch.nn.Linear(4 * 4 * 128, 625),
@@ -151,6 +268,10 @@ def _torch_step(x: np.ndarray, labels: np.ndarray, layout: torch.memory_format) 
         torch.nn.Dropout(0.3),
         torch.nn.Linear(625, 10),
     ).to(memory_format=layout)
+
+
+def _torch_step(x: np.ndarray, labels: np.ndarray, layout: torch.memory_format) -> Run:
+    network = _torch_network(layout)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     images = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=layout)
     targets = torch.from_numpy(labels)
@@ -163,19 +284,19 @@ def _torch_step(x: np.ndarray, labels: np.ndarray, layout: torch.memory_format) 
     return step
 
 
-def report(name: str, ours: Run, theirs: Sequence[Run], repeats: int) -> None:
-    """Run all in turn, ``repeats`` times after two to warm up, and print one row."""
+def report(name: str, ours: Run, theirs: Sequence[Run], repeats: int) -> float:
+    """Run all in turn, ``repeats`` times after two to warm up; print a row, return the median."""
     runs = [ours, *theirs]
     times = np.array([[seconds(run) for run in runs] for _ in range(repeats + 2)])[2:] * 1e3
     peer = 1 + int(np.argmin(times[:, 1:].min(axis=0)))
     mine, other = times[:, 0], times[:, peer]
     low, middle, high = statistics.quantiles(mine / other, n=4)
     print(
-        f"{name:34}{mine.min():8.2f}{np.median(mine):8.2f}{other.min():8.2f}"
-        f"{np.median(other):8.2f}{mine.min() / other.min():8.2f}"
-        f"{middle:8.2f} ({low:.2f}-{high:.2f})",
+        f"| {name} | {np.median(mine):.2f} | {np.median(other):.2f} | "
+        f"{mine.min() / other.min():.2f} | {middle:.2f} ({low:.2f}-{high:.2f}) |",
         flush=True,
     )
+    return middle
 
 
 def seconds(run: Run) -> float:
@@ -183,6 +304,27 @@ def seconds(run: Run) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def processor() -> str:
+    """What the machine calls its processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+
+
+ROWS = {
+    "step of cnn on MNIST, eager": eager_step,
+    "step of cnn on MNIST, captured": captured_step,
+    "prediction of cnn, 1 image": prediction(1),
+    "prediction of cnn, 100 images": prediction(100),
+}
+GROWN = {
+    "ours": lambda: fs.capture(_our_step(*digits())),
+    "torch": lambda: _torch_step(*digits(), torch.channels_last),
+}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Convolution and its gradients with compiled loops; the products are still BLAS's.
 
-The cases are those of :mod:`flagstone_numpy.kernels.conv`. Compiled here are the transforms of
-``winograd``, the columns of ``im2col``, and ``depthwise`` whole; every piece of work is shared among
+The cases are those of :mod:`flagstone_numpy.kernels.conv`. Compiled are the transforms of
+``winograd``, the columns of ``im2col``, and ``depthwise`` whole; every piece of work is shared by
 threads. Few input channels (a compiled gather was no faster than NumPy's copies), grouped columns
 and three spatial axes stay NumPy's.
 """

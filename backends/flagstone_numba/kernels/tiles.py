@@ -17,17 +17,13 @@ from flagstone_numba.loading import loops
 from flagstone_numba.scratch import scratch
 from flagstone_numba.sums import share_sum
 from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks
-from flagstone_numpy.kernels.winograd import KERNEL
+from flagstone_numpy.kernels.winograd import KERNEL, spans
 from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 3 << 19
 """Of transformed inputs and products together."""
 LEAST_TILES = 128
 """In a product; with fewer BLAS is slow."""
-SMALL_PRODUCT = 1_000_000
-"""Multiply-adds up to which OpenBLAS takes its path for small matrices, which packs nothing."""
-FEWEST_TILES = 48
-"""Of so few tiles a small product is no longer faster than a part of a large one."""
 LINE = 16  # float32 in a cache line; streams stand an odd number of lines apart
 
 
@@ -40,7 +36,6 @@ def forward(
     n, c, k = x.shape[0], x.shape[-1], w.shape[0]
     y = np.empty((n, *positions, k), np.float32)
     weights = np.ascontiguousarray(_transformed(w).swapaxes(-1, -2))  # (16, c, k)
-    chunk = _chunk(c, k)
     bias = np.zeros(k, np.float32) if b is None else np.ascontiguousarray(b)
     pieces, columns, most = _blocks(n, positions, c + k)
     low = _low(window)
@@ -54,7 +49,7 @@ def forward(
             images, first, rows = _place(block)
             tiles = math.prod(block.shape) * columns
             run.inputs(x, images, first, low, rows, columns, seen, inputs)
-            for s, e in _spans(tiles, chunk):
+            for s, e in spans(tiles, c * k):
                 np.matmul(
                     seen[:, s * c : e * c].reshape(16, e - s, c),
                     weights,
@@ -72,7 +67,7 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int) -> Array:
     dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
     n, k, c = dy.shape[0], dy.shape[-1], x.shape[-1]
     pieces, columns, most = _blocks(n, dy.shape[1:-1], c + k)
-    low, chunk = _low(window), _chunk(c, k)
+    low = _low(window)
 
     def work(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
         seen = _streams("seen", most * c)
@@ -86,7 +81,7 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int) -> Array:
                 tiles = math.prod(block.shape) * columns
                 run.inputs(x, images, first, low, rows, columns, seen, inputs)
                 run.gradients(dy, images, first, rows, columns, spread, halves)
-                for s, e in _spans(tiles, chunk):
+                for s, e in spans(tiles, c * k):
                     given = spread[:, s * k : e * k].reshape(16, e - s, k)
                     column = seen[:, s * c : e * c].reshape(16, e - s, c)
                     total += np.matmul(given.swapaxes(-1, -2), column, out=part)
@@ -103,23 +98,6 @@ def _transformed(w: Array) -> Array:
     taps = np.ascontiguousarray(w.reshape(k, 9, c).transpose(1, 0, 2))  # (9, k, c)
     half = (KERNEL @ taps.reshape(3, 3 * k * c)).reshape(4, 3, k * c)
     return np.matmul(KERNEL, half).reshape(16, k, c)
-
-
-def _chunk(c: int, k: int) -> int | None:
-    """Return how many tiles go into one product; None for all of a block.
-
-    Measured with OpenBLAS 0.3.30 on two cores with AVX-512: 32 and 64 channels, 150 Gflop/s in
-    small products and 92 in large ones; 64 and 128, 145 and 118; 256 and 256, 75 and 130.
-    """
-    tiles = SMALL_PRODUCT // (c * k)
-    return tiles if tiles >= FEWEST_TILES else None
-
-
-def _spans(tiles: int, chunk: int | None) -> Iterator[tuple[int, int]]:
-    """Cut ``tiles`` into equal spans of at most ``chunk``."""
-    count = 1 if chunk is None else -(-tiles // chunk)
-    for i in range(count):
-        yield tiles * i // count, tiles * (i + 1) // count
 
 
 def _low(window: Window) -> Any:

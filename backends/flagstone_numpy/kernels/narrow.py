@@ -4,7 +4,8 @@ A row of ordinary columns is copied in runs of kernel width * c numbers, here to
 well. So the columns of a block stand transposed, (c * taps, m), each row one tap of one
 channel, copied in runs of a row of positions straight from the unpadded input. What the padding
 would fill is zero from the start and never written. A last row of ones adds the bias within the
-product.
+product. Products are long and thin, so BLAS does them with one thread: more would wait for each
+other longer than they compute, without end on a machine that is busy.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from flagstone_numpy.kernels.windows import (
     blocks,
     taps,
 )
+from flagstone_numpy.threads import blas
 
 BLOCK_BYTES = 1 << 20
 SHORT_RUN = 16
@@ -45,8 +47,9 @@ def forward(
     scratch = _scratch(pieces, positions, weights.shape[0], x.dtype)
     if b is not None:
         scratch[-1] = 1
-    for block, columns in _columns(x, window, positions, pieces, scratch):
-        np.matmul(columns.T, weights, out=y[block.images, block.rows].reshape(-1, k))
+    with blas:
+        for block, columns in _columns(x, window, positions, pieces, scratch):
+            np.matmul(columns.T, weights, out=y[block.images, block.rows].reshape(-1, k))
     return y
 
 
@@ -58,8 +61,9 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1) -> Array:
 
     total, part = np.zeros((depth, k), x.dtype), np.empty((depth, k), x.dtype)
     scratch = _scratch(pieces, positions, depth, x.dtype)
-    for block, columns in _columns(x, window, positions, pieces, scratch):
-        total += np.matmul(columns, dy[block.images, block.rows].reshape(-1, k), out=part)
+    with blas:
+        for block, columns in _columns(x, window, positions, pieces, scratch):
+            total += np.matmul(columns, dy[block.images, block.rows].reshape(-1, k), out=part)
     dw = total.reshape(c, window.taps, k).transpose(2, 1, 0)  # (k, taps, c)
     return np.ascontiguousarray(dw).reshape(k, *window.kernel, c)
 
@@ -73,16 +77,17 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window, _groups: int = 
     pieces = _blocks(n, positions, c * window.taps, dy.itemsize)
 
     scratch = _scratch(pieces, positions, c * window.taps, dy.dtype)
-    for block in pieces:
-        shape = (*block.shape, *positions[1:])
-        columns = scratch[:, : math.prod(shape)]
-        np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
-        by_tap = columns.reshape(c, window.taps, *shape)
-        image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
-        rows = (block.rows.start, block.rows.stop)
-        for tap in taps(window, size, rows, tuple(positions[1:])):
-            inputs = image[(slice(None), slice(None), *tap.inputs)]
-            inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
+    with blas:
+        for block in pieces:
+            shape = (*block.shape, *positions[1:])
+            columns = scratch[:, : math.prod(shape)]
+            np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
+            by_tap = columns.reshape(c, window.taps, *shape)
+            image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
+            rows = (block.rows.start, block.rows.stop)
+            for tap in taps(window, size, rows, tuple(positions[1:])):
+                inputs = image[(slice(None), slice(None), *tap.inputs)]
+                inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
     return dx
 
 
