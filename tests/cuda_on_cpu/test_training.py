@@ -1,0 +1,42 @@
+"""Training with our kernels on the simulated card gives what training on the CPU does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flagstone as fs
+from flagstone.backend import Backend
+
+RNG = np.random.default_rng(5)
+TABLE = RNG.standard_normal((60, 5))
+CLASSES = (TABLE[:, 0] + TABLE[:, 1] > 0).astype(int) + (TABLE[:, 2] > 1)
+IMAGES = RNG.uniform(0, 1, (24, 8, 8)) + np.eye(8) * (np.arange(24) % 3)[:, None, None]
+
+
+def losses(device: str, name: str, x: np.ndarray, y: np.ndarray, **given: Any) -> list[float]:
+    model = fs.model(name, device=device, **given).fit(x, y)
+    assert model.device_ == device
+    return [epoch["train"]["loss"] for epoch in model.history_]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd(momentum=0.9)", "adamw(clip_norm=0.5)"])
+def test_a_perceptron_learns_the_same(simulated: Backend, card: Any, optimizer: str) -> None:
+    given = {"epochs": 3, "batch_size": 16, "optimizer": optimizer}
+    here = losses("cpu", "mlp", TABLE, CLASSES, **given)
+    there = losses("simulated", "mlp", TABLE, CLASSES, **given)
+    assert here[-1] < here[0]
+    np.testing.assert_allclose(there, here, rtol=2e-5)
+    expected = {"gather.cu:take_rows", "loss.cu:softmax_cross_entropy", "elementwise.cu:relu_grad"}
+    assert expected <= card.launched
+
+
+def test_a_convolutional_network_learns_the_same(simulated: Backend, card: Any) -> None:
+    given = {"epochs": 2, "batch_size": 8, "lr": 1e-3}
+    y = np.arange(24) % 3
+    here = losses("cpu", "cnn", IMAGES, y, **given)
+    there = losses("simulated", "cnn", IMAGES, y, **given)
+    np.testing.assert_allclose(there, here, rtol=1e-3)
+    assert {"pool.cu:max_pool", "pool.cu:max_pool_grad"} <= card.launched
