@@ -195,11 +195,10 @@ def _named(name: str) -> Callable[..., Any]:
     return lambda **params: fs.model(name, **params)
 
 
-def _ensemble(*, epochs: int, **params: Any) -> Any:
+def _ensemble(*, epochs: int, lr: float, schedule: str, batch_size: int, **params: Any) -> Any:
     """Three members, each a deep CNN of a seed of its own, their probabilities averaged."""
-    return fs.model(
-        "ensemble", member=f"cnn(epochs={epochs}, schedule='cosine')", members=3, **params
-    )
+    member = f"cnn(epochs={epochs}, lr={lr}, schedule='{schedule}', batch_size={batch_size})"
+    return fs.model("ensemble", member=member, members=3, **params)
 
 
 def _outcome(model: Any, value: float) -> Outcome:
