@@ -14,7 +14,7 @@ from flagstone.estimator.parameters import require_known
 from flagstone.estimator.predictor import Predictor
 from flagstone.estimator.spec import Spec
 from flagstone.estimator.validation import require_fitted
-from flagstone.plugins import registry
+from flagstone.plugins import ModelSpec, Provider, registry
 from flagstone.training.files import read_arrays, write_arrays
 
 FORMAT = 1
@@ -42,9 +42,11 @@ def save(model: Predictor, path: Any, extra: Mapping[str, Any]) -> None:
             values[name] = {"dtype": value.dtype.str, "values": value.tolist()}
         else:
             values[name] = value
+    spec = _registered(type(model))
     metadata = {
         "format": FORMAT,
-        "model": _registered_name(type(model)),
+        "model": spec.name,
+        "plugin": _provider(spec),
         "params": {k: _plain(k, v) for k, v in model.get_params().items()},
         "inputs": list(model._inputs.shape),
         "outputs": list(model._outputs.shape),
@@ -83,8 +85,8 @@ def load(path: Any, device: str | None = None) -> Predictor:
         cls = registry.load("model", metadata["model"])
     except UnknownNameError:
         raise UnavailableError(
-            f"{path}: holds a model {metadata['model']!r}, which no installed plugin provides; "
-            "install the plugin it was trained with"
+            f"{path}: holds a model {metadata['model']!r}, which no plugin provides here; "
+            f"{_told(metadata.get('plugin'))}"
         ) from None
     require_known(f"{path}: model {metadata['model']!r}", metadata["params"], cls.hyperparameters())
     params = {k: tuple(v) if isinstance(v, list) else v for k, v in metadata["params"].items()}
@@ -116,13 +118,41 @@ def _remembered(model: Predictor) -> list[str]:
     return [name for name in vars(model) if name not in skip]
 
 
-def _registered_name(cls: type) -> str:
+def _provider(spec: ModelSpec) -> dict[str, str]:
+    """Who provides a model, for whoever loads it elsewhere."""
+    provider = spec.provider or Provider("", "")
+    return {
+        "name": provider.name,
+        "distribution": provider.distribution,
+        "version": provider.version,
+        "target": spec.target,
+    }
+
+
+def _told(saved: Any) -> str:
+    """What to do without the plugin that :func:`_provider` tells of."""
+    told = "install the plugin it was trained with"
+    if isinstance(saved, Mapping) and saved.get("distribution"):
+        name, version = saved["distribution"], saved.get("version", "")
+        told = (
+            f"it was saved with plugin {saved.get('name')!r} of {name} {version}".rstrip()
+            + f": pip install {name}"
+        )
+    elif isinstance(saved, Mapping):
+        told = (
+            f"it was saved with {saved.get('target')}, which was registered in that process only: "
+            "register it here too (flagstone.plugins.register)"
+        )
+    return f"{told}. {registry.hint()}".rstrip()
+
+
+def _registered(cls: type) -> ModelSpec:
     target = f"{cls.__module__}:{cls.__qualname__}"
     for spec in registry.specs("model"):
         if spec.target == target or (
             spec.target.rpartition(":")[2] == cls.__qualname__ and (spec.load() is cls)
         ):
-            return spec.name
+            return spec
     raise InputError(
         f"save: expected a model that a plugin provides, so that load can find it; got {target}. "
         "Register it with a ModelSpec (flagstone.plugins.register does so in one process)"
@@ -132,6 +162,8 @@ def _registered_name(cls: type) -> str:
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray):
+        return _plain(name, value.tolist())
     if isinstance(value, (tuple, list)):
         return [_plain(name, v) for v in value]
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import flagstone as fs
+from flagstone import plugins
 from flagstone.errors import (
     ChecksumError,
     ConfigurationError,
@@ -17,6 +19,7 @@ from flagstone.errors import (
     UnavailableError,
     UnknownNameError,
 )
+from flagstone.plugins import ModelSpec, Provider, hookimpl, registry
 from flagstone.training.files import read_arrays, write_arrays
 
 X = np.random.default_rng(0).integers(0, 256, (12, 6, 5), dtype=np.uint8)
@@ -74,9 +77,70 @@ def test_the_device_can_be_overridden(saved: Path) -> None:
 
 def test_a_model_that_no_plugin_provides(saved: Path) -> None:
     arrays, metadata = read_arrays(saved)
+    del metadata["plugin"]  # a file of an earlier version
     write_arrays(saved, arrays, {**metadata, "model": "from-elsewhere"})
-    with pytest.raises(UnavailableError, match="holds a model 'from-elsewhere', which no install"):
+    told = "holds a model 'from-elsewhere', which no plugin provides here; install the plugin it"
+    with pytest.raises(UnavailableError, match=told):
         fs.load(saved)
+
+
+PLUGIN = """
+from flagstone.plugins import ModelSpec, hookimpl
+
+@hookimpl
+def flagstone_models():
+    yield ModelSpec("absent", "flagstone_classifier.softmax:SoftmaxRegression",
+                    task="classification")
+"""
+
+
+def test_a_model_of_an_absent_plugin_names_its_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "absent_plugin.py").write_text(PLUGIN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "model.safetensors"
+    absent = Provider("absent", "absent_plugin", "flagstone-absent", "1.2")
+    own = {"core": "flagstone.builtins", "numpy": "flagstone_numpy"}
+    providers = [Provider(name, module, "flagstone") for name, module in own.items()]
+    with registry.isolated([*providers, absent]):
+        fs.model("absent", device="cpu", epochs=1).fit(X, Y).save(path)
+    del sys.modules["absent_plugin"]
+    told = (
+        r"'absent', which no plugin provides here; it was saved with plugin 'absent' of "
+        r"flagstone-absent 1\.2: pip install flagstone-absent\."
+    )
+    with pytest.raises(UnavailableError, match=told) as error:
+        fs.load(path)
+    assert error.value.exit_code == 3
+
+
+def test_a_model_of_a_plugin_of_another_process(tmp_path: Path) -> None:
+    class Planted:
+        @hookimpl
+        def flagstone_models(self) -> Any:
+            target = "flagstone_classifier.softmax:SoftmaxRegression"
+            return [ModelSpec("another", target, task="classification")]
+
+    path = tmp_path / "model.safetensors"
+    fs.model("softmax", epochs=1, device="cpu").fit(X, Y).save(path)
+    arrays, metadata = read_arrays(path)
+    assert metadata["plugin"] == {
+        "name": "classifier",
+        "distribution": "flagstone",
+        "version": fs.__version__,
+        "target": "flagstone_classifier.softmax:SoftmaxRegression",
+    }
+    plugins.register(Planted(), "planted")
+    try:
+        given = {"name": "planted", "distribution": "", "version": "", "target": "m:Model"}
+        write_arrays(path, arrays, {**metadata, "model": "another", "plugin": given})
+        assert isinstance(fs.load(path), type(fs.model("softmax")))
+    finally:
+        plugins.unregister("planted")
+    told = "saved with m:Model, which was registered in that process only: register it here too"
+    with pytest.raises(UnavailableError, match=told):
+        fs.load(path)
 
 
 def test_a_file_of_another_format_or_kind(saved: Path, tmp_path: Path) -> None:
