@@ -12,7 +12,6 @@ from flagstone import nn, ops
 from flagstone.errors import ConfigurationError, RunError
 from flagstone.estimator import LabelPredictor
 from flagstone.named import parse
-from flagstone.plugins import registry
 from flagstone.random import SCHEME, key
 from flagstone.training import Callback, Lines, Rounds
 
@@ -85,8 +84,8 @@ class Ensemble(LabelPredictor):
     device: str = "auto"
     verbose: bool = False
 
-    takes_images_only = _OfMembers(True)  # type: ignore[assignment]  # a fact of each instance
-    predicts_in = _OfMembers("float32")  # type: ignore[assignment]  # the same
+    takes_images_only = _OfMembers(True)
+    predicts_in = _OfMembers("float32")
 
     def check_hyperparameters(self) -> None:
         """Raise for values that no data could make right, the members' among them."""
@@ -156,7 +155,7 @@ class Ensemble(LabelPredictor):
             if hasattr(member, name):
                 setattr(self, name, getattr(member, name))
 
-    def _assemble(self, backend: Any) -> nn.Layer:
+    def _assemble(self, backend: Any) -> Average:
         count = self.__dict__.get("n_members_", self.members)
         layers = []
         for i in range(count):
@@ -165,11 +164,13 @@ class Ensemble(LabelPredictor):
             member._outputs = fs.Spec((1,)) if member.binary_only else self._outputs
             layers.append(member._assemble(backend))
         dtype = layers[0].dtype_name
-        return Average(layers).initialize(self.seed, device=str(backend.device), dtype=dtype)
+        average = Average(layers)
+        average.initialize(self.seed, device=str(backend.device), dtype=dtype)
+        return average
 
     def _member_class(self) -> Any:
         name, _ = parse("member", self.member)
-        spec = registry.find("model", name)
+        spec = fs.plugins.registry.find("model", name)
         cls = spec.load()
         if spec.task != "classification" or not issubclass(cls, fs.Classifier):
             what = "an ensemble itself" if issubclass(cls, Ensemble) else f"for {spec.task}"

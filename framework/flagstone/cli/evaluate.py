@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flagstone.cli.trained_run import TrainedRun
 
 SPLITS = ("test", "validation", "train")
-LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mse", "mae"})
+LOWER_IS_BETTER = frozenset({"loss", "log_loss", "mse", "mae", "inertia"})
 TABLES = (".csv", ".parquet")
 
 

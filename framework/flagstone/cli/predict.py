@@ -33,8 +33,8 @@ def predict(
     """Predict the rows of INPUT with the model of a run directory RUN.
 
     INPUT is a .csv, .parquet or .npz file, or - for CSV on standard input. With a header line,
-    columns are taken by name. One line is written per row: the label, or the number for each
-    target.
+    columns are taken by name. One line is written per row: the label, the number for each target,
+    the cluster, or what the row is transformed to.
     """
     from flagstone.cli.trained_run import TrainedRun
     from flagstone.data import read_features
@@ -55,7 +55,8 @@ def predict(
         predictions = trained.model.predict_proba(X)
         header = trained.model.classes_.tolist()
     else:
-        predictions = trained.model.predict(X)
+        transforms = trained.about["task"] == "transform"
+        predictions = trained.model.transform(X) if transforms else trained.model.predict(X)
     if as_json:
         _write(_document(trained, predictions, header), output)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flagstone.cli.train_options import spec_of_run
 from flagstone.errors import RunError
+from flagstone.plugins.specs import WITHOUT_TARGETS
 from flagstone.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class TrainedRun:
         """The target columns that rows to predict may still hold: by name, and by place for a file
         without a header, where the place is known."""
         target = self.config.get("target")
-        places = ["-1"] if target is None else str(target).split(",")
+        last = [] if self.about["task"] in WITHOUT_TARGETS else ["-1"]
+        places = last if target is None else str(target).split(",")
         known = (int(p) for p in places if p.strip().removeprefix("-").isdecimal())
         return (*self.target_names, *known)
 

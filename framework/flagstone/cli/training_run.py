@@ -165,7 +165,7 @@ class TrainingRun:
         metrics = {}
         # The last epoch's, unless the model may be of an earlier one, or that is of a part of it.
         patient = self.settings.parameters.get("patience") is not None
-        if history and not patient and "member" not in history[-1]:
+        if history and not patient and not {"member", "run"} & history[-1].keys():
             metrics["train"] = history[-1]["train"]
         for name, (X, y) in self.data.splits().items():
             metrics[name] = metrics.get(name) or self.model.evaluate(X, y)

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from flagstone.data.table import missing_columns
 from flagstone.errors import ConfigurationError, InputError, ShapeError
 
-Task: TypeAlias = Literal["classification", "regression"]
+Task: TypeAlias = Literal["classification", "regression", "clustering", "transform"]
 Array: TypeAlias = npt.NDArray[Any]
 
 TASKS: tuple[str, ...] = get_args(Task)
+WITHOUT_TARGETS = ("clustering", "transform")  # whose ``y`` nothing looks at
 MOST_CLASSES = 20  # whole numbers with more distinct values than this are not taken for classes
 
 
@@ -25,7 +26,8 @@ class Dataset:
 
     Arguments:
         name: what messages and run directories call it.
-        task: ``"classification"`` or ``"regression"``.
+        task: ``"classification"`` or ``"regression"``; or ``"clustering"`` or ``"transform"``, for
+            which ``y`` is of no account.
         X: ``(n, features)`` for a table, ``(n, height, width)`` or ``(n, height, width, channels)``
             for images; integer or floating-point, every value finite.
         y: ``(n,)``, or ``(n, targets)`` for regression. Class labels may be text, integers,
@@ -84,6 +86,8 @@ class Dataset:
         check_task(task)
         if task == self.task:
             return self
+        if task in WITHOUT_TARGETS:
+            return dataclasses.replace(self, task=task)
         if task == "classification" or not _is_numeric(self.y):
             raise ConfigurationError(
                 f"dataset {self.name} is for {self.task}; it cannot be used for {task}. "
@@ -180,7 +184,7 @@ def _check_pair(name: str, task: Task, x_label: str, X: Array, y_label: str, y: 
     _check_finite(where, x_label, X)
     if task == "classification":
         _check_labels(where, y_label, y)
-    else:
+    elif task == "regression":
         _check_targets(where, y_label, y)
 
 

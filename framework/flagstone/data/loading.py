@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flagstone.data.csv_table import open_csv
-from flagstone.data.dataset import Dataset, Task, check_task, infer_task
+from flagstone.data.dataset import WITHOUT_TARGETS, Dataset, Task, check_task, infer_task
 from flagstone.data.idx import is_idx_directory, read_idx_directory
 from flagstone.data.image_folder import is_image_folder, read_image_folder
 from flagstone.data.npz import read_npz
@@ -43,7 +43,8 @@ def load(
             over a file of that name; write ``./digits`` for the file.
         target: for a table, the target column by name or by place (counted from 0, negative from
             the end), or several separated by commas for regression with several targets; the
-            last column by default. For an archive, the name of the target array.
+            last column by default; for a task without targets, what to leave out, nothing by
+            default. For an archive, the name of the target array.
         task: what the model is for; it wins over what the targets look like. None leaves it to
             the rule of :func:`flagstone.data.dataset.infer_task`.
         min_classes: the fewest distinct labels that will do for classification. Evaluation
@@ -132,12 +133,17 @@ def _from_arrays(
 
 
 def _from_table(name: str, table: Table, target: str | None, task: Task | None) -> Dataset:
-    targets = find_targets(table, target)
+    without = task is not None and task in WITHOUT_TARGETS
+    targets = [] if without and target is None else find_targets(table, target)
     features = [i for i in range(table.width) if i not in targets]
     columns = table.read(features, targets)
     if task is None:
         task = "regression" if len(targets) > 1 else infer_task(columns.targets[0])
-    if task == "regression":
+    if not targets:
+        y = np.zeros(len(columns.numbers), np.int64)
+    elif without:
+        y = columns.targets[0]
+    elif task == "regression":
         y = _regression_targets(table, columns, targets)
     else:
         y = _labels(table, columns, targets)
@@ -148,7 +154,7 @@ def _from_table(name: str, table: Table, target: str | None, task: Task | None) 
         columns.numbers,
         y,
         feature_names=None if names is None else tuple(names[i] for i in features),
-        target_names=None if names is None else tuple(names[i] for i in targets),
+        target_names=None if names is None or without else tuple(names[i] for i in targets),
     )
 
 

@@ -12,10 +12,11 @@ from flagstone.estimator.persistence import load
 from flagstone.estimator.predictor import Predictor
 from flagstone.estimator.regressor import Regressor
 from flagstone.estimator.spec import Spec
+from flagstone.estimator.unsupervised import Unsupervised
 
 __all__ = [
     "Classifier", "Estimator", "ImageClassifier", "LabelPredictor", "LinearModel", "Predictor",
-    "Regressor", "Spec", "coefficients", "load", "model",
+    "Regressor", "Spec", "Unsupervised", "coefficients", "load", "model",
 ]  # fmt: skip
 
 

@@ -96,6 +96,8 @@ def _is_of(value: Any, annotation: Any) -> bool:
         return isinstance(value, (tuple, list)) and (
             rest != [...] or all(_is_of(v, inner) for v in value)
         )
+    if annotation is Any:
+        return True
     if annotation is None or annotation is type(None):
         return value is None
     if annotation is bool:

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+from sklearn.utils import (
+    ClassifierTags,
+    InputTags,
+    RegressorTags,
+    Tags,
+    TargetTags,
+    TransformerTags,
+)
 
 
 def tags_of(model: Any) -> Tags:
     """The tags of a flagstone estimator."""
+    if model.task in ("clustering", "transform"):
+        return Tags(
+            estimator_type="clusterer" if model.task == "clustering" else "transformer",
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(preserves_dtype=["float64"]),
+            classifier_tags=None,
+            regressor_tags=None,
+            input_tags=InputTags(two_d_array=True),
+        )
     classifies = model.task == "classification"
     tags = Tags(
         estimator_type="classifier" if classifies else "regressor",

@@ -56,6 +56,25 @@ def training_data(model: Any, X: Any, y: Any, task: str) -> tuple[Array, Array]:
     return _by_sklearn(convert, "X and y", X, y)
 
 
+def features(model: Any, X: Any) -> Array:
+    """``X`` (n, ...) as an array, of a model without targets; sets what is remembered.
+
+    Raises:
+        InputError, DTypeError: it cannot be used.
+    """
+    if is_images(X):
+        for name in ("n_features_in_", "feature_names_in_"):
+            model.__dict__.pop(name, None)
+        return images(X)
+    if _is_plain_table(X):
+        model.n_features_in_ = X.shape[1]
+        model.__dict__.pop("feature_names_in_", None)
+        return X
+    return _by_sklearn(
+        lambda sklearn: sklearn.utils.validation.validate_data(model, X, dtype="numeric"), "X", X
+    )
+
+
 def prediction_data(model: Any, X: Any) -> Array:
     """``X`` (n, ...) as an array like the one that ``model`` was fitted on.
 

@@ -13,7 +13,10 @@ from flagstone.plugins.targets import a_type, explain, is_importable, load_targe
 
 SUPPORTED_APIS = (1,)
 _OF_A_MODEL = ("hyperparameters", "fit", "predict")  # what the command line calls
-TASKS = ("classification", "regression")
+_OF_A_TRANSFORMER = ("hyperparameters", "fit", "transform")
+WITH_TARGETS = ("classification", "regression")  # tasks, of datasets too
+WITHOUT_TARGETS = ("clustering", "transform")  # of models that learn from X alone
+TASKS = WITH_TARGETS + WITHOUT_TARGETS
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _DEVICE = re.compile(rf"{_NAME.pattern}(:{_NAME.pattern})*")
@@ -180,10 +183,12 @@ class BackendSpec(Spec):
 
 @dataclass(frozen=True)
 class ModelSpec(Spec):
-    """A model. ``target`` is a subclass of ``flagstone.Classifier`` or ``flagstone.Regressor``.
+    """A model. ``target`` is a subclass of ``flagstone.Classifier`` or ``flagstone.Regressor``, or,
+    without targets, of ``flagstone.estimator.Unsupervised``.
 
     Attributes:
-        task: ``"classification"`` or ``"regression"``.
+        task: ``"classification"`` or ``"regression"``; or, of a model that learns from X alone,
+            ``"clustering"`` (it predicts a number for each row) or ``"transform"`` (it transforms).
         expected_failed_checks: scikit-learn check -> why the model cannot pass it.
     """
 
@@ -212,7 +217,8 @@ class ModelSpec(Spec):
             PluginError: the target is no class of models.
         """
         model = super().load()
-        lacking = [name for name in _OF_A_MODEL if not callable(getattr(model, name, None))]
+        needed = _OF_A_TRANSFORMER if self.task == "transform" else _OF_A_MODEL
+        lacking = [name for name in needed if not callable(getattr(model, name, None))]
         if not isinstance(model, type) or lacking:
             got = (
                 f"a class without {' and '.join(lacking)}"
@@ -241,7 +247,7 @@ class DatasetSpec(Spec):
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
-        yield from _task_problems(self.task)
+        yield from _task_problems(self.task, WITH_TARGETS)
 
 
 @dataclass(frozen=True)
@@ -351,6 +357,6 @@ def _name_problems(field_name: str, value: object) -> Iterator[str]:
         )
 
 
-def _task_problems(task: object) -> Iterator[str]:
-    if task not in TASKS:
-        yield f"task: expected {' or '.join(map(repr, TASKS))}; got {task!r}"
+def _task_problems(task: object, known: tuple[str, ...] = TASKS) -> Iterator[str]:
+    if task not in known:
+        yield f"task: expected {' or '.join(map(repr, known))}; got {task!r}"

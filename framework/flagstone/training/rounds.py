@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from flagstone.nn import Layer
 from flagstone.training.callbacks import Callback, Listeners, Metrics
+from flagstone.training.interrupt import InterruptFlag
 
 State = tuple[dict[str, Any], dict[str, Any]]
 
@@ -52,8 +54,27 @@ class Rounds:
         """Whether any callback does something at ``event``."""
         return self._listeners.has(event)
 
+    def run(self, step: Callable[[], Metrics]) -> None:
+        """Call ``step``, which returns an epoch's metrics, to the end: where all epochs are done,
+        or it or a callback sets :attr:`stop`.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, once the epoch was finished and callbacks were told.
+        """
+        self.tell("on_train_begin")
+        with InterruptFlag() as flag:
+            while self.epoch < self.epochs and not self.stop:
+                started = time.perf_counter()
+                metrics = step()
+                self.finish_epoch({**metrics, "seconds": time.perf_counter() - started})
+                if flag.raised:
+                    self.tell("on_interrupt")
+                    raise KeyboardInterrupt
+        self.tell("on_train_end")
+
     def finish_epoch(self, metrics: Metrics) -> None:
-        """Count an epoch; its number is put into ``metrics``."""
+        """Count an epoch, whose number comes first in the history, and tell callbacks."""
         self.epoch += 1
-        self.history.append({**metrics, "epoch": self.epoch})
+        others = {name: value for name, value in metrics.items() if name != "epoch"}
+        self.history.append({"epoch": self.epoch, **others})
         self.tell("on_epoch_end", self.epoch, self.history[-1])

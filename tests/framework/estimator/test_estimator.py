@@ -21,7 +21,11 @@ from flagstone.errors import (
 from flagstone.estimator.standardize import statistics
 from flagstone.plugins import registry
 
-MODELS = registry.names("model")
+MODELS = [  # those with the hyper-parameters of training
+    name
+    for name in registry.names("model")
+    if issubclass(registry.load("model", name), fs.Estimator)
+]
 
 
 def table(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
