@@ -16,6 +16,7 @@ from flagstone.named import is_number
 from flagstone.tensors import Tensor
 
 SHARES = 4096  # how many values a share can have
+MOST_ALPHA = 1000  # shares are then 1/2 to within a few hundredths, and quantiles take long beyond
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Mixing(Augmentation):
     :func:`flagstone.ops.random_partners`. Losses and measures are mixed in the same shares.
 
     Args:
-        alpha: positive; 1 makes every share equally likely, less makes pictures of one example
+        alpha: positive, at most 1000; 1 makes every share equally likely, less makes pictures of one example
             mostly.
         p: from 0 to 1.
     """
@@ -43,8 +44,8 @@ class Mixing(Augmentation):
     words: ClassVar[int] = 3  # the partner, the share, and whether
 
     def __post_init__(self) -> None:
-        positive = is_number(self.alpha) and 0 < self.alpha < float("inf")
-        require(self, "alpha", positive, "a positive number")
+        in_range = is_number(self.alpha) and 0 < self.alpha <= MOST_ALPHA
+        require(self, "alpha", in_range, f"a positive number of at most {MOST_ALPHA}")
         require_probability(self)
 
     def shares(self) -> Any:

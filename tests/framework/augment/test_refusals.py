@@ -23,8 +23,15 @@ BAD: list[tuple[str, str]] = [
     ("crop(mode='wrap')", "mode expected one of zero, reflect, edge; got 'wrap'"),
     ("translate(pixels='a')", "augmentation translate: pixels expected an integer >= 0"),
     ("cutout(size=0)", "augmentation cutout: size expected an integer >= 1, in pixels; got 0"),
-    ("mixup(alpha=0)", "augmentation mixup: alpha expected a positive number; got 0"),
-    ("cutmix(alpha='a')", "augmentation cutmix: alpha expected a positive number; got 'a'"),
+    (
+        "mixup(alpha=0)",
+        "augmentation mixup: alpha expected a positive number of at most 1000; got 0",
+    ),
+    (
+        "cutmix(alpha='a')",
+        "augmentation cutmix: alpha expected a positive number of at most 1000; got 'a'",
+    ),
+    ("mixup(alpha=1001)", "alpha expected a positive number of at most 1000; got 1001"),
     ("cutmix(p=-0.1)", "augmentation cutmix: p expected a probability"),
     ("flip(q=1)", "augmentation 'flip' has no option 'q'; known: p, direction. Did you"),
     ("flip(", "augmentation: expected a name or name(option=value, ...); got 'flip('"),

@@ -128,6 +128,12 @@ class Watch(nn.Layer):
         return ops.mean(x, axis=(1, 2, 3))[:, None] * self.scale
 
 
+READS = pytest.mark.filterwarnings(
+    "ignore:.*cannot be captured. it reads"
+)  # the values it is given
+
+
+@READS
 def test_it_changes_training_batches_and_nothing_else() -> None:
     x, y = data(20)
     layer = Watch().initialize(0)
@@ -141,6 +147,7 @@ def test_it_changes_training_batches_and_nothing_else() -> None:
         np.testing.assert_array_equal(seen, x[:, :, ::-1] if training else x)
 
 
+@READS
 def test_pictures_differ_from_epoch_to_epoch_and_from_seed_to_seed() -> None:
     x, y = data(20)
     batches = []
@@ -206,6 +213,17 @@ def test_a_resumed_run_sees_the_same_pictures() -> None:
     for name in expected:
         np.testing.assert_array_equal(got[name], expected[name], name)
     assert [e["train"] for e in resumed.history] == [e["train"] for e in whole.history]
+
+
+def test_a_captured_run_is_one_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = data(24)
+    captured = trainer(EVERYTHING)
+    captured.fit(x, y)
+    monkeypatch.setattr("flagstone.training.trainer.capture", lambda step, **_: step)
+    plain = trainer(EVERYTHING)
+    plain.fit(x, y)
+    for name, value in plain.state()[0].items():
+        np.testing.assert_array_equal(captured.state()[0][name], value, name)
 
 
 @pytest.mark.parametrize("other", ["", "flip", "flip(p=0.4)," + EVERYTHING.partition(",")[2]])
