@@ -9,7 +9,7 @@ from flagstone.plugins import KernelSpec, hookimpl
 if typing.TYPE_CHECKING:
     from flagstone.backend import Backend
 
-OPS = ("erf", "normal_cdf", "gelu_exact")
+OPS = ("erf", "normal_cdf")
 
 
 @hookimpl

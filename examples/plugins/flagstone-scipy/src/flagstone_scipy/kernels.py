@@ -25,15 +25,6 @@ def normal_cdf(x: Array) -> Array:
     return _apply(special.ndtr, x)
 
 
-@declines
-def gelu_exact(x: Array) -> Array:
-    """``x`` times :func:`normal_cdf` of it."""
-    y = _apply(special.ndtr, x)
-    if y is not NotImplemented:
-        y *= x
-    return y
-
-
 def _apply(function: typing.Any, x: Array) -> typing.Any:
     if x.dtype not in DTYPES:
         return NotImplemented
