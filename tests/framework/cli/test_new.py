@@ -127,7 +127,7 @@ def test_the_gate_tells_slower_from_not_slower(run: Callable[..., Any], folder: 
         ("class", "expected a name that Python can import"),
         ("json", "would be imported as 'json', which is there already; choose another"),
         ("Flagstone", "would be imported as 'flagstone', which is there already"),
-        ("NumPy", "would be imported as 'numpy', which is there already from /"),
+        ("NumPy", "would be imported as 'numpy', which is there already from "),
         ("tests", "would be imported as 'tests'"),
         ("mlp", "there is model 'mlp' already; choose another"),
         ("classifier", "a plugin named 'classifier' is installed (flagstone); choose another"),
