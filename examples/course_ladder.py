@@ -232,7 +232,7 @@ RUNGS = (
     Rung("11-2", "deep CNN, dropout", "test accuracy", 0.9938,
          mnist(_named("cnn"), 15), seeded=True),
     Rung("11-5", "3 deep CNNs, the course has 7", "test accuracy", 0.9952,
-         mnist(_ensemble, 12), seeded=True),
+         mnist(_ensemble, 10), seeded=True),
 )  # fmt: skip
 
 
