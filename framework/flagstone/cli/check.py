@@ -128,10 +128,10 @@ def _report(
     quiet: bool,
 ) -> dict[str, Any]:
     """Check one thing and tell as it goes; the part of the document that is about it."""
-    if not quiet and not brief:
-        click.echo(f"{spec}, on {backend.device}")
-    points = []
+    points: list[Outcome] = []
     for outcome in _outcomes(spec, backend, device, only):
+        if not (points or quiet or brief):
+            click.echo(f"{spec}, on {backend.device}")
         points.append(outcome)
         if not quiet and not (brief and outcome.status in ("passed", "skipped")):
             _tell(outcome, spec, prefix=f"{spec.kind} {spec.name}: " if brief else "  ")
@@ -166,14 +166,16 @@ def _outcomes(
     try:
         if spec.kind != "kernel":
             spec.load()
-        suite = suite_of(spec, **where)
+        outcomes = run_suite(suite_of(spec, **where), only)
+    except UnknownNameError:  # of a point: a mistake of the user's, not of the plugin
+        raise
     except UnavailableError as error:
         yield Outcome("loads", "skipped", str(error), loads, 0.0)
     except FlagstoneError as error:
         yield Outcome("loads", "failed", str(error), loads, 0.0)
     else:
         yield Outcome("loads", "passed", "", loads, 0.0)
-        yield from run_suite(suite, only)
+        yield from outcomes
 
 
 def _tell(outcome: Outcome, spec: Spec, prefix: str) -> None:

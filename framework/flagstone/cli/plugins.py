@@ -18,17 +18,25 @@ def plugins() -> None:
 
 @plugins.command("list")
 @click.option("--kind", type=click.Choice(sorted(KINDS)), help="Only those that bring this kind.")
+@click.option("--where", is_flag=True, help="Show the file or folder of each.")
 @json_option
-def list_(kind: str | None, as_json: bool) -> None:
-    """List the plugins: what each provides, or why it does not."""
+def list_(kind: str | None, where: bool, as_json: bool) -> None:
+    """List the plugins: what each provides, or why it does not, and where it comes from."""
     rows = [row for row in registry.providers() if kind is None or _brings(row, kind)]
     if as_json:
         emit({"plugins": [dataclasses.asdict(row) for row in rows]})
         return
+    last = "is at" if where else "provides, or what is wrong"
     cells = [
-        [row.name, row.status, _source(row), row.reason or _provides(row, kind)] for row in rows
+        [
+            row.name,
+            row.status,
+            _source(row),
+            row.location if where else row.reason or _provides(row, kind),
+        ]
+        for row in rows
     ]
-    table(("name", "status", "from", "provides, or what is wrong"), cells)
+    table(("name", "status", "from", last), cells)
 
 
 def _brings(row: ProviderRow, kind: str) -> bool:

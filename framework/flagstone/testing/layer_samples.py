@@ -73,17 +73,16 @@ class LayerSample:
         ]
 
 
-def guessed(target: Any, suite: str) -> list[LayerSample]:
+def guessed(target: Any) -> list[LayerSample]:
     """Samples for a layer whose arguments without a default are sizes, at shapes that it takes.
-
-    Args:
-        target: its class.
-        suite: what to tell an author to write, for the message.
 
     Raises:
         AssertionError: it cannot be made so, or takes none of the shapes.
     """
-    hint = f"say samples = [LayerSample(lambda: ..., (n, ...))] in a {suite}"
+    hint = (
+        "say samples = [LayerSample(lambda: ..., (n, ...))] in a LayerSuite, and suite='module:name' "
+        "of it in the LayerSpec"
+    )
     required = [
         p
         for p in inspect.signature(target).parameters.values()

@@ -103,7 +103,7 @@ LOSS_SAMPLES: dict[str, Sequence[LossSample]] = {
 """What the built-in losses are checked with."""
 
 
-def guessed(target: Any, suite: str) -> list[LossSample]:
+def guessed(target: Any) -> list[LossSample]:
     """The samples, of those that are usual, which the loss takes.
 
     Raises:
@@ -122,7 +122,7 @@ def guessed(target: Any, suite: str) -> list[LossSample]:
     if not samples:
         raise AssertionError(
             "expected a loss that is made by target(reduction='none') and takes predictions and "
-            f"targets; say samples = [LossSample(lambda draw: (draw(6, 3), ...))] in a {suite}. "
-            + "; ".join(reasons)
+            "targets; say samples = [LossSample(lambda draw: (draw(6, 3), ...))] in a LossSuite, "
+            "and suite='module:name' of it in the LossSpec. " + "; ".join(reasons)
         )
     return samples[:1] if len(samples) < 2 else samples[:2]

@@ -41,9 +41,7 @@ class LossSuite(Suite):
 
     def chosen(self) -> Sequence[LossSample]:
         """The samples to check."""
-        return (
-            self.samples or LOSS_SAMPLES.get(self.name) or guessed(self.target, type(self).__name__)
-        )
+        return self.samples or LOSS_SAMPLES.get(self.name) or guessed(self.target)
 
     def value(
         self, sample: LossSample, arguments: Sequence[Any], reduction: str, weight: Any = None

@@ -173,11 +173,14 @@ def run_suite(suite: type[Suite], only: Collection[str] = ()) -> Iterator[Outcom
     for point in only:
         if point not in points:
             raise UnknownNameError(f"point of {suite.kind}s", point, points)
-    for point, holds in points.items():
-        if only and point not in only:
-            continue
+    return _run(suite, [point for point in points if not only or point in only])
+
+
+def _run(suite: type[Suite], points: Collection[str]) -> Iterator[Outcome]:
+    for point in points:
         started = time.perf_counter()
         status, reason = _outcome(_in_every_case(suite(), getattr(suite, PREFIX + point)))
+        holds = suite.points()[point]
         yield Outcome(point, status, reason, holds, time.perf_counter() - started)
 
 

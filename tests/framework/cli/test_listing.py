@@ -81,6 +81,10 @@ def test_plugins_list(run: Callable[..., Any]) -> None:
     assert "backend: numpy" in text
     assert "classifier" not in text
     assert "is not one of" in run("plugins list --kind nix").error
+    placed = {row["name"]: row["location"] for row in rows.values()}
+    assert placed["numpy"].endswith("flagstone_numpy/__init__.py")
+    told = [line for line in run("plugins list --where").out.splitlines() if "numpy" in line]
+    assert told[0].split() == ["numpy", "ok", "flagstone", "0.1.0", placed["numpy"]]
 
 
 def test_doctor_reports_what_is_here(run: Callable[..., Any], monkeypatch: Any) -> None:
