@@ -80,8 +80,8 @@ def guessed(target: Any) -> list[LayerSample]:
         AssertionError: it cannot be made so, or takes none of the shapes.
     """
     hint = (
-        "say samples = [LayerSample(lambda: ..., (n, ...))] in a LayerSuite, and suite='module:name' "
-        "of it in the LayerSpec"
+        "say samples = [LayerSample(lambda: ..., (n, ...))] in a LayerSuite, and "
+        "suite='module:name' of it in the LayerSpec"
     )
     required = [
         p
