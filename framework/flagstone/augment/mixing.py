@@ -33,8 +33,8 @@ class Mixing(Augmentation):
     :func:`flagstone.ops.random_partners`. Losses and measures are mixed in the same shares.
 
     Args:
-        alpha: positive, at most 1000; 1 makes every share equally likely, less makes pictures of one example
-            mostly.
+        alpha: positive, at most 1000; 1 makes every share equally likely, less makes pictures of
+            one example mostly.
         p: from 0 to 1.
     """
 
