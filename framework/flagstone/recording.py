@@ -164,9 +164,16 @@ class Recorder:
             made.append(value)
         self.program.calls.append(Call(op, tuple(taken), static, tuple(made)))
 
-    def enter(self, layer: Any) -> None:
-        """A layer is being called."""
+    def call(self, layer: Any, inputs: tuple[Any, ...]) -> Any:
+        """A layer is called; see :class:`flagstone.tape.Watcher`."""
         self._modes.setdefault(id(layer), (layer, layer.training))
+        return layer.forward(*inputs)
+
+    def taped(self, node: Any) -> None:
+        """Of no interest here."""
+
+    def pulling(self, node: Any) -> None:
+        """Of no interest here."""
 
     def read(self, x: Tensor) -> None:
         """A tensor's values are being read on the host."""

@@ -25,10 +25,23 @@ class Differentiable(Protocol):
     def pull(self, node: Node, gradients: list[Tensor | None]) -> Sequence[Tensor | None]: ...
 
 
+class Watcher(Protocol):
+    """What may follow layers and the tape through a step, besides an observer of op calls."""
+
+    def call(self, layer: Any, inputs: tuple[Any, ...]) -> Any:
+        """What ``layer.forward(*inputs)`` gives."""
+
+    def taped(self, node: Node) -> None:
+        """An op call was noted."""
+
+    def pulling(self, node: Node | None) -> None:
+        """The gradients of this call come next; ``None`` after the last."""
+
+
 class _State(threading.local):
     grad_enabled = True
     observer: Callable[..., None] | None = None
-    watcher: Any = None  # told by ``enter(layer)`` that a layer is called
+    watcher: Watcher | None = None
 
 
 state = _State()
@@ -212,6 +225,7 @@ def _propagate(
     retain: bool,
 ) -> None:
     """Visit every node below ``root``, each after all of its consumers."""
+    watcher = state.watcher
     waiting = _count_consumers(root)
     arrived: dict[Node, list[Tensor | None]] = {root: [None] * root.outputs}
     arrived[root][output] = seed
@@ -225,6 +239,8 @@ def _propagate(
                 for i, g in enumerate(gradients):
                     if (node, i) in wanted:
                         wanted[node, i] = g
+            if watcher is not None:
+                watcher.pulling(node)
             results = node.op.pull(node, gradients)
             if not retain:
                 node.saved = None
@@ -246,6 +262,8 @@ def _propagate(
             waiting[parent] -= 1
             if not waiting[parent]:
                 ready.append(parent)
+    if watcher is not None:
+        watcher.pulling(None)
 
 
 def _count_consumers(root: Node) -> dict[Node, int]:

@@ -99,6 +99,6 @@ def _give_back(free: list[tuple[int, int]], offset: int, size: int) -> None:
 
 def block(size: int) -> np.ndarray:
     """Bytes that start at a multiple of ``ALIGN``."""
-    raw = np.empty(size + ALIGN, np.uint8)
+    raw = np.zeros(size + ALIGN, np.uint8)  # not NaN: BLAS may look past the end of an array
     start = -raw.ctypes.data % ALIGN
     return raw[start : start + size]

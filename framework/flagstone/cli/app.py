@@ -23,6 +23,7 @@ COMMANDS = {  # in the order of --help
     "datasets": "flagstone.cli.listing:datasets",
     "backends": "flagstone.cli.listing:backends",
     "plugins": "flagstone.cli.plugins:plugins",
+    "profile": "flagstone.cli.profile:profile",
     "check": "flagstone.cli.check:check",
     "doctor": "flagstone.cli.doctor:doctor",
     "new": "flagstone.cli.new:new",

@@ -58,10 +58,9 @@ class Layer:
     def __call__(self, *inputs: Any) -> Any:
         if not self._ready:
             self._get_ready(inputs)
-        if tape_state.watcher is not None:
-            tape_state.watcher.enter(self)
+        watcher = tape_state.watcher
         try:
-            return self.forward(*inputs)
+            return self.forward(*inputs) if watcher is None else watcher.call(self, inputs)
         except FlagstoneError as error:
             if not getattr(error, "__notes__", ()):  # the innermost layer says where
                 path = f" {self.path!r}" if self.path else ""

@@ -208,6 +208,8 @@ class Op:
             else:
                 saved.append([out.array for out in outputs])
         node = Node(self, edges, tuple(saved), static, len(outputs), on)
+        if state.watcher is not None:
+            state.watcher.taped(node)
         for i, out in enumerate(outputs):
             out.requires_grad = True
             out.node = node
