@@ -3,13 +3,15 @@
 ``kernels/budget.toml`` has a line a kernel, ``"file.cu:expression" = [registers, shared]``: the
 most registers a thread on any architecture, and the static shared bytes a block. No kernel may
 spill or use local memory. The compile gate holds the kernels to it; ``python -m
-flagstone_cupy.budget`` writes it anew, for a look at the difference.
+flagstone_cupy.budget`` writes it anew, of all files or those that it names, for a look at the
+difference.
 """
 
 from __future__ import annotations
 
+import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from flagstone_cupy.compile import compiled
 from flagstone_cupy.kernel import REGISTRY, Kernel
@@ -52,14 +54,18 @@ def needed(taken: Iterable[Mapping[str, Resources]]) -> dict[str, list[int]]:
     return dict(sorted(most.items()))
 
 
-def write() -> None:
-    """Measure every kernel for every architecture and write the file."""
-    pairs = sorted({(k.source, a) for k in packaged() for a in k.architectures})
-    taken = needed(measured(source, a) for source, a in pairs)
+def write(sources: Sequence[str] = ()) -> None:
+    """Measure the kernels, of all files or some, for every architecture, and write the table."""
+    kernels = {str(k): k for k in packaged()}
+    chosen = [k for k in kernels.values() if not sources or k.source in sources]
+    pairs = sorted({(k.source, a) for k in chosen for a in k.architectures})
+    fresh = needed(measured(source, a) for source, a in pairs)
+    kept = {name: line for name, line in budget().items() if name in kernels}
+    taken = dict(sorted({**kept, **fresh}.items()))
     lines = ["# kernel = [registers a thread, static shared bytes a block]; see budget.py"]
     lines += [f'"{name}" = [{registers}, {shared}]' for name, (registers, shared) in taken.items()]
     FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write()
+    write(sys.argv[1:])

@@ -49,6 +49,7 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     norm.axis_norm,
     norm.axis_rms_norm,
     norm.batch_norm,
+    norm.batch_norm_grad,
     pool.avg_pool,
     pool.avg_pool_grad,
     pool.max_pool,

@@ -28,6 +28,30 @@ def test_batch_norm(card: Any, shape: Any, dtype: str) -> None:
     np.testing.assert_allclose(y, expected, rtol=1e-3, atol=2e-3 if loose else 1e-9)
 
 
+@pytest.mark.covers(
+    "norm.cu:batch_grad_sums", "norm.cu:batch_grad_merge", "norm.cu:batch_grad_apply"
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (7, 11, 13), (900, 2), (40, 300), (2, 70, 64)])
+def test_batch_norm_grad(card: Any, shape: Any, dtype: str) -> None:
+    g, x = RNG.standard_normal((2, *shape)).astype(dtype)
+    weight = RNG.standard_normal(shape[-1]).astype(dtype)
+    over = tuple(range(x.ndim - 1))
+    wide, given = x.astype("float64"), g.astype("float64")
+    mean, var = wide.mean(over), wide.var(over)
+    scale = 1 / np.sqrt(var + 0.1)
+    normal = (wide - mean) * scale
+    along = (given * normal).mean(over)
+    expected = weight * scale * (given - given.mean(over) - normal * along)
+    arrays = (g, x, mean.astype(dtype), var.astype(dtype), weight)
+    d_x, d_weight, d_bias = norm.batch_norm_grad(*arrays, eps=0.1)
+    tolerance = 2e-4 if dtype == "float32" else 1e-10
+    np.testing.assert_allclose(d_x, expected, rtol=tolerance, atol=tolerance)
+    summed = (given * normal).sum(over), given.sum(over)
+    np.testing.assert_allclose(d_weight, summed[0], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(d_bias, summed[1], rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.covers("norm.cu:axis_norm")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(

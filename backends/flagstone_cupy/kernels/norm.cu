@@ -3,7 +3,7 @@
 // batch_norm: x is (rows, channels), a thread a channel along x, threads along y share the rows of a
 // split. One pass finds each split's mean and sum of squared deviations, a small one adds them up in
 // order (Chan, Golub & LeVeque, 1979), a third writes y: x is read twice and y written, 12 bytes a
-// float32 value. axis_norm: a row of threads has one group of values and reads it three times, the
+// float32 value. Backward likewise: two sums over g and x, then dx; 20 bytes. axis_norm: a row of threads has one group of values and reads it three times, the
 // second and third time from the cache: 8 bytes.
 #include "common.cuh"
 
@@ -84,6 +84,74 @@ __global__ void __launch_bounds__(THREADS, 1)
     long long r = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
     for (; r < rows; r += static_cast<long long>(gridDim.y) * blockDim.y)
         y[r * channels + c] = (x[r * channels + c] - shift) * factor + add;
+}
+
+// Of each split of the rows, (splits, channels): the sums of g and of g (x - mean).
+template <typename T>
+__global__ void __launch_bounds__(THREADS, 1)
+    batch_grad_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ mean,
+                    T* __restrict__ sums, T* __restrict__ products, long long rows, int channels,
+                    int splits) {
+    __shared__ T of_g[THREADS], of_product[THREADS];
+    const int c = blockIdx.x * blockDim.x + threadIdx.x;
+    const int mine = threadIdx.y * blockDim.x + threadIdx.x;
+    const long long each = (rows + splits - 1) / splits;
+    const long long from = blockIdx.y * each, to = min(from + each, rows);
+    T sum = 0, product = 0;
+    if (c < channels) {
+        const T centre = mean[c];
+        for (long long r = from + threadIdx.y; r < to; r += blockDim.y) {
+            const T here = g[r * channels + c];
+            sum += here;
+            product += here * (x[r * channels + c] - centre);
+        }
+    }
+    of_g[mine] = sum;
+    of_product[mine] = product;
+    __syncthreads();
+    if (threadIdx.y > 0 || c >= channels) return;
+    for (int y = 1; y < static_cast<int>(blockDim.y); y++) {
+        sum += of_g[mine + y * blockDim.x];
+        product += of_product[mine + y * blockDim.x];
+    }
+    sums[blockIdx.y * static_cast<long long>(channels) + c] = sum;
+    products[blockIdx.y * static_cast<long long>(channels) + c] = product;
+}
+
+// d_bias = the sum of g, d_weight = the sum of g (x - mean) / sqrt(var + eps). A thread a channel.
+template <typename T>
+__global__ void __launch_bounds__(THREADS, 1)
+    batch_grad_merge(const T* __restrict__ sums, const T* __restrict__ products,
+                     const T* __restrict__ var, T* __restrict__ d_weight, T* __restrict__ d_bias, T eps,
+                     int channels, int splits) {
+    const int c = blockIdx.x * THREADS + threadIdx.x;
+    if (c >= channels) return;
+    T sum = 0, product = 0;
+    for (int s = 0; s < splits; s++) {
+        sum += sums[s * static_cast<long long>(channels) + c];
+        product += products[s * static_cast<long long>(channels) + c];
+    }
+    d_bias[c] = sum;
+    d_weight[c] = product / sqrt(var[c] + eps);
+}
+
+// dx = weight / sqrt(var + eps) (g - d_bias / rows - (x - mean) / sqrt(var + eps) d_weight / rows)
+template <typename T>
+__global__ void __launch_bounds__(THREADS, 1)
+    batch_grad_apply(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ mean,
+                     const T* __restrict__ var, const T* __restrict__ weight,
+                     const T* __restrict__ d_weight, const T* __restrict__ d_bias, T* __restrict__ dx,
+                     T eps, long long rows, int channels) {
+    const int c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= channels) return;
+    const T centre = mean[c], scale = T(1) / sqrt(var[c] + eps), factor = scale * weight[c];
+    const T less = d_bias[c] / static_cast<T>(rows);
+    const T slope = scale * d_weight[c] / static_cast<T>(rows);
+    long long r = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
+    for (; r < rows; r += static_cast<long long>(gridDim.y) * blockDim.y) {
+        const long long at = r * channels + c;
+        dx[at] = (g[at] - less - (x[at] - centre) * slope) * factor;
+    }
 }
 
 // x is (n, s, g, c); every (n, g) has its mean and variance over s and c, unless it is not CENTRED: then

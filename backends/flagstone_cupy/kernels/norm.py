@@ -8,14 +8,26 @@ from typing import Any, NamedTuple
 from flagstone.backend import declines
 from flagstone_cupy.kernel import family
 from flagstone_cupy.kernels.reduce import columns, split
-from flagstone_cupy.launch import MOST_BLOCKS, THREADS, Array, contiguous, empty, launch, over
+from flagstone_cupy.launch import (
+    MOST_BLOCKS,
+    THREADS,
+    Array,
+    Sizes,
+    contiguous,
+    empty,
+    launch,
+    over,
+)
 
 FLOATS = ("float", "double")
 BATCH_MOMENTS = family("norm.cu", "batch_moments", T=FLOATS)
 BATCH_MERGE = family("norm.cu", "batch_merge", T=FLOATS)
 BATCH_APPLY = family("norm.cu", "batch_apply", T=FLOATS)
+BATCH_GRAD_SUMS = family("norm.cu", "batch_grad_sums", T=FLOATS)
+BATCH_GRAD_MERGE = family("norm.cu", "batch_grad_merge", T=FLOATS)
+BATCH_GRAD_APPLY = family("norm.cu", "batch_grad_apply", T=FLOATS)
 AXIS_NORM = family("norm.cu", "axis_norm", T=FLOATS, CENTRED=(False, True))
-ROWS_EACH = 8  # rows that a thread of batch_apply takes, to read its channel's numbers once
+ROWS_EACH = 8  # rows that a thread which writes takes
 
 
 @declines
@@ -30,14 +42,38 @@ def batch_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
     partial = empty((2, splits, channels), x.dtype)
     mean, var, y = empty((channels,), x.dtype), empty((channels,), x.dtype), empty(x.shape, x.dtype)
     sizes = (rows, channels, splits)
-    launch(
-        BATCH_MOMENTS[x.dtype], (wide, splits, 1), block, 0, (x, partial[0], partial[1], *sizes)
-    )
+    launch(BATCH_MOMENTS[x.dtype], (wide, splits, 1), block, 0, (x, partial[0], partial[1], *sizes))
     over(BATCH_MERGE[x.dtype], channels, partial[0], partial[1], mean, var, *sizes, each=1)
-    high = min(-(-rows // (block[1] * ROWS_EACH)), MOST_BLOCKS[1])
     arguments = (x, contiguous(weight), contiguous(bias), mean, var, y, eps, rows, channels)
-    launch(BATCH_APPLY[x.dtype], (wide, high, 1), block, 0, arguments)
+    launch(BATCH_APPLY[x.dtype], (wide, _rows(rows, block), 1), block, 0, arguments)
     return y, mean, var
+
+
+@declines
+def batch_norm_grad(
+    g: Array, x: Array, mean: Array, var: Array, weight: Array, *, eps: float
+) -> Any:
+    """See :func:`flagstone.ops.norm.batch_norm_grad`; three launches."""
+    if x.dtype not in BATCH_GRAD_APPLY:
+        return NotImplemented
+    g, x, mean, var, weight = (contiguous(a) for a in (g, x, mean, var, weight))
+    channels, rows = x.shape[-1], math.prod(x.shape[:-1])
+    block, wide = columns(channels)
+    splits = split(rows, 64 * block[1], wide)
+    sums, products = empty((2, splits, channels), x.dtype)
+    d_x, d_weight, d_bias = (empty(a.shape, x.dtype) for a in (x, weight, weight))
+    arguments = (g, x, mean, sums, products, rows, channels, splits)
+    launch(BATCH_GRAD_SUMS[x.dtype], (wide, splits, 1), block, 0, arguments)
+    merged = (sums, products, var, d_weight, d_bias, eps, channels, splits)
+    over(BATCH_GRAD_MERGE[x.dtype], channels, *merged, each=1)
+    arguments = (g, x, mean, var, weight, d_weight, d_bias, d_x, eps, rows, channels)
+    launch(BATCH_GRAD_APPLY[x.dtype], (wide, _rows(rows, block), 1), block, 0, arguments)
+    return d_x, d_weight, d_bias
+
+
+def _rows(rows: int, block: Sizes) -> int:
+    """How many blocks along y share the rows: few, so that a thread reads its channel once."""
+    return min(-(-rows // (block[1] * ROWS_EACH)), MOST_BLOCKS[1])
 
 
 @declines
