@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
 from flagstone_cupy import budget
-from flagstone_cupy.kernel import Kernel
+from flagstone_cupy.kernel import ARCHITECTURES, REGISTRY, Kernel
 
-PAIRS = sorted({(k.source, a) for k in budget.packaged() for a in k.architectures})
+SOURCES = sorted({k.source for k in budget.packaged()})
+SLACK = 16  # registers that a budget may be above the need, for NVRTC's next version
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("cuda") is None,
+    reason="compile gate: NVRTC is not installed (nvidia-cuda-nvrtc, cuda-bindings)",
+)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _needs_nvrtc() -> None:
-    if importlib.util.find_spec("cuda") is None:
-        pytest.skip("compile gate: NVRTC is not installed (nvidia-cuda-nvrtc, cuda-bindings)")
-
-
-@pytest.mark.parametrize(("source", "architecture"), PAIRS)
-def test_kernels_keep_to_their_budget(source: str, architecture: str) -> None:
+@pytest.mark.parametrize("source", SOURCES)
+def test_kernels_keep_to_their_budget(source: str) -> None:
     allowed = budget.budget()
-    for name, taken in budget.measured(source, architecture).items():
-        registers, shared = allowed[name]
-        assert taken.spills == 0, f"{name} spills {taken.spills} bytes on sm_{architecture}"
-        assert taken.local == 0, f"{name} has {taken.local} bytes of stack on sm_{architecture}"
-        assert taken.registers <= registers, f"{name} on sm_{architecture}"
-        assert taken.shared <= shared, f"{name} on sm_{architecture}"
+    taken = {a: budget.measured(source, a) for a in ARCHITECTURES}
+    assert complaints(taken) == []
+    for name, (registers, shared) in budget.needed(taken.values()).items():
+        most, most_shared = allowed[name]
+        assert registers <= most, f"{name} takes {registers} registers, and may take {most}"
+        assert most <= registers + SLACK, f"{name} may take {most} registers, and takes {registers}"
+        assert shared == most_shared, f"{name} takes {shared} shared bytes; budget {most_shared}"
 
 
 def test_the_budget_is_of_the_kernels_that_there_are() -> None:
     assert list(budget.budget()) == sorted(map(str, budget.packaged()))
 
 
-def test_the_budget_is_not_wider_than_needed() -> None:
-    """NVRTC's versions differ by a few registers; a budget of twice the need would hold nothing."""
-    needed = budget.needed(budget.measured(source, a) for source, a in PAIRS)
-    loose = {
-        name: (allowed, needed[name])
-        for name, allowed in budget.budget().items()
-        if allowed[0] > needed[name][0] + 16 or allowed[1] > needed[name][1]
-    }
-    assert loose == {}
-
-
-def test_a_kernel_that_spills_is_noticed(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = (
+def test_a_kernel_that_spills_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "hungry.cu"
+    path.write_text(
         "__global__ void __launch_bounds__(1024) hungry(const float* x, float* y, int n) {\n"
         "    float kept[100];\n"
         "    for (int i = 0; i < 100; i++) kept[i] = x[i * n];\n"
@@ -53,10 +45,20 @@ def test_a_kernel_that_spills_is_noticed(tmp_path: object, monkeypatch: pytest.M
         "        for (int i = 0; i < 100; i++) y[i] = kept[i] * kept[(i * j) % 100];\n"
         "}\n"
     )
-    path = f"{tmp_path}/hungry.cu"
-    with open(path, "w") as file:
-        file.write(source)
-    kernel = Kernel(path, "hungry")
+    kernel = Kernel(str(path), "hungry")
+    del REGISTRY[str(kernel)]
     monkeypatch.setattr(budget, "packaged", lambda: [kernel])
-    taken = budget.measured(path, "80")[str(kernel)]
-    assert taken.local > 0
+    taken = {"80": budget.measured(str(path), "80")}
+    assert complaints(taken) == [f"{kernel} has 400 bytes of stack on sm_80"]
+
+
+def complaints(taken: dict[str, dict[str, budget.Resources]]) -> list[str]:
+    """What has no room in registers."""
+    found = []
+    for architecture, kernels in taken.items():
+        for name, r in kernels.items():
+            if r.spills:
+                found.append(f"{name} spills {r.spills} bytes on sm_{architecture}")
+            elif r.local:
+                found.append(f"{name} has {r.local} bytes of stack on sm_{architecture}")
+    return found
