@@ -14,8 +14,8 @@ HERE = Path(__file__).parent
 def covered(folder: Path) -> set[str]:
     """``file.cu:function`` of every ``covers`` mark in the test files of a folder.
 
-    Its arguments are texts, or ``*NAME`` of a tuple of texts that stands at the top of the file. The
-    fixture ``card`` sees to it that a test launches what it says it covers.
+    Its arguments are texts, or ``*NAME`` of a tuple of texts at the top of the file. The fixture
+    ``card`` sees to it that a test launches what it says it covers.
     """
     names: set[str] = set()
     for path in folder.glob("test_*.py"):
