@@ -117,7 +117,7 @@ class SimulatedCard:
 
     Attributes:
         seeds: the orders of threads.
-        libraries: source -> library; put a changed one in to run that.
+        libraries: source -> a changed library to run instead.
         launched: names ``file:function`` of the kernels that ran.
     """
 
@@ -137,9 +137,7 @@ class SimulatedCard:
         return isinstance(a, np.ndarray | np.generic)  # what NumPy gives for shape ()
 
     def library(self, source: str) -> Library:
-        if source not in self.libraries:
-            self.libraries[source] = _library(source)
-        return self.libraries[source]
+        return self.libraries.get(source) or _library(source, len(REGISTRY))
 
     def run(
         self, kernel: Kernel, grid: Sequence[int], block: Sequence[int], shared: int,
@@ -230,7 +228,8 @@ def symbol(kernel: Kernel) -> str:
 
 
 @functools.cache
-def _library(source: str) -> Library:
+def _library(source: str, declared: int) -> Library:
+    """Of a file as it is; another one once more kernels are declared."""
     return Library(source)
 
 
