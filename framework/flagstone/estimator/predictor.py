@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from flagstone.backend import Backend
+from flagstone.capturing import capture
 from flagstone.errors import ShapeError
 from flagstone.estimator import validation as check
 from flagstone.estimator.parameters import Hyperparameters
@@ -17,6 +18,7 @@ from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 
 PREDICTION_BATCH = 1000  # examples
+WORTH_CAPTURING = 8  # batches; the first two are recorded, the last may be of another size
 
 
 class Predictor(Hyperparameters):
@@ -74,12 +76,15 @@ class Predictor(Hyperparameters):
         backend = layer.backend
         was_training = layer.training
         layer.eval()
+        forward: Callable[[Tensor], Tensor] = layer
+        if len(X) >= WORTH_CAPTURING * PREDICTION_BATCH:
+            forward = capture(layer.__call__, device=backend)
         try:
             with no_grad(), np.errstate(over="ignore", invalid="ignore"):
                 parts = []
                 for start in range(0, len(X), PREDICTION_BATCH):
                     batch = np.ascontiguousarray(X[start : start + PREDICTION_BATCH], dtype)
-                    out = layer(Tensor(backend.asarray(batch), backend))
+                    out = forward(Tensor(backend.asarray(batch), backend))
                     parts.append(np.asarray(out.numpy(), np.float64))
         finally:
             layer.train(was_training)

@@ -3,8 +3,7 @@
 One step gathers a batch by number from the data on the device, runs the layer forward and back,
 updates the parameters and adds to running sums, all without the host reading a value: what changes
 from step to step (row numbers, learning rate, random counter) are arrays that an epoch's start puts
-on the device. So a step is captured (:mod:`flagstone.capturing`): recorded, then replayed. The host
-reads the sums once an epoch.
+on the device. So a step is captured: :func:`flagstone.capture`. The host reads sums once an epoch.
 
 The batch's loss is a sum; gradients are divided once by the batch's size when the optimizer reads
 them. Everything random is a function of (seed, epoch, step), so a run resumed from
@@ -98,7 +97,6 @@ class Trainer:
         self._best_loss, self._best_epoch = math.inf, 0
         self._best: dict[str, Any] = {}
         self._seconds_before = 0.0
-        self._step = capture(self._train_step, device=self.backend)
         self._measure = capture(self._evaluation_step, device=self.backend)
 
     # The loop
