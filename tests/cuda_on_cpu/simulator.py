@@ -137,7 +137,8 @@ class SimulatedCard:
         return isinstance(a, np.ndarray | np.generic)  # what NumPy gives for shape ()
 
     def library(self, source: str) -> Library:
-        return self.libraries.get(source) or _library(source, len(REGISTRY))
+        declared = tuple(name for name, kernel in REGISTRY.items() if kernel.source == source)
+        return self.libraries.get(source) or _library(source, declared)
 
     def run(
         self, kernel: Kernel, grid: Sequence[int], block: Sequence[int], shared: int,
@@ -228,8 +229,8 @@ def symbol(kernel: Kernel) -> str:
 
 
 @functools.cache
-def _library(source: str, declared: int) -> Library:
-    """Of a file as it is; another one once more kernels are declared."""
+def _library(source: str, declared: tuple[str, ...]) -> Library:
+    """Of a file as it is; another one once other kernels are declared."""
     return Library(source)
 
 
