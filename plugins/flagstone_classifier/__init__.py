@@ -48,16 +48,19 @@ def flagstone_models() -> Iterator[ModelSpec]:
         "flagstone_classifier.resnet:ResNet",
         task="classification",
         summary="the residual network of CIFAR-10, of 20, 32, 56, ... layers, for images",
+        suite="flagstone_classifier.checks:ResNetSuite",
     )
     yield ModelSpec(
         "speedrun",
         "flagstone_classifier.speedrun:Speedrun",
         task="classification",
         summary="the network that learns CIFAR-10 in the least time, with its recipe, for images",
+        suite="flagstone_classifier.checks:SpeedrunSuite",
     )
     yield ModelSpec(
         "ensemble",
         "flagstone_classifier.ensemble:Ensemble",
         task="classification",
         summary="several of any classifier, their probabilities averaged",
+        suite="flagstone_classifier.checks:EnsembleSuite",
     )

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from flagstone.errors import FlagstoneError
 from flagstone.plugins import registry
-from flagstone.testing import suite_of
+from flagstone.testing import suites
 from flagstone.testing.sklearn_checks import FEEDS_A_TABLE, sklearn_checks
 
 SPECS = {spec.name: spec for spec in registry.specs("model")}
 IMAGES = [name for name, spec in SPECS.items() if spec.load().takes_images_only]
-QUICK: dict[str, dict[str, Any]] = {
-    "ensemble": {"member": "mlp(epochs=2, hidden=(8,))", "members": 2},
-    "resnet": {"depth": 8},
-    "speedrun": {"widths": (4, 8, 8)},
-}
 
-for spec in SPECS.values():
-    suite = suite_of(spec, params=QUICK.get(spec.name, {}))
-    globals()[suite.__name__] = suite
+globals().update(suites("model"))
 
 
 @pytest.mark.parametrize("name", IMAGES[:1])
 def test_what_is_left_out_for_images_feeds_them_a_table(name: str) -> None:
     """So that the list stays true: each of these fails, and enough of them are left in."""
     sklearn = pytest.importorskip("sklearn", reason="scikit-learn's checks are not installed")
-    checks = list(sklearn_checks(SPECS[name], {"epochs": 1, **QUICK.get(name, {})}))
+    checks = list(sklearn_checks(SPECS[name], {"epochs": 1}))
     names = {check for check, _ in checks}
     if sklearn.__version__.startswith("1.9."):  # the list is that version's; others have fewer
         assert names >= FEEDS_A_TABLE
