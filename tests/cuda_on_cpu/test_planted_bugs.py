@@ -216,7 +216,7 @@ BUGS = [
     Bug("splits are merged before they are there", batch_norm, BATCH, "norm.cu",
         "= mine;\n    __syncthreads();", "= mine;"),
     Bug("every row is counted by every thread", batch_norm, BATCH, "norm.cu",
-        "r < to; r += blockDim.y) {", "r < to; r++) {"),
+        "r = first; r < to; r += blockDim.y)", "r = first; r < to; r++)"),
     Bug("a row of a ragged last round is normalised", short_layer_norm, LAYER, "norm.cu",
         "const bool mine = group < groups;", "const bool mine = true;"),
     Bug("the mean's factors exchanged", adam, ADAM, "update.cu",

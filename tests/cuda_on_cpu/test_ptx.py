@@ -34,6 +34,7 @@ def test_cp_async_ldmatrix_and_mma_multiply_halves(card: Any) -> None:
     a = RNG.integers(-8, 8, (16, 16)).astype("float16")
     b = RNG.integers(-8, 8, (8, 16)).astype("float16")
     y = np.zeros((16, 8), "float32")
+    card.library(SOURCE).statistics()  # begin to count
     launch(PRODUCT, *ONE_WARP, 2 * (256 + 256), (a, b, y))
     np.testing.assert_array_equal(y, 1 + a.astype("float64") @ b.astype("float64").T)
     counts = card.library(SOURCE).statistics()
@@ -45,6 +46,7 @@ def test_cp_async_ldmatrix_and_mma_multiply_halves(card: Any) -> None:
 def test_ldmatrix_transposes(card: Any) -> None:
     x = RNG.integers(0, 2**16, (4, 8, 8)).astype("uint16")
     y = np.zeros_like(x)
+    card.library(SOURCE).statistics()
     launch(TRANSPOSED, *ONE_WARP, x.nbytes, (x, y))
     np.testing.assert_array_equal(y, x.transpose(0, 2, 1))
     assert card.library(SOURCE).statistics()["bank_conflicts"] == 0
