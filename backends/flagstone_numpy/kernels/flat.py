@@ -10,7 +10,7 @@ BLOCK = 1 << 15
 """Numbers in a block: a few float32 streams lie in a second-level cache together."""
 
 
-def share_flat(apply: Callable[[slice], None], size: int) -> None:
+def by_blocks(apply: Callable[[slice], None], size: int) -> None:
     """Call ``apply`` for slices that make up ``range(size)``.
 
     What ``apply`` does to a number must not depend on where the slices are cut.

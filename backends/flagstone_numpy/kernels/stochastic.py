@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from flagstone.random import bits
-from flagstone_numpy.kernels.flat import share_flat
+from flagstone_numpy.kernels.flat import by_blocks
 
 Array = np.ndarray
 
@@ -37,5 +37,5 @@ def keep(x: Array, mask: Array, *, scale: float) -> Array:
         np.multiply(source[block], factor, out=target[block])
         as_bits[block] *= chosen[block]
 
-    share_flat(apply, x.size)
+    by_blocks(apply, x.size)
     return y
