@@ -51,6 +51,7 @@ SHAPES = {
     "1x1 strided": (2, (9, 9), 8, 16, (1, 1), (2, 2), ((0, 0), (0, 0)), (1, 1), 1),
     "patches": (1, (37, 33), 8, 8, (11, 16), (11, 16), ((0, 0), (0, 0)), (1, 1), 1),
     "few channels": (2, (13, 12), 3, 21, (3, 3), (2, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    "whitening": (3, (13, 12), 3, 23, (2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
     "one channel": (2, (28, 28), 1, 32, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
     "depthwise": (2, (10, 11), 20, 20, (3, 3), (2, 1), ((1, 1), (1, 1)), (1, 2), 20),
     "depthwise 5x5": (1, (9, 11), 37, 37, (5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 37),
@@ -190,9 +191,19 @@ def test_the_tensor_cores(card: Any, kind: str) -> None:
     check(SHAPES["groups"], kind)
 
 
-@pytest.mark.covers("conv_narrow.cu:conv_narrow")
-def test_few_channels_have_a_kernel(card: Any) -> None:
-    check(SHAPES["few channels"], "float32")
+@pytest.mark.covers("conv_narrow.cu:conv_narrow", "conv_narrow.cu:conv_narrow_weight_grad")
+@pytest.mark.parametrize("images", [0, 1, 5])
+def test_few_channels_have_kernels(card: Any, images: int) -> None:
+    if images:
+        check((images, *SHAPES["whitening"][1:]), "float32")
+    else:
+        x, w, b, how, _ = sample(SHAPES["whitening"], "float32")
+        assert conv.conv(x[:1], w, b, **how).shape == (1, 12, 11, 23)
+        g = np.zeros((0, 12, 11, 23), "float32")
+        dw, db = conv.weight_and_bias_grad(g, x[:0], kernel=(2, 2), **how)
+        assert not dw.any()
+        assert db is not None
+        assert not db.any()
 
 
 @pytest.mark.covers("depthwise.cu:depthwise", "depthwise.cu:depthwise_weight_grad")

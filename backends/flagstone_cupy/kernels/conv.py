@@ -3,7 +3,7 @@
 | case | kernels |
 |---|---|
 | one filter a channel | depthwise.cu |
-| few input channels, forward | conv_narrow.cu |
+| few input channels, forward; and few weights a filter, weight gradient | conv_narrow.cu |
 | 16-bit types, and float32 as tf32; channels in multiples of 16 bytes | conv_tensor.cu |
 | else | conv_simt.cu |
 
@@ -93,6 +93,8 @@ def weight_and_bias_grad(
     layout, _ = _forward("conv_weight_grad", x.shape, dw.shape, stride, padding, dilation, groups)
     if depthwise.serves(x.dtype.name, x.shape[-1], dw.shape, groups):
         depthwise.weight_grad(layout, g, x, dw, db)
+    elif narrow.serves_weight_grad(x.shape[-1], dw.shape, groups):
+        narrow.weight_grad(layout, g, x, dw, db)
     else:
         weight_product(layout, g, x, dw, db, precision=precision)
     return dw, db

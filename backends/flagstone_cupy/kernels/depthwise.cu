@@ -7,17 +7,11 @@
 // operations for each byte at best, so all that counts is that device memory is read once and in
 // whole sectors: neighbouring lanes have neighbouring channels, and the taps of one row find in the
 // L1 cache what those before have read.
-#include "window.cuh"
+#include "tap.cuh"
 
 constexpr int DEPTHWISE_THREADS = 256;
 constexpr int DEPTHWISE_ROWS = 8;  // of a thread
 constexpr int DEPTHWISE_TAPS = 9;  // of the weight gradient that a block adds up; more take more blocks
-
-// What a tap adds to a row's place in x.
-struct Tap {
-    int at[3];
-    int source;
-};
 
 template <bool PHASED>
 __device__ __forceinline__ void list_taps(Tap* taps, const Rows<PHASED>& rows, int first, int count) {
