@@ -24,6 +24,7 @@ COMMANDS = {  # in the order of --help
     "backends": "flagstone.cli.listing:backends",
     "plugins": "flagstone.cli.plugins:plugins",
     "profile": "flagstone.cli.profile:profile",
+    "bench": "flagstone.cli.bench:bench",
     "check": "flagstone.cli.check:check",
     "doctor": "flagstone.cli.doctor:doctor",
     "new": "flagstone.cli.new:new",

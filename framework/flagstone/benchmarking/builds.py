@@ -1,0 +1,70 @@
+"""Environments of their own for commits of a repository."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+
+class BuildError(Exception):
+    """A commit cannot be checked out or installed; the message ends with what was printed."""
+
+
+@contextlib.contextmanager
+def checked_out(repository: Path, revision: str, folder: Path) -> Iterator[Path]:
+    """The tree of a commit in ``folder``, for as long as the block runs."""
+    _run(
+        ["git", "-C", str(repository), "worktree", "add", "--detach", str(folder), revision],
+        f"{revision} cannot be checked out",
+    )
+    try:
+        yield folder
+    finally:
+        subprocess.run(
+            ["git", "-C", str(repository), "worktree", "remove", "--force", str(folder)],
+            check=False,
+            capture_output=True,
+        )
+
+
+def installed(tree: Path, folder: Path, *, extras: str = "", more: Sequence[str] = ()) -> str:
+    """Install the project in ``tree``, not editable, into a new environment.
+
+    Args:
+        tree: a folder with a ``pyproject.toml``.
+        folder: of the environment.
+        extras: of the project, separated by commas.
+        more: further arguments of pip's, such as a constraint or another project.
+
+    Returns:
+        The environment's interpreter.
+
+    Raises:
+        BuildError: it does not build, or cannot be imported.
+    """
+    _run([sys.executable, "-m", "venv", str(folder)], "no environment can be made")
+    python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    wanted = f"{tree}[{extras}]" if extras else str(tree)
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    _run([python, "-m", "pip", "install", *quiet, *more, wanted], f"{tree} does not install")
+    _run([python, "-P", "-c", "import flagstone"], f"{tree} is installed without a flagstone")
+    _run([python, "-m", "pip", "check", *quiet], f"what {tree} needs does not fit together")
+    return python
+
+
+def _run(command: list[str], problem: str) -> None:
+    environ = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            env=environ,
+        )  # fmt: skip
+    except OSError as error:
+        raise BuildError(f"{problem}: {error}") from error
+    if done.returncode:
+        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        raise BuildError(f"{problem}:\n{tail}")

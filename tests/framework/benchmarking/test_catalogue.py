@@ -1,0 +1,64 @@
+"""What is in the catalogue, and that timing times."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from flagstone.backend import open_backend
+from flagstone.benchmarking.benchmark import Benchmark
+from flagstone.benchmarking.catalogue import catalogue, chosen
+from flagstone.benchmarking.sides import measure, worker
+from flagstone.benchmarking.timing import Timer
+from flagstone.errors import UnknownNameError
+from flagstone.ops import ALL_OPS
+from flagstone.plugins import registry
+
+
+def test_everything_that_is_registered_is_in_it() -> None:
+    known = catalogue()
+    assert {f"op/{name}" for name in ALL_OPS} <= set(known)
+    for name in registry.names("model"):
+        assert {f"step/{name}", f"fit/{name}", f"predict/{name}/one"} <= set(known)
+    for name in registry.names("layer"):
+        assert {f"layer/{name}/forward", f"layer/{name}/backward"} <= set(known)
+    for name in registry.names("optimizer"):
+        assert {f"optimizer/{name}/small", f"optimizer/{name}/large"} <= set(known)
+
+
+def test_a_name_is_a_whole_a_part_or_a_pattern() -> None:
+    def names(*wanted: str) -> list[str]:
+        return [benchmark.name for benchmark in chosen(wanted)]
+
+    assert names("kernel/add/small") == ["kernel/add/small"]
+    assert names("conv1x1") == [
+        f"kernel/conv1x1/{which}" for which in ("small", "large", "backward")
+    ]
+    assert names("kernel/conv*/small") == [f"kernel/conv{k}x{k}/small" for k in (3, 1, 7)]
+    assert names("*") == list(catalogue())
+    assert names() == [name for name, b in catalogue().items() if b.in_gate]
+    with pytest.raises(UnknownNameError, match="unknown benchmark 'step/none'"):
+        names("step/none")
+
+
+def test_a_timer_repeats_what_is_short_and_tells_one_call() -> None:
+    short = Timer(Benchmark("x", lambda _: lambda: time.sleep(0.0005)), open_backend("cpu"))
+    assert short.repeats > 5
+    assert 0.0005 <= short.sample() < 0.005
+    long = Timer(Benchmark("x", lambda _: lambda: time.sleep(0.02)), open_backend("cpu"))
+    assert long.repeats == 1
+    assert long.sample() >= 0.02
+
+
+def test_a_worker_of_this_environment() -> None:
+    names = ["kernel/add/small", "optimizer/lbfgs/small"]
+    with worker() as side:
+        assert side.names(names) == names
+    added, skipped = measure(
+        {"one": worker, "other": worker}, [(name, "cpu") for name in names], rounds=1, pairs=2
+    )
+    assert added.sound
+    assert len(added.times(1)) == 2
+    assert min(added.times(0)) > 0
+    assert set(skipped.skipped) == {"one", "other"}
