@@ -1,6 +1,7 @@
 """Elementwise ops in one pass, compiled; small or strided arrays are left to NumPy.
 
-Each kernel has an ``into``, which a recorded step calls to write where it has planned.
+For recorded steps each kernel has an ``into``, which writes where the step has planned, and says
+with ``serves`` which calls are left to NumPy's own forms.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flagstone.backend import declines
-from flagstone_numba.kernels.flat import LEAST, share_flat
+from flagstone_numba.kernels.flat import LEAST, is_large, share_flat
 from flagstone_numba.loading import loops
 from flagstone_numpy.kernels import elementwise as numpys
 from flagstone_numpy.kernels import stochastic
@@ -27,7 +28,7 @@ def _relu_into(y: Array, x: Array) -> None:
     if _serves(y, x):
         _relu(y, x)
     else:
-        np.maximum(x, 0, out=y)
+        np.copyto(y, numpys.relu(x))
 
 
 def _relu(y: Array, x: Array) -> Array:
@@ -76,9 +77,8 @@ def _keep(y: Array, x: Array, mask: Array, scale: float) -> Array:
     return y
 
 
-relu.into = _relu_into  # type: ignore[attr-defined]  # a function takes attributes
-relu_grad.into = _relu_grad_into  # type: ignore[attr-defined]
-keep.into = _keep_into  # type: ignore[attr-defined]
+for _kernel, _into in ((relu, _relu_into), (relu_grad, _relu_grad_into), (keep, _keep_into)):
+    _kernel.into, _kernel.serves = _into, is_large  # type: ignore[attr-defined]  # it may have any
 
 
 def _serves(*arrays: Array) -> bool:

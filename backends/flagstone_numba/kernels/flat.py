@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from flagstone_numpy.threads import share
 
@@ -20,3 +22,8 @@ def share_flat(apply: Callable[[slice], object], size: int) -> None:
             apply(piece)
 
     share(work, [slice(start, min(start + PIECE, size)) for start in range(0, size, PIECE)])
+
+
+def is_large(first: Any, *_: Any, **__: Any) -> bool:
+    """Whether the first input, of which the shape is known, is for a compiled kernel."""
+    return math.prod(first.shape) >= LEAST

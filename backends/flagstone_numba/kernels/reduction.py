@@ -39,3 +39,10 @@ def sum(  # noqa: A001  # the op's name
 
     total = share_sum(work, pieces, rows.shape[1:], x.dtype)
     return total.reshape((1,) * leading + rest if keepdims else rest)
+
+
+def _is_large(x: Any, **_: Any) -> bool:
+    return math.prod(x.shape) >= LEAST
+
+
+sum.serves = _is_large  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from flagstone.backend import declines
-from flagstone_numba.kernels.flat import LEAST, share_flat
+from flagstone_numba.kernels.flat import LEAST, is_large, share_flat
 from flagstone_numba.loading import loops
 from flagstone_numpy.kernels.windows import Array
 
@@ -68,3 +68,6 @@ def adam_update(
     )  # fmt: skip
     share_flat(lambda at: run.adam(p[at], g[at], m[at], v[at], *given), p.size)
     return ()
+
+
+sgd_update.serves = adam_update.serves = is_large  # type: ignore[attr-defined]

@@ -2,7 +2,9 @@
 
 A form gives the bits that the op's kernel here, or its generic form where it has no kernel, gives.
 It is used for that one only: where a plugin replaced the kernel, the plugin's is called, and if
-that has an attribute ``into``, a function ``into(out, *arrays, **static)``, this is.
+that has an attribute ``into``, a function ``into(out, *arrays, **static)``, this is. A plugin's
+kernel that declines some calls may say which it takes with an attribute ``serves``, a function
+``serves(*inputs, **static)`` that is told shapes and dtypes; for the others the form is used.
 
 Forms are written call by call with a :class:`~flagstone_numpy.replay.writer.Writer`. One that does
 not serve what it is given says so in ``takes``, and the kernel is called.
@@ -58,11 +60,13 @@ def form(
     return keep
 
 
-def form_of(op: Any, backend: Any) -> Form | None:
-    """The form that stands for what serves ``op`` on ``backend``."""
-    kernel = backend.kernels.get(op.name)
-    if kernel is KERNELS.get(op.name):
-        return FORMS.get(op.name)
+def form_of(call: Any, backend: Any) -> Form | None:
+    """The form that stands for what serves a :class:`flagstone.recording.Call` on ``backend``."""
+    name = call.op.name
+    kernel = backend.kernels.get(name)
+    serves = getattr(kernel, "serves", _always)
+    if kernel is KERNELS.get(name) or not serves(*call.inputs, **call.static):
+        return FORMS.get(name)
     into = getattr(kernel, "into", None)
     if into is None:
         return None

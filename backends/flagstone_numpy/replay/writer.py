@@ -136,7 +136,7 @@ class Writer:
         if not call.mutates and all(value.note.alias is not None for value in call.outputs):
             self._write_views(call, inputs)
         else:
-            form = form_of(call.op, self._program.backend)
+            form = form_of(call, self._program.backend)
             if form is None or not self._write_form(form, call, inputs):
                 self._write_kernel(call, inputs)
         self._let_go(call)
@@ -306,7 +306,7 @@ class Writer:
             between = self._calls[made_at:i]
             if any(self._touches(between_call, out) for between_call in between):
                 continue
-            if form_of(self._calls[made_at].op, self._program.backend) is None:
+            if form_of(self._calls[made_at], self._program.backend) is None:
                 continue
             targets[x] = out
             self._done_already.add(i)

@@ -69,6 +69,23 @@ def test_training_gives_the_results_of_numpy_to_rounding():
     assert fast == pytest.approx(plain, rel=1e-4)
 
 
+FORMS = """
+from types import SimpleNamespace
+from flagstone import ops
+from flagstone.backend import open_backend
+from flagstone_numpy.replay.form import FORMS, form_of
+def is_numpys(op, *shape):
+    call = SimpleNamespace(op=op, inputs=[SimpleNamespace(shape=shape)] * 2, static={})
+    return form_of(call, open_backend("cpu")) is FORMS.get(op.name)
+print([is_numpys(op, 4, 3) for op in (ops.relu, ops.sum)], end=" ")
+print([is_numpys(op, 400, 500) for op in (ops.relu, ops.sum)])
+"""
+
+
+def test_small_calls_of_a_recorded_step_keep_numpys_forms():
+    assert run(FORMS) == "[True, True] [False, False]"
+
+
 STRANGER = """
 import warnings
 from flagstone import plugins
