@@ -24,6 +24,16 @@ class CupyRunner:
     def __init__(self) -> None:
         self._loaded: dict[tuple[int, Kernel], Any] = {}
         self._shared: dict[tuple[int, Kernel], int] = {}
+        self._capabilities: dict[int, int] = {}
+
+    @property
+    def capability(self) -> int:
+        """The compute capability of the current card, 86 for 8.6."""
+        card = cupy.cuda.runtime.getDevice()
+        if card not in self._capabilities:
+            properties = cupy.cuda.runtime.getDeviceProperties(card)
+            self._capabilities[card] = 10 * properties["major"] + properties["minor"]
+        return self._capabilities[card]
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return cupy.empty(shape, dtype)
@@ -38,16 +48,15 @@ class CupyRunner:
         key = (cupy.cuda.runtime.getDevice(), kernel)
         raw = self._loaded.get(key)
         if raw is None:
-            raw = self._loaded[key] = self._load(kernel, key[0])
+            raw = self._loaded[key] = self._load(kernel)
         if shared > STATIC_LIMIT and shared > self._shared.get(key, 0):
             raw.max_dynamic_shared_size_bytes = shared
             self._shared[key] = shared
         raw(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared)
 
-    def _load(self, kernel: Kernel, card: int) -> Any:
-        properties = cupy.cuda.runtime.getDeviceProperties(card)
-        major, minor = properties["major"], properties["minor"]
-        if 10 * major + minor < kernel.since:
+    def _load(self, kernel: Kernel) -> Any:
+        major, minor = divmod(self.capability, 10)
+        if self.capability < kernel.since:
             raise UnavailableError(
                 f"{kernel} needs compute capability {kernel.since / 10}; this card has "
                 f"{major}.{minor}"
