@@ -64,14 +64,17 @@ class Process:
 
     def __enter__(self) -> Process:
         environ = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env={**environ, **self._environ},
-        )
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env={**environ, **self._environ},
+            )
+        except OSError as error:
+            raise Crash(f"{self._command[0]} cannot be started: {error.strerror}") from error
         return self
 
     def __exit__(

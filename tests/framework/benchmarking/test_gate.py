@@ -158,6 +158,9 @@ def test_a_flagstone_that_does_not_start_is_a_broken_build(
     broken.chmod(0o755)
     assert gate.main([str(broken), str(broken), "--pythons"]) == gate.BROKEN_BUILD == 3
     assert "its process ended with exit code 1" in capsys.readouterr().out
+    absent = str(tmp_path / "none")
+    assert gate.main([absent, absent, "--pythons"]) == gate.BROKEN_BUILD
+    assert "none cannot be started: No such file" in capsys.readouterr().out
 
 
 def test_a_failure_of_the_gate_itself_is_no_regression(
