@@ -22,7 +22,7 @@ from flagstone_numpy.table import KERNELS
 Write = Callable[..., None]
 
 
-def _always(*_: Any) -> bool:
+def _always(*_: Any, **__: Any) -> bool:
     return True
 
 
