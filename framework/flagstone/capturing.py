@@ -96,7 +96,14 @@ def capture(
     device: str | Device | Backend | None = None,
     strict: bool = False,
 ) -> Any:
-    """``function`` as a :class:`Captured` one; also a decorator.
+    """``function`` as a :class:`Captured` one, which is replayed without Python; also a decorator.
+
+    The first calls run it as it is and record its op calls; from then on those are done again and
+    its Python lines are not run. So what it prints, counts or appends happens while recording only,
+    and names that it looks up are those of that time: a layer or optimizer bound to the same name
+    later, or an attribute of an optimizer other than ``lr``, is not seen. What differs between two
+    calls must be an argument, or a tensor that changes in place (parameters, ``optimizer.lr``,
+    ``load_state_dict``). Capture again after anything else has changed.
 
     Args:
         function: a step: forward, backward and update, or a forward pass for predicting.

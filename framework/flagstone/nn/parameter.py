@@ -9,7 +9,7 @@ import numpy as np
 
 from flagstone import ops
 from flagstone.backend import Backend, open_backend
-from flagstone.errors import GradientError
+from flagstone.errors import GradientError, InputError
 from flagstone.nn.init import Initializer, zeros
 from flagstone.tensors import Tensor
 
@@ -21,7 +21,7 @@ class Parameter(Tensor):
 
     Args:
         shape: fixed when the layer is made.
-        init: how it starts.
+        init: how it starts, a function such as :func:`flagstone.nn.init.zeros`.
         channels_last: its first axis is "out" and its last "in" with a kernel between; files hold
             it in PyTorch's order (out, in, *kernel).
     """
@@ -32,6 +32,11 @@ class Parameter(Tensor):
     def __init__(
         self, shape: tuple[int, ...], init: Initializer, *, channels_last: bool = False
     ) -> None:
+        if not callable(init):
+            raise InputError(
+                f"{type(self).__name__}: init expected a function such as flagstone.nn.init.zeros; "
+                f"got {init!r}"
+            )
         super().__init__(None, None, self.trainable)  # type: ignore[arg-type]  # bound later
         self.declared = shape
         self.init = init

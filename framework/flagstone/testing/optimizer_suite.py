@@ -134,6 +134,28 @@ class OptimizerSuite(Suite):
         if np.array_equal(problem.layer.state_dict()[name], before):
             raise AssertionError(f"{name}: expected to be changed by 3 steps; got the same values")
 
+    def test_groups(self) -> None:
+        """A group's rate and weight decay hold for its parameters."""
+        named = inspect.signature(self.target).parameters
+        takes_more = any(p.kind is p.VAR_KEYWORD for p in named.values())
+        if self.by_closure or not ("groups" in named or takes_more):
+            skip("it takes no groups")
+        after = {}
+        for option, value in (("lr_scale", 1.0), ("lr_scale", 0.0), ("weight_decay", 0.5)):
+            problem = self.problem("float64")
+            name = next(name for name, p in problem.layer.named_parameters() if p.ndim > 1)
+            before = problem.layer.state_dict()[name]
+            groups = {name: {option: value}}
+            problem.optimizer = self.target(problem.layer, self.lr, **self.params, groups=groups)
+            problem.run(2)
+            after[option, value] = problem.layer.state_dict()[name]
+        require_same(after["lr_scale", 0.0], before, f"{name} after 2 steps at lr_scale 0")
+        if np.array_equal(after["weight_decay", 0.5], after["lr_scale", 1.0]):
+            raise AssertionError(
+                f"{name}: expected other values with a weight_decay of 0.5 for it; got those "
+                "without. Use self.decays, or pass decays=self.decays to the update"
+            )
+
     def test_parity(self) -> None:
         """The device and NumPy without kernels give the same parameters."""
         with check_backend(REFERENCE) as reference:

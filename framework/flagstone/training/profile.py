@@ -49,6 +49,11 @@ class ProfileSteps(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Stand in for the trainer's step."""
+        if not isinstance(trainer, Trainer):
+            raise ConfigurationError(
+                "profile: this model does not train in steps of its own gradients, so there is "
+                "none to measure; of an ensemble, profile the member"
+            )
         self._captured, self._plain = trainer._step, trainer._train_step
         self.parameters = trainer.layer.count_parameters()
         n = trainer._data.n

@@ -18,8 +18,11 @@ class Planted(fs.optim.Optimizer):
     def update(self, p, g, lr, scale):
         self.calls += 1
         {line}
-        ops.assign(self.velocity, self.velocity * 0.9 + g * scale)
-        ops.assign(p, p - self.velocity * lr)
+        rates = 1.0 if self.rates is None else self.rates
+        decays = self.weight_decay if self.decays is None else self.decays
+        {then}
+        ops.assign(self.velocity, self.velocity * 0.9 + g * scale + p * decays)
+        ops.assign(p, p - self.velocity * lr * rates)
 
 @hookimpl
 def flagstone_optimizers():
@@ -96,8 +99,8 @@ def flagstone_callbacks(run):
 """
 
 
-def optimizer(state: str = "state('velocity')", line: str = "pass") -> str:
-    return OPTIMIZER.format(state=state, line=line)
+def optimizer(state: str = "state('velocity')", line: str = "pass", then: str = "pass") -> str:
+    return OPTIMIZER.format(state=state, line=line, then=then)
 
 
 def schedule(factor: str = "self.gamma ** step", checked: str = CHECKED) -> str:
@@ -127,6 +130,12 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
     "an optimizer that ignores the scale": (
         optimizer(line="scale = scale * 0.0 + 1.0"), "planted",
         "rate_and_scale", r"after step\(lr=0\.01, scale=0\.25\) with gradients times 4: expected",
+    ),
+    "an optimizer that ignores groups' rates": (
+        optimizer(then="rates = 1.0"), "planted", "groups", "at lr_scale 0",
+    ),
+    "an optimizer that ignores groups' decays": (
+        optimizer(then="decays = 0.0"), "planted", "groups", "without. Use self.decays",
     ),
     "an optimizer that goes up": (
         optimizer(line="g = -g"), "planted", "descends", "expected a loss below",
