@@ -22,7 +22,10 @@ def make(**changes: object) -> Dataset:
 
 BAD = {
     "no name": ({"name": ""}, "name must be non-empty text; got ''"),
-    "task": ({"task": "ranking"}, "task must be one of classification, regression; got 'ranking'"),
+    "task": (
+        {"task": "ranking"},
+        "task must be one of classification, regression, clustering, transform; got 'ranking'",
+    ),
     "list": ({"X": X.tolist()}, "X must be a NumPy array; got list. Convert it with numpy.asarray"),
     "one axis": ({"X": np.ones(3)}, "X must be (n, features), (n, height, width) or"),
     "no rows": ({"X": np.ones((0, 2)), "y": np.ones(0)}, "X holds no values; its shape is (0, 2)"),

@@ -70,4 +70,6 @@ def test_far_ends_are_0_or_x_and_so_are_their_slopes(
         y.sum().backward()
     np.testing.assert_array_equal(y.numpy(), [0.0, far])
     assert x.grad is not None
-    np.testing.assert_array_equal(x.grad.numpy(), [0.0, 1.0])
+    slope = x.grad.numpy()
+    assert slope[0] == 0.0
+    np.testing.assert_array_max_ulp(slope[1], np.ones((), dtype))
