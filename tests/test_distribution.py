@@ -141,7 +141,7 @@ def test_the_oldest_versions_that_ci_tests_are_those_that_are_allowed() -> None:
     extras = PROJECT["optional-dependencies"]
     texts = [*PROJECT["dependencies"], *extras["sklearn"], *extras["data"], *extras["dev"]]
     allowed = {text.replace(">=", "==") for text in texts if ">=" in text}
-    tools = ("build", "hatchling", "packaging", "pytest-xdist")
+    tools = ("build", "editables", "hatchling", "packaging", "pytest-xdist")
     assert pinned == {text for text in allowed if not text.startswith(tools)}
 
 
