@@ -66,7 +66,8 @@ def parse(kind: str, text: str) -> tuple[str, dict[str, Any]]:
         return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (ValueError, SyntaxError):
         raise ConfigurationError(
-            f"{kind}: expected a name or name(option=value, ...); got {text!r}"
+            f"{kind}: expected a name or name(option=value, ...); got {text!r}. "
+            "Values are written as in Python: text in quotes, several numbers in brackets"
         ) from None
 
 
