@@ -2,8 +2,7 @@
 
 NumPy's kernels run on the caller and leave threads to BLAS. Python threads would not help them:
 between two NumPy calls a thread wants the interpreter's lock back, and where it must sleep for it,
-waking takes longer (50-100 us on a virtual machine) than the calls themselves (measured: two
-threads took 2 to 3 times as long as one for the same convolutions).
+waking takes longer than the calls themselves (``python asv_bench/blas_paths.py``).
 
 A compiled kernel that lets go of the lock for its whole piece of work gains from them:
 :func:`share` cuts its work among workers while BLAS is held at one thread, for two levels of

@@ -70,4 +70,5 @@ def adam_update(
     return ()
 
 
-sgd_update.serves = adam_update.serves = is_large  # type: ignore[attr-defined]
+for _kernel in (sgd_update, adam_update):
+    _kernel.serves = is_large  # type: ignore[attr-defined]  # a function may have any

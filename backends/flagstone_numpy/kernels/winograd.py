@@ -102,9 +102,8 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1) -> Array:
 def spans(tiles: int, weights: int) -> Iterator[tuple[int, int]]:
     """Cut the tiles of a block into those of one product each; ``weights`` is c times k.
 
-    Measured with OpenBLAS 0.3.30 on two cores with AVX-512, one thread: 32 and 64 channels,
-    150 Gflop/s in small products and 92 in large ones; 64 and 128, 145 and 118; 256 and 256,
-    75 and 130.
+    OpenBLAS, one thread: with 32 and 64 channels 136 Gflop/s in small products and 80 in large
+    ones, with 64 and 128, 140 and 107 (``python asv_bench/blas_paths.py``).
     """
     most = SMALL_PRODUCT // weights
     count = -(-tiles // most) if most >= FEWEST_TILES else 1
