@@ -135,7 +135,8 @@ class Registry:
                         taken[spec.name] = spec
                         if plugin.is_own:
                             ours.add(spec.name)
-                        elif spec.name in backend.kernels:
+                        elif spec.name in backend.kernels or spec.name in ours:
+                            ours.discard(spec.name)  # the next stranger's is a conflict
                             replaced.append(spec)
             self._tell(plugin, known)
         for spec in replaced:

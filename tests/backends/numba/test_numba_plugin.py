@@ -93,7 +93,12 @@ class Mine:
     @plugins.hookimpl
     def flagstone_kernels(self, backend):
         yield plugins.KernelSpec("relu", "operator:pos", overrides=True)
+class Another:
+    @plugins.hookimpl
+    def flagstone_kernels(self, backend):
+        yield plugins.KernelSpec("relu", "operator:neg", overrides=True)
 plugins.register(Mine(), "mine")
+plugins.register(Another(), "another")
 from flagstone.backend import open_backend
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
@@ -102,7 +107,9 @@ print(relu.__name__, *[w.message for w in told])
 """
 
 
-def test_a_strangers_kernel_goes_before_this_plugins():
+def test_a_strangers_kernel_goes_before_this_plugins_and_a_second_strangers_is_a_conflict():
     printed = run(STRANGER)
-    assert printed.startswith("pos kernel 'relu' of plugin 'mine'")
-    assert printed.endswith("replaces that of backend 'numpy'")
+    assert printed.startswith("pos ")
+    assert "kernel 'relu' of plugin 'mine'" in printed
+    assert printed.count("replaces that of backend 'numpy'") == 1
+    assert "another" in printed  # and is told of
