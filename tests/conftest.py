@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -73,3 +75,19 @@ def _why_no_gpu() -> str:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"no GPU: {error}"
     return "" if count else "no GPU: CUDA finds no device"
+
+
+@pytest.fixture(autouse=True)
+def no_memory_left_on_the_card(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test on a card gives back all of the card's memory that it took."""
+    if request.node.get_closest_marker("gpu") is None or _why_no_gpu():
+        yield
+        return
+    import cupy
+
+    pool = cupy.get_default_memory_pool()
+    before = pool.used_bytes()
+    yield
+    gc.collect()
+    cupy.cuda.runtime.deviceSynchronize()
+    assert pool.used_bytes() <= before
