@@ -13,6 +13,7 @@ from flagstone.devices import Device
 from flagstone.errors import InputError
 from flagstone.tape import enable_grad, grad, no_grad
 from flagstone.tensors import Tensor
+from flagstone.testing.wrong_ops import blame
 
 STEP = 1e-5
 """Of the differences, in units of the direction: rounding and truncation both stay near 1e-10."""
@@ -54,7 +55,8 @@ def gradcheck(
 
     Raises:
         AssertionError: a derivative differs, or a gradient has another shape or dtype than its
-            input. The message names the input and gives both values.
+            input. The message names the input, gives both values, and names the op whose pullback
+            is wrong by itself, if there is one.
         InputError: an input is of another floating dtype than float64, or none is float64.
 
     Example:
@@ -69,7 +71,10 @@ def gradcheck(
     if not any(_counts(x) for x in given):
         raise InputError("gradcheck: expected at least one float64 array to differentiate")
     rng = np.random.default_rng(seed)
-    _check(function, given, called, "gradient", directions, rtol, atol, rng, backend)
+    try:
+        _check(function, given, called, "gradient", directions, rtol, atol, rng, backend)
+    except AssertionError as error:
+        raise AssertionError(f"{error}{wrong_op(function, given, backend)}") from None
     if order > 1:
         weights = [rng.standard_normal(y.shape) for y in _outputs(_call(function, given, backend))]
         of_outputs = [f"the gradient of output {i}" for i in range(len(weights))]
@@ -78,6 +83,21 @@ def gradcheck(
             gradient, [*given, *weights], [*called, *of_outputs], "gradient of the gradient",
             directions, rtol, atol, rng, backend,
         )  # fmt: skip
+
+
+def wrong_op(function: Function, given: Sequence[Any], backend: Backend) -> str:
+    """What to add to a message that the gradients of ``function(*given)`` are wrong: the op that
+    is to blame."""
+
+    def check(op: Function, inputs: Sequence[Any], names: Sequence[str]) -> None:
+        called = [names[i] if i < len(names) else f"input {i}" for i in range(len(inputs))]
+        rng = np.random.default_rng(0)
+        _check(op, list(inputs), called, "gradient", 2, 1e-4, 1e-6, rng, backend)
+
+    def run() -> None:
+        function(*[_tensor(x, backend, requires_grad=_counts(x)) for x in given])
+
+    return blame(run, check)
 
 
 def _check(

@@ -10,6 +10,7 @@ import numpy as np
 from flagstone import ops
 from flagstone.tape import enable_grad, grad, no_grad
 from flagstone.tensors import Tensor
+from flagstone.testing.gradcheck import wrong_op
 
 STEPS = (1e-5, 1e-7)
 """A difference counts as wrong where it is at both: a kink near a point is passed by one of them,
@@ -28,7 +29,8 @@ def check_leaf_gradients(function: Callable[[], Any], leaves: Mapping[str, Tenso
 
     Raises:
         AssertionError: a derivative differs, or a gradient has another shape or dtype than its
-            leaf. The message names the leaf and gives both values.
+            leaf. The message names the leaf, gives both values, and names the op whose pullback is
+            wrong by itself, if there is one.
     """
     rng = np.random.default_rng(7)
     weights: list[Any] = []
@@ -61,12 +63,15 @@ def check_leaf_gradients(function: Callable[[], Any], leaves: Mapping[str, Tenso
         for _ in range(DIRECTIONS if leaf.size else 0):
             u = rng.standard_normal(leaf.shape)
             u /= np.sqrt(np.sum(u * u)) + 1e-300
-            _compare(name, leaf, float(np.sum(analytic * u)), u, value)
+            told = _difference(name, leaf, float(np.sum(analytic * u)), u, value)
+            if told:
+                raise AssertionError(told + wrong_op(function, (), leaf.backend))
 
 
-def _compare(
+def _difference(
     name: str, leaf: Tensor, expected: float, u: Any, value: Callable[[], Tensor | None]
-) -> None:
+) -> str:
+    """What is to be said against the derivative along ``u``; empty if it is right."""
     start = np.array(leaf.numpy())
 
     def at(h: float) -> float:
@@ -81,14 +86,14 @@ def _compare(
             numeric = (at(h) - at(-h)) / (2 * h)
             allowed = ATOL + RTOL * max(abs(expected), abs(numeric))
             if abs(expected - numeric) <= allowed:
-                return
+                return ""
             told = told or (
                 f"gradient with respect to {name} (shape {leaf.shape}): expected "
                 f"{numeric:.8g}, by central differences; got {expected:.8g} from the tape"
             )
     finally:
         leaf.array[...] = leaf.backend.asarray(start)
-    raise AssertionError(told)
+    return told
 
 
 def floating_outputs(result: Any) -> list[Tensor]:

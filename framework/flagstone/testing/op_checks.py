@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flagstone import ops
 from flagstone.backend import Backend
 from flagstone.ops import ALL_OPS
 from flagstone.tape import no_grad
@@ -16,6 +17,7 @@ from flagstone.testing.op_row import Array, Draw, OpRow, Raw, Sample
 
 SEED = 20
 DIRECTIONS = 2
+GRADIENT_ROUNDING = 10  # what gradients may differ by in float32, in tolerances of values
 
 
 def check_op(row: OpRow, backend: Backend) -> None:
@@ -50,14 +52,15 @@ def check_layouts(row: OpRow, backend: Backend, dtype: str) -> None:
 
 
 def check_gradients(row: OpRow, backend: Backend) -> None:
-    """Gradients, and gradients of gradients, against central differences."""
+    """Gradients, and gradients of gradients, against central differences; gradients of other dtypes
+    against those of float64."""
     if not row.differentiable:
         return
+    for dtype in row.dtypes:
+        if dtype != "float64":
+            _check_narrow_gradients(row, backend, dtype)
     for number, sample in enumerate(row.samples(Draw(SEED, "float64"))):
-        differentiated = [
-            i for i in row.differentiable
-            if i < len(sample.arrays) and isinstance(sample.arrays[i], np.ndarray)
-        ]  # fmt: skip
+        differentiated = _differentiated(row, sample)
 
         def function(*inputs: Any, sample: Sample = sample, at: list[int] = differentiated) -> Any:
             arrays = list(_tensors(sample.arrays, backend))
@@ -78,6 +81,57 @@ def check_gradients(row: OpRow, backend: Backend) -> None:
             )  # fmt: skip
         except AssertionError as error:
             raise AssertionError(f"{_where(row, backend, 'float64', sample)}: {error}") from None
+
+
+def _check_narrow_gradients(row: OpRow, backend: Backend, dtype: str) -> None:
+    """Gradients in ``dtype`` are of it, and near those of the same numbers in float64."""
+    for sample in row.samples(Draw(SEED, dtype)):
+        narrow = _gradients(row, backend, sample, dtype)
+        exact = _gradients(row, backend, sample, "float64")
+        for i, g, expected in zip(_differentiated(row, sample), narrow, exact, strict=True):
+            where = f"{_where(row, backend, dtype, sample)}: gradient with respect to input {i}"
+            if (g is None) != (expected is None):
+                raise AssertionError(f"{where}: expected one in every dtype or in none")
+            if g is None or expected is None:
+                continue
+            if (g.dtype_name, g.shape) != (dtype, expected.shape):
+                raise AssertionError(
+                    f"{where}: expected {dtype} of shape {expected.shape}; "
+                    f"got {g.dtype_name} of shape {g.shape}"
+                )
+            near, wanted = GRADIENT_ROUNDING * row.tolerance[dtype], np.array(expected.numpy())
+            size = max(1.0, float(np.abs(wanted).max(initial=0.0)))
+            np.testing.assert_allclose(g.numpy(), wanted, near, near * size, err_msg=where)
+
+
+def _gradients(row: OpRow, backend: Backend, sample: Sample, dtype: str) -> list[Tensor | None]:
+    """The gradients of a weighted sum of the outputs, in ``dtype``."""
+    arrays = [
+        x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+        for x in sample.arrays
+    ]
+    tensors = _tensors(arrays, backend)
+    for i in _differentiated(row, sample):
+        tensors[i].requires_grad = True
+    with np.errstate(all="ignore"):
+        found = row.call(*tensors, **sample.static)
+        rng, total = np.random.default_rng(SEED), None
+        for y in found if isinstance(found, tuple) else (found,):
+            if y.requires_grad and "float" in y.dtype_name:
+                weight = np.asarray(rng.standard_normal(y.shape), y.dtype_name)
+                term = ops.sum(y * _tensor(weight, backend))
+                total = term if total is None else total + term
+        if total is not None:
+            total.backward()
+    return [tensors[i].grad for i in _differentiated(row, sample)]
+
+
+def _differentiated(row: OpRow, sample: Sample) -> list[int]:
+    """The places of a sample's arrays that gradients reach."""
+    return [
+        i for i in row.differentiable
+        if i < len(sample.arrays) and isinstance(sample.arrays[i], np.ndarray)
+    ]  # fmt: skip
 
 
 def check_refusals(row: OpRow, backend: Backend) -> None:

@@ -29,6 +29,7 @@ from flagstone.errors import UnavailableError, UnknownNameError
 from flagstone.plugins import Spec, registry
 from flagstone.plugins.guests import quiet_output
 from flagstone.plugins.targets import explain
+from flagstone.testing.randomness import noted_draws
 
 PREFIX = "test_"
 Status = Literal["passed", "failed", "skipped", "warned"]
@@ -121,13 +122,19 @@ def _told(check: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(check)
     def told(self: Suite, *arguments: Any, **named: Any) -> None:
         try:
-            check(self, *arguments, **named)
+            with noted_draws() as draws:
+                check(self, *arguments, **named)
         except Skipped:
             raise
         except UnavailableError as error:
             raise Skipped(str(error)) from error
         except AssertionError as error:
             text = " ".join(str(error).split()) or "the check's own assertion does not hold"
+            text += "".join(
+                f"; it may be because {place} draws from {module} without a seed"
+                for module, place in draws.items()
+                if place not in text
+            )
             raise AssertionError(f"{self}, {point}: {text}") from error
         except (Exception, SystemExit) as error:  # a stranger's code, any failure
             raise AssertionError(

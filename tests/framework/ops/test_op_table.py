@@ -161,6 +161,24 @@ def test_a_wrong_gradient_of_a_gradient_is_noticed() -> None:
         testing.check_gradients(row, CPU)
 
 
+def test_a_gradient_that_is_wrong_in_float32_only_is_noticed() -> None:
+    before = dict(ALL_OPS)
+
+    @ops.op
+    def careless(xp, x):
+        return xp.tanh(x)
+
+    @careless.pullback
+    def _(dy, y):
+        exact = dy * (1.0 - y * y)
+        return exact if y.dtype_name == "float64" else exact * 1.01
+
+    ALL_OPS.clear()
+    ALL_OPS.update(before)
+    with pytest.raises(AssertionError, match=r"float32.*: gradient with respect to input 0"):
+        testing.check_gradients(_row(call=careless), CPU)
+
+
 @pytest.mark.parametrize(
     ("refusal", "message"),
     [

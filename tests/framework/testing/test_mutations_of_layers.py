@@ -43,15 +43,18 @@ MISTAKES = {
     ),
     "hidden use of numpy.random": (
         "pass", "return x * self.weight * float(np.random.uniform(0.5, 1))",
-        "determinism", r"global generator of numpy\.random",
+        "determinism",
+        r"global generator of numpy\.random, at .*planted_plugin\.py:\d+$",
     ),
     "hidden use of random": (
         "pass", "return x * self.weight * (1.0 + random.random())",
-        "determinism", "global generator of random",
+        "determinism", r"global generator of random, at .*planted_plugin\.py:\d+$",
     ),
     "an unseeded generator": (
         "pass", "return x * self.weight * float(np.random.default_rng().uniform(0.5, 1))",
-        "determinism", "a second layer of the same seed: expected .* exactly",
+        "determinism",
+        r"a second layer of the same seed: expected .* exactly.*it may be because "
+        r".*planted_plugin\.py:\d+ draws from numpy\.random without a seed",
     ),
     "a silent float64": (
         "pass", "return ops.astype(ops.astype(x * self.weight, 'float64') * 2.0, x.dtype_name)",
@@ -117,6 +120,38 @@ def test_a_mistake_is_named(check: Callable[..., Any], mistake: str) -> None:
     reason = found.of("failed")[point]
     assert reason.startswith(f"layer 'planted', {point}: ")
     assert re.search(words, reason), reason
+
+
+def test_every_consequence_of_a_draw_names_its_line(check: Callable[..., Any]) -> None:
+    draw = "return x * self.weight * float(np.random.uniform(0.5, 1))"
+    failed = check(LAYER.format(init="pass", forward=draw), "planted").of("failed")
+    assert {"gradients", "batch_independence"} <= set(failed)
+    assert all("planted_plugin.py:" in reason for reason in failed.values()), failed
+
+
+def test_a_wrong_pullback_is_blamed_on_its_op(check: Callable[..., Any]) -> None:
+    wrong = """
+    @ops.op
+    def squashed(xp, x):
+        return xp.tanh(x)
+
+    @squashed.pullback
+    def _(dy, y):
+        return dy * (1.0 - y)
+
+    class Planted(nn.Layer):
+        def __init__(self):
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return squashed(self.inner(x))
+
+    @hookimpl
+    def flagstone_layers():
+        yield LayerSpec("planted", "planted_plugin:Planted")
+    """
+    reason = check(wrong, "planted", "--point", "gradients").of("failed")["gradients"]
+    assert "the op 'squashed' has a wrong gradient with respect to x by itself" in reason
 
 
 def test_a_shape_error_without_a_message(check: Callable[..., Any]) -> None:

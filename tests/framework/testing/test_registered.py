@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from flagstone.plugins import registry
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from flagstone import nn, plugins
+from flagstone.plugins import LayerSpec, LossSpec, hookimpl, registry
 from flagstone.testing import suites
 from flagstone.testing.layer_table import LAYER_SAMPLES
 from flagstone.testing.loss_samples import LOSS_SAMPLES
@@ -10,14 +16,45 @@ from flagstone.testing.loss_samples import LOSS_SAMPLES
 for kind in ("layer", "loss", "optimizer", "schedule"):
     globals().update({f"{name}As{kind.title()}": suite for name, suite in suites(kind).items()})
 
+TABLES: Mapping[str, Mapping[str, Any]] = {"layer": LAYER_SAMPLES, "loss": LOSS_SAMPLES}
+BASES = {"Layer", "Conv", "ConvTranspose", "MaxPool", "AvgPool"}  # what others derive from
 
-def test_what_is_built_in_says_with_what_it_is_checked() -> None:
+
+def missing_rows(kind: str, of: str = "flagstone") -> list[str]:
+    """What our own plugins, or those of another distribution, bring that has no row."""
+    own = {
+        spec.name
+        for spec in registry.specs(kind)
+        if spec.provider is not None and spec.provider.distribution == of
+    }
+    return sorted(own - set(TABLES[kind]))
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_what_is_built_in_says_with_what_it_is_checked(kind: str) -> None:
     """Nothing of ours is left to guesses."""
-    for kind, samples in (("layer", LAYER_SAMPLES), ("loss", LOSS_SAMPLES)):
-        own = {
-            spec.name
-            for spec in registry.specs(kind)
-            if spec.provider is not None and spec.provider.distribution == "flagstone"
-        }
-        assert own <= set(samples), f"without samples: {own - set(samples)}"
-        assert set(samples) <= set(registry.names(kind))
+    assert missing_rows(kind) == []
+    assert set(TABLES[kind]) <= set(registry.names(kind))
+
+
+@pytest.mark.parametrize(("kind", "spec"), [("layer", LayerSpec), ("loss", LossSpec)])
+def test_one_without_a_row_is_found(kind: str, spec: Any) -> None:
+    def specs(self: object) -> Iterator[Any]:
+        yield spec("planted", "flagstone.nn:ReLU")
+
+    specs.__name__ = {"layer": "flagstone_layers", "loss": "flagstone_losses"}[kind]
+    planted = type("Planted", (), {specs.__name__: hookimpl(specs)})()
+    plugins.register(planted, "planted")
+    try:
+        provider = registry.find(kind, "planted").provider
+        assert provider is not None
+        assert missing_rows(kind, provider.distribution) == ["planted"]
+    finally:
+        plugins.unregister("planted")
+
+
+def test_every_public_layer_is_registered() -> None:
+    public = {getattr(nn, name) for name in nn.__all__}
+    layers = {c for c in public if isinstance(c, type) and issubclass(c, nn.Layer)}
+    registered = {registry.load("layer", name) for name in registry.names("layer")}
+    assert {c.__name__ for c in layers - registered} == BASES
