@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,11 @@ class NumpyBackend(Backend):
     name = "numpy"
     xp = np
     kernels = KERNELS
+    lacks: Mapping[str, str] = {
+        "tf32": "it is a way in which NVIDIA's cards round products",
+        "mixed-fp16": "a CPU computes float16 by way of float32, which would be slower",
+        "mixed-bf16": "NumPy has no bfloat16",
+    }
 
     def describe(self) -> str:
         """The array library, its BLAS, and how many threads kernels use: what is true just now."""

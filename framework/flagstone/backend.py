@@ -9,6 +9,7 @@ kept, so a training step only calls bound functions.
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,12 +17,22 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flagstone.devices import AUTO, Device, default_device, parse_device
-from flagstone.errors import DeviceMismatchError, PluginError, UnavailableError, UnknownNameError
+from flagstone.errors import (
+    ConfigurationError,
+    DeviceMismatchError,
+    PluginError,
+    UnavailableError,
+    UnknownNameError,
+)
 from flagstone.plugins import BackendSpec, registry
 from flagstone.plugins.guests import quiet_output
 
 Array = Any  # an array of some backend's namespace; the standard defines no type to name
 Kernel = Callable[..., Any]
+
+EXACT = "exact"
+"""The precision that every backend has: all values are of the dtype that they are said to be, and
+products are not rounded on the way."""
 
 
 class OpLike(Protocol):
@@ -51,22 +62,52 @@ class Backend:
         name: the backend's name, as in its ``BackendSpec``.
         device: the device that this opened backend serves.
         xp: the array namespace.
-        kernels: op name -> function with that op's arguments (without ``xp``).
+        kernels: op name -> function with that op's arguments (without ``xp``). One that also has a
+            keyword argument ``precision``, ``"exact"`` by default, is given the backend's.
+        precisions: what it can compute in, ``"exact"`` first; see :meth:`with_precision`.
+        lacks: name of a precision that others have -> why this one has it not.
+        precision: what it computes in, one of ``precisions``.
     """
 
     name: str
     xp: Any
     kernels: Mapping[str, Kernel] = {}
+    precisions: tuple[str, ...] = (EXACT,)
+    lacks: Mapping[str, str] = {}
+    precision: str = EXACT
 
     def __init__(self, device: Device) -> None:
         self.device = device
         self.table = OpTable(self)
+        self._by_precision: dict[str, Backend] = {EXACT: self}
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} on {self.device}>"
+        return f"<{type(self).__name__} {_told(self)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_backend, (str(self.device),)  # copied and pickled as the device it serves
+        # copied and pickled as the device it serves
+        return open_backend, (str(self.device), self.precision)
+
+    def with_precision(self, precision: str) -> Backend:
+        """This backend, computing in another precision: one instance for each.
+
+        Tensors of two instances do not meet in an op, for which one's precision would hold?
+
+        Raises:
+            ConfigurationError: it has no such precision; the message says why, and what it has.
+        """
+        if precision not in self.precisions:
+            raise ConfigurationError(
+                f"precision: expected {' or '.join(self.precisions)}, which {self.name} on "
+                f"{self.device} has; got {precision!r}: "
+                f"{self.lacks.get(precision, 'it has none of this name')}"
+            )
+        if precision not in self._by_precision:
+            other = object.__new__(type(self))
+            vars(other).update(vars(self))
+            other.precision, other.table = precision, OpTable(other)
+            self._by_precision[precision] = other
+        return self._by_precision[precision]
 
     def describe(self) -> str:
         """What serves here, for people: ``"numpy 2.4.6, OpenBLAS, 2 threads"``."""
@@ -126,13 +167,20 @@ class OpTable(dict[Any, Kernel]):
         generic = functools.partial(op.generic, backend.xp)
         kernel = backend.kernels.get(op.name)
         if kernel is None:
-            bound: Kernel = generic
-        elif getattr(kernel, "may_decline", False):
-            bound = _with_fallback(backend.name, op.name, kernel, generic)
-        else:
-            bound = kernel
-        self[op] = bound
-        return bound
+            self[op] = generic
+            return generic
+        may_decline = getattr(kernel, "may_decline", False)
+        if backend.precision != EXACT and takes_precision(kernel):
+            kernel = functools.partial(kernel, precision=backend.precision)
+        if may_decline:
+            kernel = _with_fallback(backend.name, op.name, kernel, generic)
+        self[op] = kernel
+        return kernel
+
+
+def takes_precision(kernel: Kernel) -> bool:
+    """Whether a kernel has the keyword argument ``precision``."""
+    return "precision" in inspect.signature(kernel).parameters
 
 
 def declines(kernel: Kernel) -> Kernel:
@@ -170,19 +218,28 @@ _opened: dict[tuple[str, Device], Backend] = {}
 _opening = threading.RLock()
 
 
-def open_backend(device: str | Device | Backend | None = None) -> Backend:
-    """The backend that serves ``device``, opened once per device and process.
+def open_backend(
+    device: str | Device | Backend | None = None, precision: str | None = None
+) -> Backend:
+    """The backend that serves ``device``, opened once per device, precision and process.
 
     Args:
-        device: ``auto``, ``cpu``, ``cuda[:N]``, a backend's name, or ``None`` for the default.
+        device: ``auto``, ``cpu``, ``cuda[:N]``, a backend's name, an opened backend, or ``None``
+            for the default.
+        precision: one of the backend's ``precisions``; by default ``"exact"``, or an opened
+            backend's own.
 
     Raises:
         UnknownNameError: no plugin provides such a device.
         UnavailableError: one does, but it cannot work here; the message says why.
-        ConfigurationError: ``device`` is not written as a device is.
+        ConfigurationError: ``device`` is not written as a device is, or its backend has no such
+            precision.
     """
-    if isinstance(device, Backend):
-        return device
+    backend = device if isinstance(device, Backend) else _opened_for(device)
+    return backend if precision is None else backend.with_precision(precision)
+
+
+def _opened_for(device: str | Device | None) -> Backend:
     wanted = default_device() if device is None else parse_device(device)
     if wanted.kind == AUTO:
         wanted = default_device() if default_device().kind != AUTO else wanted
@@ -220,11 +277,21 @@ def _before(added: Kernel, own: Kernel | None) -> Kernel:
     if own is None or not getattr(added, "may_decline", False):
         return added
 
+    takes = [takes_precision(k) for k in (added, own)]
+
     @functools.wraps(added)
     def kernel(*arrays: Array, **static: Any) -> Any:
         result = added(*arrays, **static)
         return own(*arrays, **static) if result is NotImplemented else result
 
+    def precise(*arrays: Array, precision: str = EXACT, **static: Any) -> Any:
+        first, second = ({"precision": precision} if wanted else {} for wanted in takes)
+        result = added(*arrays, **static, **first)
+        return own(*arrays, **static, **second) if result is NotImplemented else result
+
+    if any(takes):
+        precise.__name__ = added.__name__
+        kernel = precise
     kernel.may_decline = getattr(own, "may_decline", False)  # type: ignore[attr-defined]
     return kernel
 
@@ -258,6 +325,17 @@ def _first_that_works() -> BackendSpec:
 def mismatch(op: str, first: Backend, second: Backend) -> DeviceMismatchError:
     """The error for one op given arrays of two devices."""
     return DeviceMismatchError(
-        f"{op}: expected all arrays on one device; got {first.name} on {first.device} and "
-        f"{second.name} on {second.device}. Move one with x.to({str(first.device)!r})"
+        f"{op}: expected all arrays on one device; got {_told(first)} and {_told(second)}. "
+        f"Move one with x.to({_name(first)})"
     )
+
+
+def _told(backend: Backend) -> str:
+    precision = "" if backend.precision == EXACT else f" in {backend.precision}"
+    return f"{backend.name} on {backend.device}{precision}"
+
+
+def _name(backend: Backend) -> str:
+    """What ``Tensor.to`` takes for it."""
+    name = repr(str(backend.device))
+    return name if backend.precision == EXACT else f"open_backend({name}, {backend.precision!r})"

@@ -128,7 +128,7 @@ class Tensor:
 
     # Elsewhere
 
-    def to(self, device: str | Device) -> Tensor:
+    def to(self, device: str | Device | Backend) -> Tensor:
         """The same values on ``device``; the tape does not follow."""
         from flagstone.backend import open_backend
 

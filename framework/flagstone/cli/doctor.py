@@ -99,7 +99,9 @@ def _backends() -> list[dict[str, Any]]:
     for row in rows:
         if row["works"]:
             try:
-                row["detail"] = row["detail"] or open_backend(row["name"]).describe()
+                backend = open_backend(row["name"])
+                row["detail"] = row["detail"] or backend.describe()
+                row["precisions"] = list(backend.precisions)
             except Exception as error:  # noqa: BLE001 - a stranger's code; the report goes on
                 row["works"], row["reason"] = False, f"{type(error).__name__}: {error}"
     return rows
@@ -166,6 +168,8 @@ def _show(report: dict[str, Any]) -> None:
     for row in report["backends"]:
         state = row["detail"] or "works" if row["works"] else f"does not work: {row['reason']}"
         click.echo(f"  {row['name']} ({', '.join(row['devices'])}): {state}")
+        if "precisions" in row:
+            click.echo(f"    --precision: {', '.join(row['precisions'])}")
     _section("extras")
     for extra, parts in report["extras"].items():
         found = ", ".join(f"{name} {version or 'missing'}" for name, version in parts.items())

@@ -22,6 +22,7 @@ def environment(backend: Backend) -> dict[str, Any]:
         **software(),
         "backend": backend.describe(),
         "device": str(backend.device),
+        "precision": backend.precision,
         "variables": variables(),
     }
 

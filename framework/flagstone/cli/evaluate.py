@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flagstone.cli.options import device_option, json_option, naming_device
+from flagstone.cli.options import device_option, json_option, naming_device, precision_option
 from flagstone.cli.output import emit, number, say
 from flagstone.errors import ConfigurationError, InputError, UnknownNameError
 
@@ -33,6 +33,7 @@ TABLES = (".csv", ".parquet")
 @click.option("--max", "maximums", multiple=True, metavar="MEASURE=X",
               help="End with exit code 1 if a measure is above X.")  # fmt: skip
 @device_option
+@precision_option
 @json_option
 @click.pass_context
 def evaluate(
@@ -45,6 +46,7 @@ def evaluate(
     minimums: tuple[str, ...],
     maximums: tuple[str, ...],
     device: str,
+    precision: str | None,
     as_json: bool,
 ) -> None:
     """Evaluate the model of a run directory RUN."""
@@ -64,7 +66,7 @@ def evaluate(
     if target is not None and data is None:
         raise click.UsageError("--target is for --data.", ctx)
     with naming_device():
-        trained = TrainedRun(run, device)
+        trained = TrainedRun(run, device, precision)
     name, (X, y) = _own(trained, split) if data is None else _given(trained, data, target, split)
     source = data or str(trained.config["data"])
     say(f"{trained}, {os.path.basename(source)}: {len(X)} rows ({name})")
@@ -105,6 +107,7 @@ def _document(
         "split": split,
         "rows": rows,
         "device": str(trained.backend.device),
+        "precision": trained.backend.precision,
         "backend": trained.backend.name,
         "metrics": metrics,
         "run": str(trained.directory),

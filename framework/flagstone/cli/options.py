@@ -23,6 +23,14 @@ device_option = click.option(
 )
 
 
+precision_option = click.option(
+    "--precision",
+    metavar="NAME",
+    envvar="FLAGSTONE_PRECISION",
+    help="exact, or what else the backend computes in.  [default: what it was trained in]",
+)
+
+
 def device_source(message: str, source: ParameterSource | None) -> str:
     """A message about a device that the environment named says so."""
     if source is ParameterSource.ENVIRONMENT and re.match(r"(unknown )?device\b", message):
@@ -32,10 +40,12 @@ def device_source(message: str, source: ParameterSource | None) -> str:
 
 @contextmanager
 def naming_device() -> Iterator[None]:
-    """In a command with ``device_option``: a FlagstoneError of the block names the variable."""
+    """In a command with ``device_option``: a FlagstoneError of the block names the variable, and
+    the option for the precision."""
     source = click.get_current_context().get_parameter_source("device")
     try:
         yield
     except FlagstoneError as error:
-        error.args = (device_source(str(error), source),)
+        message = re.sub(r"^precision\b", "--precision", device_source(str(error), source))
+        error.args = (message.replace("precision='exact'", "--precision exact"),)
         raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flagstone.cli.options import device_option, json_option, naming_device
+from flagstone.cli.options import device_option, json_option, naming_device, precision_option
 from flagstone.cli.output import say
 from flagstone.errors import ConfigurationError
 
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 @click.option("--proba", is_flag=True, help="A classifier's probabilities: a column per class, "
               "named in a header line.")  # fmt: skip
 @device_option
+@precision_option
 @json_option
 def predict(
-    run: str, rows: str, output: str | None, proba: bool, device: str, as_json: bool
-) -> None:
+    run: str, rows: str, output: str | None, proba: bool, device: str, precision: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Predict the rows of INPUT with the model of a run directory RUN.
 
     INPUT is a .csv, .parquet or .npz file, or - for CSV on standard input. With a header line,
@@ -40,7 +42,7 @@ def predict(
     from flagstone.data import read_features
 
     with naming_device():
-        trained = TrainedRun(run, device)
+        trained = TrainedRun(run, device, precision)
     if proba and not hasattr(trained.model, "predict_proba"):
         raise ConfigurationError(f"--proba: {trained.config['model']} gives no probabilities")
     X = read_features(
@@ -71,6 +73,7 @@ def _document(trained: TrainedRun, predictions: npt.NDArray[np.generic], header:
     document: dict[str, Any] = {
         "model": trained.config["model"],
         "device": str(trained.backend.device),
+        "precision": trained.backend.precision,
         "backend": trained.backend.name,
         "run": str(trained.directory),
     }

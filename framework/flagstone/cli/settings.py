@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from flagstone.backend import EXACT
 from flagstone.cli.hyperparameters import Hyperparameter, as_toml
 from flagstone.cli.train_options import PREFIX, chosen_model, given, hyperparameters
 from flagstone.errors import ConfigurationError, InputError, UnknownNameError
@@ -53,6 +54,11 @@ class Settings:
     def device(self) -> str:
         """As it was asked for, such as ``auto``."""
         return str(self.parameters["device"])
+
+    @property
+    def precision(self) -> str:
+        """What the backend computes in; ``exact`` for a model that does not ask."""
+        return str(self.parameters.get("precision", EXACT))
 
     def estimator(self, device: str) -> Any:
         """The model, unfitted, for a device."""

@@ -24,7 +24,7 @@ class TrainedRun:
         UnavailableError: the device or the model's plugin is not there.
     """
 
-    def __init__(self, path: str, device: str) -> None:
+    def __init__(self, path: str, device: str, precision: str | None = None) -> None:
         from flagstone.backend import open_backend
         from flagstone.estimator import load
 
@@ -39,8 +39,9 @@ class TrainedRun:
                 f"`flagstone train --resume {shlex.quote(path)}`"
             )
         spec_of_run(self.config["model"], self.directory)
-        self.backend: Backend = open_backend(device)
-        self.model: Any = load(self.directory.model_file, device=str(self.backend.device))
+        place = str(open_backend(device).device)
+        self.model: Any = load(self.directory.model_file, device=place, precision=precision)
+        self.backend: Backend = self.model.layer_.backend
 
     def __str__(self) -> str:
         return f"{self.config['model']} on {self.backend.device} ({self.backend.describe()})"

@@ -55,7 +55,7 @@ class TrainingRun:
     @classmethod
     def new(cls, settings: Settings) -> TrainingRun:
         """Check everything that can be checked without training; nothing is made."""
-        backend = open_backend(settings.device)
+        backend = open_backend(settings.device, settings.precision)
         task = cast("Task", registry.find("model", settings.model).task)
         data = prepare(settings.data, settings.target, task, settings.validation, settings.seed)
         return cls(settings, backend, data)
@@ -80,7 +80,7 @@ class TrainingRun:
         if settings == had and run.is_complete:
             return None
         about = config["run"]
-        backend = open_backend(settings.device)
+        backend = open_backend(settings.device, settings.precision)
         data = prepare(had.data, had.target, about["task"], had.validation, had.seed)
         require_same(data, about["fingerprint"], run, "a run cannot go on with other data")
         return cls(settings, backend, data, run)
@@ -186,6 +186,7 @@ class TrainingRun:
             "data": self.settings.data,
             "device": str(self.backend.device),
             "backend": self.backend.name,
+            "precision": self.backend.precision,
             "seed": self.settings.seed,
         }
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from flagstone.augment import Augmentation
-from flagstone.backend import Backend, open_backend
+from flagstone.backend import EXACT, Backend, open_backend
 from flagstone.errors import ConfigurationError, PluginError, ShapeError
 from flagstone.estimator import validation as check
 from flagstone.estimator.predictor import Predictor
@@ -58,7 +58,8 @@ class Estimator(Predictor):
             per channel; the statistics are kept in the model.
         seed: of weights, shuffles, splits, dropout and augmentation.
         device: where to train and predict: auto, cpu, cuda:N or a backend's name.
-        precision: ``"exact"``: float32 throughout.
+        precision: what the backend computes in: ``"exact"``, or what else it has (``tf32``,
+            ``mixed-fp16`` and ``mixed-bf16`` on cards, ``fast`` on CPUs).
         verbose: print a line per epoch to standard error.
 
     After ``fit``:
@@ -169,9 +170,14 @@ class Estimator(Predictor):
         if weight is not None and not weight.all():  # a weight of 0 is an absent example
             X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
             weight = weight / weight.mean()
-        backend = open_backend(self.device)
+        backend = open_backend(self.device, self.precision)
         targets = self._learn_targets(y, weight)
         self._inputs = Spec(tuple(int(n) for n in X.shape[1:]))
+        if self.precision != EXACT and self.layer_dtype() != "float32":
+            raise ConfigurationError(
+                f"{type(self).__name__}: precision expected 'exact', for it trains in "
+                f"{self.layer_dtype()} here; got {self.precision!r}"
+            )
         held_out = None
         if validation_data is not None:
             held_out = self._validation(*validation_data)
@@ -206,7 +212,6 @@ class Estimator(Predictor):
             ("validation_fraction", 0 <= self.validation_fraction < 1, "a number in [0, 1)"),
             ("patience", self.patience is None or self.patience >= 1, "a positive integer or None"),
             ("seed", 0 <= self.seed < 2**64, "an integer in [0, 2**64)"),
-            ("precision", self.precision == "exact", "'exact', the one this backend computes in"),
         ):
             if not holds:
                 raise ConfigurationError(
@@ -259,7 +264,7 @@ class Estimator(Predictor):
             )
         if self.standardize:
             body = Sequential(Standardize(self._inputs.shape[-1:]), body)
-        return body.initialize(self.seed, device=str(backend.device), dtype=self.layer_dtype())
+        return body.initialize(self.seed, device=backend, dtype=self.layer_dtype())
 
     def _split(self, X: Any, targets: Any, weight: Any) -> tuple[Any, Any, Any, Any]:
         from flagstone.data import split

@@ -8,8 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.backend import open_backend
-from flagstone.errors import InputError, RunError, UnavailableError, UnknownNameError
+from flagstone.backend import EXACT, Backend, open_backend
+from flagstone.errors import (
+    ConfigurationError,
+    InputError,
+    RunError,
+    UnavailableError,
+    UnknownNameError,
+)
 from flagstone.estimator.parameters import require_known
 from flagstone.estimator.predictor import Predictor
 from flagstone.estimator.spec import Spec
@@ -59,15 +65,17 @@ def save(model: Predictor, path: Any, extra: Mapping[str, Any]) -> None:
         raise InputError(f"save: expected values that JSON can hold; {error}") from None
 
 
-def load(path: Any, device: str | None = None) -> Predictor:
+def load(path: Any, device: str | None = None, precision: str | None = None) -> Predictor:
     """The model that :meth:`Predictor.save` wrote.
 
     Args:
         path: the file, or the directory of a finished run, whose model it is.
         device: where it predicts; by default what its ``device`` hyper-parameter says, so a model
             trained with ``device="cuda"`` says so where there is no card.
+        precision: what it predicts in; by default what it was trained in.
 
     Raises:
+        ConfigurationError: the device has no such precision.
         RunError, ChecksumError: the file cannot be read, or was changed.
         UnavailableError: the plugin that provides its model is not installed, or its device is not
             there.
@@ -103,13 +111,27 @@ def load(path: Any, device: str | None = None) -> Predictor:
     for name, value in arrays.items():
         if name.startswith(_FITTED):
             setattr(model, name.removeprefix(_FITTED), value)
-    backend = open_backend(model.device)
+    backend = _backend_for(model, precision, path)
     model.layer_ = model._assemble(backend)
     model.layer_.load_state_dict(
         {k.removeprefix(_LAYER): v for k, v in arrays.items() if k.startswith(_LAYER)}
     )
     model.device_ = str(backend.device)
     return model
+
+
+def _backend_for(model: Predictor, precision: str | None, path: Path) -> Backend:
+    """Where and in what precision a model that is being loaded predicts."""
+    if precision is not None:
+        if "precision" in model.hyperparameters():
+            model.precision = precision  # type: ignore[attr-defined]
+        return open_backend(model.device, precision)
+    try:
+        return open_backend(model.device, getattr(model, "precision", EXACT))
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error}. {path} was trained so; precision='exact' predicts without"
+        ) from None
 
 
 def _remembered(model: Predictor) -> list[str]:

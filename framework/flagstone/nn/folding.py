@@ -38,7 +38,7 @@ def fold_batch_norm(layer: Layer) -> Layer:
             f"got {type(layer).__name__}"
         )
     layer._require_values("fold_batch_norm")
-    device, dtype = layer.backend.device, layer.dtype_name
+    device, dtype = layer.backend, layer.dtype_name
     folded = copy.deepcopy(layer).eval()
     layers = [part for _, part in folded.named_layers()]
     uses = Counter(id(part) for owner in layers for _, part in owner.parts())

@@ -16,6 +16,9 @@ from flagstone.nn.parameter import Buffer, Flat, Parameter
 from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
 
+Place = str | Device | Backend | None
+"""Where values live; ``None`` is the default device."""
+
 
 class Layer:
     """Named parameters, and a ``forward`` made of ops.
@@ -104,9 +107,7 @@ class Layer:
 
     # Values
 
-    def initialize(
-        self, seed: int = 0, *, device: str | Device | None = None, dtype: str = "float32"
-    ) -> Layer:
+    def initialize(self, seed: int = 0, *, device: Place = None, dtype: str = "float32") -> Layer:
         """Give every parameter below its first value, as views into one flat array.
 
         Args:
@@ -125,7 +126,7 @@ class Layer:
             p.grad = None
         return self._bind(draw, seed, open_backend(device), dtype)
 
-    def own_parameters(self, device: str | Device | None = None, dtype: str = "float32") -> Flat:
+    def own_parameters(self, device: Place = None, dtype: str = "float32") -> Flat:
         """The flat array of exactly the parameters below, made where there is none yet.
 
         Parameters that have values keep them, and say device and dtype; the others are drawn. An
@@ -146,7 +147,7 @@ class Layer:
             )
         for p in named.values():
             if p.array is not None:
-                device, dtype = p.device, p.dtype_name
+                device, dtype = p.backend, p.dtype_name
                 break
         self._rebind(device, dtype)
         assert self.flat is not None  # _bind makes it
@@ -167,10 +168,9 @@ class Layer:
     def with_dtype(self, dtype: str) -> Layer:
         """A copy of this layer, on the same device, whose values are of another dtype."""
         self._require_values("with_dtype")
-        device = self.backend.device
-        return copy.deepcopy(self)._rebind(device, dtype)
+        return copy.deepcopy(self)._rebind(self.backend, dtype)
 
-    def _rebind(self, device: str | Device | None, dtype: str) -> Layer:
+    def _rebind(self, device: Place, dtype: str) -> Layer:
         """Its present values, and first ones where there are none, as views of new flat arrays."""
         values = {
             name: _first_value(name, p, self.seed) if p.array is None else np.array(p.numpy())
@@ -189,7 +189,7 @@ class Layer:
         state = {k: v for k, v in vars(self).items() if k not in ("flat", "flat_buffers")}
         if self.flat is not None and not self.flat.replaced:
             values = self.flat.values
-            state["_outermost"] = (str(values.device), values.dtype_name)
+            state["_outermost"] = (values.backend, values.dtype_name)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -225,7 +225,7 @@ class Layer:
         if own and all(p.array is not None for p in own):
             self._ready = True
         else:
-            self.own_parameters(first.device, dtype)
+            self.own_parameters(first.backend, dtype)
 
     def requires_grad_(self, requires_grad: bool = True) -> Layer:
         """Whether gradients reach the parameters here and below; see :func:`flagstone.nn.freeze`.

@@ -63,7 +63,7 @@ class Parameter(Tensor):
 
     def __reduce__(self) -> tuple[Any, ...]:
         value = None if self.array is None else np.array(self.numpy())
-        device = None if self.array is None else str(self.device)
+        device = None if self.array is None else self.backend
         made = (type(self), self.declared, self.init, self.channels_last)
         return _restored, (*made, self.requires_grad, value, device)
 

@@ -27,8 +27,8 @@ def test_the_document(run: Callable[..., Any], folder: Path) -> None:
     done = run(f"{QUICK} --seed 5 --json")
     document = done.json
     assert list(document) == [
-        "model", "data", "device", "backend", "seed", "epochs", "seconds", "parameters", "metrics",
-        "run",
+        "model", "data", "device", "backend", "precision", "seed", "epochs", "seconds",
+        "parameters", "metrics", "run",
     ]  # fmt: skip
     assert {k: document[k] for k in ("model", "data", "device", "backend", "seed", "epochs")} == {
         "model": "softmax",

@@ -54,7 +54,7 @@ def test_an_unknown_hyperparameter_is_named_with_a_suggestion() -> None:
         ({"patience": 0}, "patience expected a positive integer or None; got 0"),
         ({"standardize": 1}, "standardize expected bool; got 1"),
         ({"seed": -1}, "seed expected an integer in [0, 2**64); got -1"),
-        ({"precision": "half"}, "precision expected 'exact'"),
+        ({"precision": "half"}, "precision: expected exact"),
         ({"verbose": "yes"}, "verbose expected bool; got 'yes'"),
         ({"device": 3}, "device expected str; got 3"),
         ({"device": "gpu"}, "gpu"),
