@@ -12,6 +12,7 @@ from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device
 from flagstone.errors import CaptureError, InputError
 from flagstone.recording import Note, Program, Recorder, compare
+from flagstone.step_arguments import filled, taken_apart, tensors_in
 from flagstone.tape import observe, state
 from flagstone.tensors import Tensor, host
 
@@ -22,7 +23,20 @@ ATTEMPTS = 4
 what later ones use, and it takes two that are alike."""
 
 Replay = Callable[..., Sequence[Any]]
-"""(arrays of the step's tensor arguments) -> arrays of the tensors that it returns."""
+"""(arrays of the step's tensor arguments) -> arrays of the tensors that it returns. It may have a
+method ``sweep(tables, first, last, rest)``, which :meth:`Captured.sweep` uses, ``None`` if not."""
+
+
+class UnrepeatableError(CaptureError):
+    """What a replay raises that did the step in its first run, and cannot do it again.
+
+    Attributes:
+        results: what the replay would have returned.
+    """
+
+    def __init__(self, reason: str, results: Sequence[Any]) -> None:
+        super().__init__(reason)
+        self.results = results
 
 
 class Captured:
@@ -30,8 +44,9 @@ class Captured:
 
     What a call does, and its numbers, are the same either way. A new signature (shapes, dtypes and
     strides of tensors, other arguments, whether gradients are on) is recorded anew, and so is one
-    whose layers changed between ``train()`` and ``eval()``, or whose parameters were frozen or
-    moved. Of ``LIMIT`` captures the least recently used goes.
+    whose layers changed between ``train()`` and ``eval()``, whose parameters were frozen or moved,
+    or whose optimizer got another value of an attribute. Of ``LIMIT`` captures the least recently
+    used goes.
 
     The function takes tensors, ``None``, numbers, strings, and tuples, lists and dicts of them, and
     returns such. It computes with ops; whatever differs between two calls must be an argument, or
@@ -62,6 +77,38 @@ class Captured:
             if entries and entries[0][0] == key and _fits(entries[0][1]):
                 return entries[0][1](*arguments)
             return self._find(key, arguments)(*arguments)
+
+    def sweep(
+        self, tables: Sequence[Tensor | None], first: int, last: int, *rest: Any
+    ) -> Iterator[int]:
+        """Call with row ``i`` of every table, and ``rest``, for i = first ... last - 1.
+
+        What the function returns is dropped. A device that can reads its rows itself and does
+        several steps at once. Nobody may change the tables and ``rest`` meanwhile.
+
+        Args:
+            tables: the first arguments; ``None`` stands for itself.
+            first, last: the rows, ``last`` left out.
+            rest: the other arguments, the same for every step.
+
+        Yields:
+            The number of the row that comes next, after each step or after several.
+        """
+        i = first
+        while i < last:
+            rows = [None if t is None else Tensor(t.array[i, ...], t.backend) for t in tables]
+            self(*rows, *rest)
+            i += 1
+            yield i
+            many = getattr(self._entries[0][1], "sweep", None) if self._entries else None
+            if many is not None:
+                for done in many(tables, i, last, rest):
+                    i = done
+                    yield i
+
+    def forget(self) -> None:
+        """Drop all captures, and the memory that they hold."""
+        self._entries.clear()
 
     def _find(self, key: Any, arguments: tuple[Any, ...]) -> Callable[..., Any]:
         """The capture for this signature, moved to the front."""
@@ -101,9 +148,9 @@ def capture(
     The first calls run it as it is and record its op calls; from then on those are done again and
     its Python lines are not run. So what it prints, counts or appends happens while recording only,
     and names that it looks up are those of that time: a layer or optimizer bound to the same name
-    later, or an attribute of an optimizer other than ``lr``, is not seen. What differs between two
-    calls must be an argument, or a tensor that changes in place (parameters, ``optimizer.lr``,
-    ``load_state_dict``). Capture again after anything else has changed.
+    later is not seen. What differs between two calls must be an argument, or a tensor that changes
+    in place (parameters, ``optimizer.lr``, ``load_state_dict``), or an attribute of an optimizer,
+    which makes it record anew. Capture again after anything else has changed.
 
     Args:
         function: a step: forward, backward and update, or a forward pass for predicting.
@@ -163,6 +210,23 @@ class Recorded:
         self._failed = False
         self._form: Any = None
 
+    @property
+    def sweep(self) -> Callable[..., Iterator[int]] | None:
+        """As :meth:`Captured.sweep`, where the replay can; it may end early."""
+        return self._sweep if getattr(self._replay, "sweep", None) is not None else None
+
+    def _sweep(self, tables: Any, first: int, last: int, rest: Any) -> Iterator[int]:
+        rows = [None if t is None else t.array for t in tables]
+        arrays = [x.array for x in tensors_in(rest)]
+        sweep: Any = self._replay
+        try:
+            for i in sweep.sweep([a for a in rows if a is not None], first, last, arrays):
+                yield i
+                if not self.fits():
+                    return
+        except CaptureError as error:
+            self._give_up(error)
+
     def __call__(self, *arguments: Any) -> Any:
         replay = self._replay
         if replay is None:
@@ -171,32 +235,38 @@ class Recorded:
             arrays = replay(*[x.array for x in tensors_in(arguments)])
         except IndexError as error:  # what take and gather make of it outside of a replay
             raise InputError(f"an index does not fit: {error}") from None
+        except _OtherRepeatsError:
+            return self._step(*arguments)
+        except UnrepeatableError as error:
+            arrays = error.results
+            self._give_up(error)
         form = self._form
         if form is None:
             return None
         if form is Tensor:
             return Tensor(arrays[0], self._backend)
-        return _filled(form, iter([Tensor(a, self._backend) for a in arrays]))
+        return filled(form, iter([Tensor(a, self._backend) for a in arrays]))
 
     def _record(self, arguments: tuple[Any, ...]) -> Any:
-        recorder = Recorder(self._backend, tensors_in(arguments), self._note)
+        tensors = tensors_in(arguments)
+        recorder = Recorder(self._backend, tensors, self._note)
         host.watcher = state.watcher = recorder
         try:
             with observe(recorder):
                 result = self._step(*arguments)
         finally:
             host.watcher = state.watcher = None
-        form, returned = _taken_apart(result)
+        form, returned = taken_apart(result)
         problem = recorder.problem or _tape_left(returned)
         returned = [x.detach() for x in returned]
-        result = _filled(form, iter(returned)) if problem is None else result
+        result = filled(form, iter(returned)) if problem is None else result
         if problem is None:
             recorder.finish(returned)
             problem = recorder.problem
-        self._learn(recorder.program, form, problem)
+        self._learn(recorder.program, form, problem, _repeats([x.array for x in tensors]))
         return result
 
-    def _learn(self, program: Program, form: Any, problem: str | None) -> None:
+    def _learn(self, program: Program, form: Any, problem: str | None, repeats: list[int]) -> None:
         self._attempts += 1
         before, self._before = self._before, None
         try:
@@ -206,7 +276,9 @@ class Recorded:
                 if repr(before[1]) != repr(form):
                     raise CaptureError("it returns another Python value in the next run")
                 compare(before[0], program)
-                self._replay = program.run if self._build is None else self._build(program)
+                replay = program.run if self._build is None else self._build(program)
+                distinct = repeats == [*range(len(repeats))]
+                self._replay = replay if distinct else _only_for(repeats, replay)
                 self.program, self._form, self.fits = program, form, _guard(program)
                 return
             self._before = (program, form)
@@ -214,24 +286,36 @@ class Recorded:
             if problem is None:
                 self._before = (program, form)
             if self._attempts >= ATTEMPTS:
-                self._failed, self._before = True, None
-                name = getattr(self._step, "__qualname__", repr(self._step))
-                reason = CaptureError(f"{name} cannot be captured: {error}")
-                if self.on_failure is not None:
-                    self.on_failure(reason)
+                self._give_up(error)
+
+    def _give_up(self, error: CaptureError) -> None:
+        """From now on the step runs as it is."""
+        self._failed, self._before, self._replay, self.program = True, None, None, None
+        name = getattr(self._step, "__qualname__", repr(self._step))
+        reason = CaptureError(f"{name} cannot be captured: {error}")
+        if self.on_failure is not None:
+            self.on_failure(reason)
 
 
-def tensors_in(arguments: Any) -> list[Tensor]:
-    """The tensors among a step's arguments, in order, those in tuples, lists and dicts too."""
-    found: list[Tensor] = []
-    for x in arguments:
-        if isinstance(x, Tensor):
-            found.append(x)
-        elif isinstance(x, (tuple, list)):
-            found += tensors_in(x)
-        elif isinstance(x, dict):
-            found += tensors_in(x.values())
-    return found
+class _OtherRepeatsError(Exception):
+    """Arguments of a step are one array that were two when it was recorded, or the reverse."""
+
+
+def _repeats(arrays: Sequence[Any]) -> list[int]:
+    """For each array the first place where it stands."""
+    places: dict[int, int] = {}
+    return [places.setdefault(id(a), i) for i, a in enumerate(arrays)]
+
+
+def _only_for(repeats: list[int], replay: Replay) -> Replay:
+    """A replay of a step that was recorded with one array as several of its arguments."""
+
+    def checked(*arrays: Any) -> Sequence[Any]:
+        if _repeats(arrays) != repeats:
+            raise _OtherRepeatsError
+        return replay(*arrays)
+
+    return checked
 
 
 def _signature(x: Any) -> Any:
@@ -257,7 +341,7 @@ def _fits(step: Any) -> bool:
 
 
 def _guard(program: Program) -> Callable[[], bool]:
-    """A function that tells whether the tensors and layers of ``program`` are as they were.
+    """A function that tells whether what ``program`` took from objects is as it was.
 
     It is asked before every step, so it is one expression without a loop.
     """
@@ -270,34 +354,11 @@ def _guard(program: Program) -> Callable[[], bool]:
     for i, (layer, training) in enumerate(program.modes):
         names[f"l{i}"] = layer
         terms.append(f"l{i}.training" if training else f"not l{i}.training")
+    for i, (optimizer, settings) in enumerate(program.optimizers):
+        names[f"o{i}"] = optimizer
+        terms.append(f"o{i}.settings == {settings}")
     guard: Callable[[], bool] = eval(f"lambda: {' and '.join(terms) or 'True'}", names)
     return guard
-
-
-def _taken_apart(result: Any) -> tuple[Any, list[Tensor]]:
-    """The tensors in what a step returned, and the form that is left: ``Tensor`` for each."""
-    if isinstance(result, Tensor):
-        return Tensor, [result]
-    if isinstance(result, (tuple, list)):
-        parts = [_taken_apart(item) for item in result]
-        kind = type(result) if type(result) in (tuple, list) else tuple
-        return kind(form for form, _ in parts), [t for _, found in parts for t in found]
-    if isinstance(result, dict):
-        taken = {name: _taken_apart(item) for name, item in result.items()}
-        forms = {name: form for name, (form, _) in taken.items()}
-        return forms, [t for _, found in taken.values() for t in found]
-    return result, []
-
-
-def _filled(form: Any, tensors: Iterator[Tensor]) -> Any:
-    """``form`` with the next of ``tensors`` for each ``Tensor``."""
-    if form is Tensor:
-        return next(tensors)
-    if isinstance(form, (tuple, list)):
-        return type(form)(_filled(part, tensors) for part in form)
-    if isinstance(form, dict):
-        return {name: _filled(part, tensors) for name, part in form.items()}
-    return form
 
 
 def _tape_left(returned: Sequence[Tensor]) -> str | None:

@@ -85,6 +85,9 @@ class Profiler:
         finally:
             self._running.pop()
 
+    def stepping(self, optimizer: Any) -> None:
+        """Of no interest here."""
+
     def taped(self, node: Node) -> None:
         """Remember for which layer an op call is."""
         if self._running:

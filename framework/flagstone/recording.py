@@ -82,6 +82,7 @@ class Program:
         tensors: the tensors that hold kept arrays, with what the program relies on:
             ``(tensor, array, requires_grad)``.
         modes: the layers that were called, with their ``training``.
+        optimizers: those that stepped, with their ``settings``.
     """
 
     def __init__(self, backend: Backend, inputs: Sequence[Value]) -> None:
@@ -91,12 +92,18 @@ class Program:
         self.results: list[Value] = []
         self.tensors: list[tuple[Tensor, Any, bool]] = []
         self.modes: list[tuple[Any, bool]] = []
+        self.optimizers: list[tuple[Any, Any]] = []
 
-    def run(self, *arrays: Any) -> list[Any]:
-        """Do the calls with the backend's kernels, every array made anew; right on any backend.
+    def run(
+        self, *arrays: Any, watch: Callable[[Call, list[Any]], None] | None = None
+    ) -> list[Any]:
+        """Do the calls with the backend's kernels; right on any backend.
+
+        Every array is made anew, and let go of after its last use.
 
         Args:
             arrays: one for each of :attr:`inputs`.
+            watch: called before each call is made, with it and its arrays.
 
         Returns:
             One for each of :attr:`results`.
@@ -107,11 +114,29 @@ class Program:
         def of(x: Any) -> Any:
             return (held[x] if x.array is None else x.array) if isinstance(x, Value) else x
 
-        for call in self.calls:
-            result = table[call.op](*[of(x) for x in call.inputs], **call.static)
+        for call, dead in zip(self.calls, self.last_uses(), strict=True):
+            taken = [of(x) for x in call.inputs]
+            if watch is not None:
+                watch(call, taken)
+            result = table[call.op](*taken, **call.static)
             made = result if type(result) is tuple else (result,)
             held.update(zip(call.outputs, made, strict=True))
+            del taken, result, made
+            for value in dead:
+                del held[value]
         return [of(value) for value in self.results]
+
+    def last_uses(self) -> list[list[Value]]:
+        """For each call, the arrays made in the step that nothing after it takes."""
+        last: dict[Value, int] = {}
+        for i, call in enumerate(self.calls):
+            last.update((x, i) for x in (*call.inputs, *call.outputs) if isinstance(x, Value))
+        kept = set(self.results)
+        dead: list[list[Value]] = [[] for _ in self.calls]
+        for value, i in last.items():
+            if value.kind == MADE and value not in kept:
+                dead[i].append(value)
+        return dead
 
 
 class Recorder:
@@ -134,6 +159,7 @@ class Recorder:
         self._owners: dict[int, _Reach] = {}  # of memory that differs from step to step
         self._tensors: dict[int, tuple[Tensor, Any, bool]] = {}
         self._modes: dict[int, tuple[Any, bool]] = {}
+        self._optimizers: dict[int, Any] = {}
         values = [Value(INPUT, x.array, note and note(x.array, ())) for x in inputs]
         for x, value in zip(inputs, values, strict=True):
             self._known[id(x.array)] = (_Strong(x.array), value, "")
@@ -145,7 +171,7 @@ class Recorder:
         """The observer of op calls; see :func:`flagstone.tape.observe`."""
         taken = [self._value(op.name, x) if isinstance(x, Tensor) else x for x in inputs]
         arrays = [x.array if isinstance(x, Tensor) else None for x in inputs]
-        sources = {id(_owner(a)) for a in arrays if a is not None}
+        sources = {id(owner(a)) for a in arrays if a is not None}
         made = []
         for out in outputs:
             if out.backend is not self.program.backend:
@@ -158,9 +184,9 @@ class Recorder:
             value = Value(MADE, array, self._note(array, arrays) if self._note else None)
             is_input = any(array is a for a in arrays)  # of an op that had nothing to do
             self._known[id(array)] = (reach, value, "" if is_input else op.name)
-            owner = _owner(array)
-            if id(owner) not in sources:  # memory of its own
-                self._owners[id(owner)] = reach if owner is array else _reach(owner)
+            base = owner(array)
+            if id(base) not in sources:  # memory of its own
+                self._owners[id(base)] = reach if base is array else _reach(base)
             made.append(value)
         self.program.calls.append(Call(op, tuple(taken), static, tuple(made)))
 
@@ -168,6 +194,10 @@ class Recorder:
         """A layer is called; see :class:`flagstone.tape.Watcher`."""
         self._modes.setdefault(id(layer), (layer, layer.training))
         return layer.forward(*inputs)
+
+    def stepping(self, optimizer: Any) -> None:
+        """An optimizer takes a step; see :class:`flagstone.tape.Watcher`."""
+        self._optimizers.setdefault(id(optimizer), optimizer)
 
     def taped(self, node: Any) -> None:
         """Of no interest here."""
@@ -187,10 +217,11 @@ class Recorder:
         self.program.results = [self._value("its result", x) for x in results]
         self.program.tensors = list(self._tensors.values())
         self.program.modes = list(self._modes.values())
-        returned = {id(_owner(x.array)) for x in results}
+        self.program.optimizers = [(o, o.settings) for o in self._optimizers.values()]
+        returned = {id(owner(x.array)) for x in results}
         for reach, value, name in self._known.values():
             array = reach() if name and isinstance(reach, weakref.ref) else None
-            if array is not None and id(_owner(array)) not in returned:
+            if array is not None and id(owner(array)) not in returned:
                 self._fail(
                     f"a tensor of shape {value.shape} that {name} made lives on after it, as the "
                     "grad of a leaf or in an attribute or a list; return it instead"
@@ -204,8 +235,8 @@ class Recorder:
         if known is not None and known[0]() is array:
             value = known[1]
         else:
-            owner = self._owners.get(id(_owner(array)))
-            if owner is not None and owner() is _owner(array):
+            known_base = self._owners.get(id(owner(array)))
+            if known_base is not None and known_base() is owner(array):
                 self._fail(f"{user} takes a view that was made without an op")
             value = Value(OUTSIDE, array)
             self._known[id(array)] = (_Strong(array), value, "")
@@ -241,7 +272,7 @@ def _reach(array: Any) -> _Reach:
         return _Strong(array)
 
 
-def _owner(array: Any) -> Any:
+def owner(array: Any) -> Any:
     """The array that owns the memory, where the backend's arrays say it (``base``)."""
     while (base := getattr(array, "base", None)) is not None:
         array = base

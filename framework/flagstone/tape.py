@@ -31,6 +31,9 @@ class Watcher(Protocol):
     def call(self, layer: Any, inputs: tuple[Any, ...]) -> Any:
         """What ``layer.forward(*inputs)`` gives."""
 
+    def stepping(self, optimizer: Any) -> None:
+        """An optimizer is about to take a step."""
+
     def taped(self, node: Node) -> None:
         """An op call was noted."""
 

@@ -15,7 +15,10 @@ from flagstone.nn.layer import Layer
 from flagstone.optim.checks import require, require_not_negative
 from flagstone.optim.groups import Groups, options_of_parameters, spread
 from flagstone.tape import no_grad
+from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
+
+_NOTHING = object()
 
 
 class Common(TypedDict, total=False):
@@ -54,6 +57,8 @@ class Optimizer:
         options: for each parameter, its ``lr_scale`` and ``weight_decay``.
         rates: ``lr_scale`` for each value, like the flat parameters; ``None`` if all are 1.
         decays: ``weight_decay`` for each value; ``None`` if all are the attribute of this name.
+        settings: how often an attribute was set to something else; a captured step is recorded
+            anew when it has changed.
 
     Raises:
         ConfigurationError: a number is out of range, or the layer is inside another.
@@ -63,6 +68,7 @@ class Optimizer:
     """
 
     __signature__: ClassVar[inspect.Signature]
+    settings = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -103,6 +109,14 @@ class Optimizer:
         self.states: dict[str, Tensor] = {}
         self._lr = self._scalar(lr)
         self._one = self._scalar(1.0)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = self.__dict__
+        before = held.get(name, _NOTHING)
+        super().__setattr__(name, value)
+        after = held.get(name, _NOTHING)  # ``lr`` is a property, whose array captured steps read
+        if not _same(after, before):
+            held["settings"] = self.settings + 1
 
     @property
     def lr(self) -> float:
@@ -147,6 +161,8 @@ class Optimizer:
             ConfigurationError: the parameters have moved to another array since, or some were
                 frozen or unfrozen.
         """
+        if tape_state.watcher is not None:
+            tape_state.watcher.stepping(self)
         if [p.requires_grad for p in self.flat.tensors] != self._trained:
             raise ConfigurationError(
                 f"{type(self).__name__}: expected the parameters that were trained when it was "
@@ -215,6 +231,15 @@ class Optimizer:
     def _scalar(self, value: float) -> Tensor:
         dtype = self.flat.values.dtype_name
         return Tensor(self.backend.asarray(np.asarray(value, dtype)), self.backend)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values of an attribute are one object, or equal as far as Python can tell."""
+    if a is b or type(a) is not type(b):
+        return a is b
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return isinstance(a, (bool, int, float, str)) and a == b
 
 
 def _spelled_out(cls: type[Optimizer]) -> inspect.Signature:

@@ -8,6 +8,7 @@ from flagstone import ops
 from flagstone.errors import ConfigurationError
 from flagstone.optim.optimizer import Optimizer
 from flagstone.tape import no_grad
+from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
 
 
@@ -46,6 +47,8 @@ class Wrapper(Optimizer):
 
     def step(self, *, lr: Tensor | None = None, scale: Tensor | None = None) -> None:
         """The other one's step, and then :meth:`after_step`."""
+        if tape_state.watcher is not None:
+            tape_state.watcher.stepping(self)
         self.optimizer.step(lr=lr, scale=scale)
         with no_grad():
             self.after_step()
