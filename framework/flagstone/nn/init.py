@@ -30,17 +30,33 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def constant(value: float) -> Initializer:
-    """Every element ``value``."""
+    """Every element ``value``, a number."""
+    if not is_number(value):
+        raise InputError(f"constant: value expected a number; got {value!r}")
     return partial(_constant, value)
 
 
 def normal(std: float = 1.0, mean: float = 0.0) -> Initializer:
-    """Normal with that standard deviation and mean."""
+    """Normal with that standard deviation and mean.
+
+    Raises:
+        InputError: one is no finite number, or ``std`` is negative.
+    """
+    _require_numbers("normal", std=std, mean=mean)
+    if std < 0:
+        raise InputError(f"normal: std expected a number >= 0; got {std!r}")
     return partial(_normal, std, mean)
 
 
 def uniform(low: float = 0.0, high: float = 1.0) -> Initializer:
-    """Uniform on [low, high)."""
+    """Uniform on [low, high).
+
+    Raises:
+        InputError: a bound is no finite number, or ``low`` is above ``high``.
+    """
+    _require_numbers("uniform", low=low, high=high)
+    if low > high:
+        raise InputError(f"uniform: expected low <= high; got low {low!r}, high {high!r}")
     return partial(_uniform, low, high)
 
 
@@ -159,6 +175,12 @@ def fan_in_uniform(fan_in: int) -> Initializer:
     """Uniform on ±1/sqrt(fan_in): PyTorch's default for Linear and Conv, weights and biases."""
     bound = 1.0 / math.sqrt(max(fan_in, 1))
     return uniform(-bound, bound)
+
+
+def _require_numbers(owner: str, **options: Any) -> None:
+    for name, value in options.items():
+        if not is_number(value) or not math.isfinite(value):
+            raise InputError(f"{owner}: {name} expected a finite number; got {value!r}")
 
 
 # What the functions above return: module-level functions, so that layers can be pickled

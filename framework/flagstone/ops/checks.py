@@ -161,7 +161,7 @@ def axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
             )
     out = tuple(sorted(a % ndim for a in given))
     if len(set(out)) < len(out):
-        raise InputError(f"{op}: axis names an axis twice; got {axis!r}")
+        raise InputError(f"{op}: axis expected each axis once; got {axis!r}")
     return out
 
 

@@ -80,7 +80,9 @@ def _parsed(equation: object, count: int) -> tuple[list[str], str]:
         )
     if unknown := sorted(set(output) - set(letters)):
         shown = ", ".join(unknown).replace(DOTS, "...")
-        raise InputError(f"einsum: the output of {equation!r} names {shown}, which no tensor has")
+        raise InputError(
+            f"einsum: the output of {equation!r} expected letters that a tensor has; got {shown}"
+        )
     if len(terms) != count:
         raise InputError(
             f"einsum: {equation!r} expected {len(terms)} tensor{'s' * (len(terms) > 1)}; "

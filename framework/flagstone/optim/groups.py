@@ -41,11 +41,16 @@ def options_of_parameters(
     A frozen parameter has a rate and a decay of 0, whatever else is said.
 
     Raises:
-        ConfigurationError: an option is none of these or out of range, or a pattern matches no
-            parameter.
+        ConfigurationError: there is no parameter, an option is none of these or out of range, or a
+            pattern matches no parameter.
     """
     require(owner, "decay_biases", decay_biases, isinstance(decay_biases, bool), "True or False")
     named = dict(layer.named_parameters())
+    if not named:
+        raise ConfigurationError(
+            f"{owner}: layer expected at least one parameter to train; got "
+            f"{type(layer).__name__}, which has none"
+        )
     groups = _checked(owner, groups, list(named))
     options = []
     for name, p in named.items():
@@ -77,7 +82,7 @@ def _checked(owner: str, groups: Any, names: Sequence[str]) -> Groups:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigurationError(
                 f"{owner}: groups expected patterns that match a parameter; {pattern!r} matches "
-                f"none of {', '.join(names) or 'no parameters'}"
+                f"none of {', '.join(names)}"
             )
     checked: Groups = groups
     return checked

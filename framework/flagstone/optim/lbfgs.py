@@ -134,8 +134,8 @@ class LBFGS(Optimizer):
         if closure is None or lr is not None or scale is not None:
             raise ConfigurationError(
                 "LBFGS: step expected a closure that computes the loss and its gradients, and "
-                "nothing else; a trainer's steps give none. Call step(closure) in a loop of your "
-                "own, or choose another optimizer, such as 'adam'"
+                "nothing else; got none, or a rate or scale, as a trainer's steps give. Call "
+                "step(closure) in a loop of your own, or choose another optimizer, such as 'adam'"
             )
         with no_grad():
             first, loss, gradient = self._evaluate(closure)

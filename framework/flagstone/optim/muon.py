@@ -74,6 +74,7 @@ class Muon(Optimizer):
         require_fraction("Muon", momentum=momentum)
         require_positive("Muon", eps=eps, adamw_eps=adamw_eps)
         require_count("Muon", ns_steps=ns_steps)
+        require("Muon", "ns_steps", ns_steps, ns_steps < 100, "fewer than 100")
         require_not_negative("Muon", adamw_lr=adamw_lr)
         require_betas("Muon", adamw_betas, "adamw_betas")
         three = isinstance(ns_coefficients, (tuple, list)) and len(ns_coefficients) == 3

@@ -221,7 +221,7 @@ ROWS = (
         "flip", ops.flip, _flip, lambda x, axis=None: np.flip(x, axis), (0,),
         refusals=(
             Refusal(InputError, "flip: axis expected integers from -2 to 1", D23, axis=2),
-            Refusal(InputError, "flip: axis names an axis twice", D23, axis=(0, -2)),
+            Refusal(InputError, "flip: axis expected each axis once", D23, axis=(0, -2)),
             NOT_A_TENSOR,
         ),
     ),

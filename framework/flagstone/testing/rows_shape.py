@@ -27,7 +27,7 @@ BAD_AXES = (
     Refusal(InputError, "axis expected integers from -2 to 1 .*; got 2", D23, axis=2),
     Refusal(InputError, "axis expected integers", D23, axis=0.0),
     Refusal(InputError, "axis expected integers", D23, axis=True),
-    Refusal(InputError, "axis names an axis twice", D23, axis=(0, -2)),
+    Refusal(InputError, "axis expected each axis once", D23, axis=(0, -2)),
 )
 EMPTY_REFUSED = Refusal(InputError, "expected at least one value", np.ones((2, 0)), axis=1)
 ONE_AXIS = (
@@ -320,7 +320,7 @@ ROWS = (
         lambda draw: [Sample(draw(2, 3, 4), axes=()), Sample(draw(2, 3, 4), axes=(-1, 0, 1))],
         (
             Refusal(InputError, "transpose: expected each of 2 axes once", D23, axes=(0,)),
-            Refusal(InputError, "transpose: axis names an axis twice", D23, axes=(0, 0)),
+            Refusal(InputError, "transpose: axis expected each axis once", D23, axes=(0, 0)),
         ),
     ),
     OpRow(
