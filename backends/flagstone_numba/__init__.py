@@ -16,6 +16,7 @@ from flagstone.plugins import KernelSpec, hookimpl
 _WHERE = {
     "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
     "elementwise": ("keep", "relu", "relu_grad"),
+    "fused": ("add_relu", "batch_norm_relu", "conv_relu", "linear_relu", "max_pool_relu"),
     "pool": ("max_pool", "max_pool_grad"),
     "reduction": ("sum",),
     "update": ("adam_update", "sgd_update"),

@@ -24,6 +24,7 @@ from flagstone.errors import (
     UnavailableError,
     UnknownNameError,
 )
+from flagstone.fusion import without_stale
 from flagstone.plugins import BackendSpec, registry
 from flagstone.plugins.guests import quiet_output
 
@@ -268,7 +269,7 @@ def _open(spec: BackendSpec, device: Device) -> Backend:
     added = {
         spec.name: _before(spec.load(), own.get(spec.name)) for spec in registry.kernels(backend)
     }
-    backend.kernels = {**own, **added}
+    backend.kernels = without_stale(own, added)
     return backend
 
 

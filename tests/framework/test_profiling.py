@@ -45,8 +45,8 @@ def test_layers_forward_and_backward() -> None:
         optimizer.step()
     of = {(c.op, c.layer, c.phase) for c in profiler.calls}
     assert {
-        ("linear", "0 Linear", "forward"),
-        ("tanh", "1 Tanh", "forward"),
+        ("linear_tanh", "0 Linear", "forward"),  # with the activation behind it
+        ("linear", "2 Linear", "forward"),
         ("linear_weight_grad", "0 Linear", "backward"),
         ("linear_weight_grad", "2 Linear", "backward"),
         ("batched_matmul", "2 Linear", "backward"),

@@ -37,6 +37,13 @@ def _relu(y: Array, x: Array) -> Array:
     return y
 
 
+def relu_in_place(y: Array) -> Array:
+    """``y``, which nobody else has yet, activated."""
+    if _serves(y):
+        return _relu(y, y)
+    return np.maximum(y, 0, out=y if y.ndim else None)  # NumPy gives scalars for shape ()
+
+
 @declines
 def relu_grad(g: Array, kept: Array) -> Any:
     """See :func:`flagstone_numpy.kernels.elementwise.relu_grad`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flagstone import ops
 from flagstone.errors import InputError
 from flagstone.named import is_number
+from flagstone.nn.fused import activates
 from flagstone.nn.layer import Layer, require_tensor
 from flagstone.tensors import Tensor
 
@@ -12,6 +13,7 @@ from flagstone.tensors import Tensor
 class Sigmoid(Layer):
     """``1 / (1 + exp(-x))``."""
 
+    @activates("sigmoid")
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = ops.sigmoid(x)
         return y
@@ -20,6 +22,7 @@ class Sigmoid(Layer):
 class Tanh(Layer):
     """The hyperbolic tangent."""
 
+    @activates("tanh")
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = ops.tanh(x)
         return y
@@ -28,6 +31,7 @@ class Tanh(Layer):
 class ReLU(Layer):
     """``max(x, 0)``."""
 
+    @activates("relu")
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = ops.relu(x)
         return y

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from flagstone import ops
 from flagstone.errors import InputError, ShapeError
+from flagstone.nn.fused import added, fuses
 from flagstone.nn.layer import Layer, require_tensor
 from flagstone.nn.parameter import Parameter
 from flagstone.tensors import Tensor
@@ -35,10 +36,11 @@ class Residual(Layer):
         self.inner = _layer("Residual: inner", inner)
         self.shortcut = None if shortcut is None else _layer("Residual: shortcut", shortcut)
 
-    def forward(self, x: Tensor) -> Tensor:
+    @fuses("add")
+    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
         require_tensor("Residual", x)
         around = x if self.shortcut is None else self.shortcut(x)
-        return _sum("Residual", [around, self.inner(x)])
+        return _sum("Residual", [around, self.inner(x)], then)
 
 
 class _Branches(Layer):
@@ -70,7 +72,7 @@ class Add(_Branches):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return _sum("Add", self._outputs(x))
+        return _sum("Add", self._outputs(x), None)
 
 
 class Concat(_Branches):
@@ -103,12 +105,12 @@ def _layer(what: str, given: object) -> Layer:
     return given
 
 
-def _sum(name: str, outputs: list[Tensor]) -> Tensor:
-    """The sum of tensors of one shape; broadcasting would hide a mistake."""
+def _sum(name: str, outputs: list[Tensor], then: str | None) -> Tensor:
+    """The sum of tensors of one shape, then activated; broadcasting would hide a mistake."""
     total = outputs[0]
     for y in outputs[1:]:
         if y.shape != total.shape:
             shapes = " and ".join(str(out.shape) for out in outputs)
             raise ShapeError(f"{name}: expected branches that give one shape; got {shapes}")
-        total = total + y
+        total = total + y if then is None else added(total, y, then)
     return total

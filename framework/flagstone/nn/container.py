@@ -7,6 +7,7 @@ from typing import Any, overload
 
 from flagstone import ops
 from flagstone.errors import InputError
+from flagstone.nn.fused import chain
 from flagstone.nn.layer import Layer
 from flagstone.nn.parameter import Parameter
 from flagstone.tensors import Tensor
@@ -14,6 +15,9 @@ from flagstone.tensors import Tensor
 
 class Sequential(Layer):
     """Layers one after another; the first takes the input, each next what came before.
+
+    A layer and the activation behind it are one op where the backend has that; see
+    ``flagstone/fusion.py``.
 
     Args:
         layers: in order; they are named ``"0"``, ``"1"``, ...
@@ -31,9 +35,7 @@ class Sequential(Layer):
         return ((str(i), layer) for i, layer in enumerate(self.layers))
 
     def forward(self, x: Any) -> Any:
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return chain(self.layers, x)
 
     def __len__(self) -> int:
         return len(self.layers)

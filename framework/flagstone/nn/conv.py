@@ -7,11 +7,14 @@ from typing import Any
 
 from flagstone import ops
 from flagstone.errors import InputError
+from flagstone.nn.fused import fuses
 from flagstone.nn.init import Initializer, fan_in_uniform, resolve
 from flagstone.nn.layer import Layer
 from flagstone.nn.linear import default_bias, positive
 from flagstone.nn.parameter import Parameter
+from flagstone.ops.conv import convolve
 from flagstone.ops.conv_transpose import Numbers
+from flagstone.ops.fused import form_of
 from flagstone.ops.window import Lengths, Padding, check_padding, per_axis
 from flagstone.tensors import Tensor
 
@@ -96,12 +99,13 @@ class Conv(Filters):
         )  # fmt: skip
         check_padding(type(self).__name__, padding, self.spatial)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = _CONV[self.spatial](
-            x, self.weight, self.bias, stride=self.stride, padding=self.padding,
-            dilation=self.dilation, groups=self.groups,
+    @fuses("conv")
+    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
+        apply = ops.conv if then is None else form_of(ops.conv, then)
+        return convolve(
+            f"conv{self.spatial}d", self.spatial, x, self.weight, self.bias, self.stride,
+            self.padding, self.dilation, self.groups, apply,
         )  # fmt: skip
-        return y
 
 
 class Conv1d(Conv):
@@ -188,7 +192,6 @@ class ConvTranspose3d(ConvTranspose):
     spatial = 3
 
 
-_CONV: dict[int, Any] = {1: ops.conv1d, 2: ops.conv2d, 3: ops.conv3d}
 _CONV_TRANSPOSE: dict[int, Any] = {
     1: ops.conv_transpose1d, 2: ops.conv_transpose2d, 3: ops.conv_transpose3d,
 }  # fmt: skip

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from flagstone import ops
 from flagstone.errors import InputError
+from flagstone.nn.fused import fuses
 from flagstone.nn.init import Initializer, fan_in_uniform, resolve
 from flagstone.nn.layer import Layer
 from flagstone.nn.parameter import Parameter
+from flagstone.ops.fused import form_of
 from flagstone.ops.window import is_integer
 from flagstone.tensors import Tensor
 
@@ -48,8 +50,10 @@ class Linear(Layer):
         self.weight = Parameter((out_features, in_features), resolve(init, default))
         self.bias = Parameter((out_features,), default_bias(init, default)) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = ops.linear(x, self.weight, self.bias)
+    @fuses("linear")
+    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
+        apply = ops.linear if then is None else form_of(ops.linear, then)
+        y: Tensor = apply(x, self.weight, self.bias)
         return y
 
     def describe(self) -> str:

@@ -7,10 +7,12 @@ import math
 from flagstone import ops
 from flagstone.errors import InputError, ShapeError
 from flagstone.named import is_number
+from flagstone.nn.fused import added, fuses
 from flagstone.nn.init import ones, zeros
 from flagstone.nn.layer import Layer, require_tensor
 from flagstone.nn.linear import positive
 from flagstone.nn.parameter import Buffer, Parameter
+from flagstone.ops.fused import form_of
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 
@@ -44,7 +46,8 @@ class BatchNorm(Layer):
         self.running_mean = Buffer((num_features,))
         self.running_var = Buffer((num_features,), ones)
 
-    def forward(self, x: Tensor) -> Tensor:
+    @fuses("batch_norm")
+    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
         require_tensor("BatchNorm", x)
         if x.ndim < 2 or x.shape[-1] != self.weight.shape[0]:
             raise ShapeError(
@@ -57,7 +60,7 @@ class BatchNorm(Layer):
             )
         if not self.training:
             scale = self.weight * (self.running_var + self.eps) ** -0.5
-            return x * scale + (self.bias - self.running_mean * scale)
+            return added(x * scale, self.bias - self.running_mean * scale, then)
         count = math.prod(x.shape[:-1])
         if count < 2:
             raise ShapeError(
@@ -65,7 +68,8 @@ class BatchNorm(Layer):
                 f"got x of shape {x.shape}. Use a larger batch, or eval() to predict"
             )
         y: Tensor
-        y, mean, var = ops.batch_norm(x, self.weight, self.bias, eps=self.eps)
+        apply = ops.batch_norm if then is None else form_of(ops.batch_norm, then)
+        y, mean, var = apply(x, self.weight, self.bias, eps=self.eps)
         with no_grad():
             unbiased = var.detach() * (count / (count - 1))
             ops.interpolate(self.running_mean, mean.detach(), weight=self.momentum)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone import ops
+from flagstone.nn.fused import fuses
 from flagstone.nn.layer import Layer
+from flagstone.ops.fused import form_of
+from flagstone.ops.pooling import max_pooled
 from flagstone.ops.window import Lengths, Padding, check_padding, per_axis
 from flagstone.tensors import Tensor
 
@@ -55,12 +58,13 @@ class MaxPool(Pool):
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.dilation = dilation
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = _MAX[self.spatial](
-            x, self.kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation,
-            ceil_mode=self.ceil_mode,
+    @fuses("max_pool")
+    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
+        apply = ops.max_pool if then is None else form_of(ops.max_pool, then)
+        return max_pooled(
+            f"max_pool{self.spatial}d", self.spatial, x, self.kernel_size, self.stride,
+            self.padding, self.dilation, self.ceil_mode, apply,
         )  # fmt: skip
-        return y
 
 
 class MaxPool1d(MaxPool):
@@ -127,5 +131,4 @@ class AvgPool3d(AvgPool):
     spatial = 3
 
 
-_MAX: dict[int, Any] = {1: ops.max_pool1d, 2: ops.max_pool2d, 3: ops.max_pool3d}
 _AVG: dict[int, Any] = {1: ops.avg_pool1d, 2: ops.avg_pool2d, 3: ops.avg_pool3d}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from flagstone.errors import InputError
+from flagstone.fusion import FORMS
 from flagstone.nn.layer import Layer
 from flagstone.tape import no_grad, observe
 from flagstone.tensors import Tensor
@@ -196,5 +197,8 @@ MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Tensor], int]] = {
     "batched_matmul": _of_matmul,
     "conv": _of_conv,
     "conv_input_grad": _of_conv_input_grad,
+}
+MULTIPLY_ADDS |= {
+    form: MULTIPLY_ADDS[first] for form, (first, _) in FORMS.items() if first in MULTIPLY_ADDS
 }
 """Op -> multiply-adds of one call, from its inputs and first output."""

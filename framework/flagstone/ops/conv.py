@@ -15,7 +15,7 @@ from typing import Any
 
 from flagstone.errors import InputError, ShapeError
 from flagstone.ops.checks import floating, same_dtype, tensors
-from flagstone.ops.door import op
+from flagstone.ops.door import Op, op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.window import (
     Lengths,
@@ -162,9 +162,13 @@ def conv3d(
 
 def convolve(
     name: str, d: int, x: Tensor, w: Tensor, b: Tensor | None, stride: Any, padding: Any,
-    dilation: Any, groups: int,
+    dilation: Any, groups: int, apply: Op = conv,
 ) -> Tensor:  # fmt: skip
-    """Check the arguments of a ``d``-dimensional convolution, resolve them and apply the op."""
+    """Check the arguments of a ``d``-dimensional convolution, resolve them and apply the op.
+
+    Args:
+        apply: ``conv``, or a fused form of it.
+    """
     check_filters(name, d, x, w, b, groups, "(out, {d} of kernel, in/groups)", "output")
     if x.shape[-1] != w.shape[-1] * groups:
         raise ShapeError(
@@ -176,7 +180,7 @@ def convolve(
     if b is not None and b.shape != w.shape[:1]:
         raise ShapeError(f"{name}: bias expected shape {w.shape[:1]}; got {b.shape}")
     window = resolve(name, x.shape[1:-1], w.shape[1:-1], stride, padding, dilation)
-    y: Tensor = conv(
+    y: Tensor = apply(
         x, w, b, stride=window.stride, padding=window.padding, dilation=window.dilation,
         groups=groups,
     )  # fmt: skip

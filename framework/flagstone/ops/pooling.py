@@ -12,6 +12,7 @@ from typing import Any
 
 from flagstone.errors import InputError, ShapeError
 from flagstone.ops.checks import floating, tensors
+from flagstone.ops.door import Op
 from flagstone.ops.pool import Sizes, avg_pool, max_pool
 from flagstone.ops.reduction import max as max_
 from flagstone.ops.reduction import mean
@@ -25,7 +26,7 @@ def max_pool1d(
     dilation: Lengths = 1, ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
     """As :func:`max_pool2d` for signals (n, length, c)."""
-    return _max_pooled("max_pool1d", 1, x, kernel, stride, padding, dilation, ceil_mode)
+    return max_pooled("max_pool1d", 1, x, kernel, stride, padding, dilation, ceil_mode)
 
 
 def max_pool2d(
@@ -50,7 +51,7 @@ def max_pool2d(
         ShapeError: ``x`` is no batch of images, or too small for one window.
         InputError: an argument is out of range, or some window would hold no value.
     """
-    return _max_pooled("max_pool2d", 2, x, kernel, stride, padding, dilation, ceil_mode)
+    return max_pooled("max_pool2d", 2, x, kernel, stride, padding, dilation, ceil_mode)
 
 
 def max_pool3d(
@@ -58,7 +59,7 @@ def max_pool3d(
     dilation: Lengths = 1, ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
     """As :func:`max_pool2d` for volumes (n, d, h, w, c)."""
-    return _max_pooled("max_pool3d", 3, x, kernel, stride, padding, dilation, ceil_mode)
+    return max_pooled("max_pool3d", 3, x, kernel, stride, padding, dilation, ceil_mode)
 
 
 def avg_pool1d(
@@ -179,16 +180,21 @@ def global_max_pool(x: Tensor, keepdims: bool = False) -> Tensor:
     return y
 
 
-def _max_pooled(
+def max_pooled(
     name: str, d: int, x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any,
-    ceil_mode: bool,
+    ceil_mode: bool, apply: Op = max_pool,
 ) -> Tensor:  # fmt: skip
+    """Check the arguments of max pooling over ``d`` axes, resolve them and apply the op.
+
+    Args:
+        apply: ``max_pool``, or a fused form of it.
+    """
     sizes, steps, pairs, apart, over = _window(
         name, d, x, kernel, stride, padding, dilation, ceil_mode
     )
     if any(a > 1 for a in apart):
-        return _dilated(name, x, sizes, steps, pairs, apart, over)
-    y: Tensor = max_pool(x, kernel=sizes, stride=steps, padding=_longer(pairs, over))[0]
+        return _dilated(name, x, sizes, steps, pairs, apart, over, apply)
+    y: Tensor = apply(x, kernel=sizes, stride=steps, padding=_longer(pairs, over))[0]
     return y
 
 
@@ -249,8 +255,9 @@ def _longer(pairs: Pairs, over: Sizes) -> Pairs:
 
 
 def _dilated(
-    name: str, x: Tensor, kernel: Sizes, stride: Sizes, pairs: Pairs, dilation: Sizes, over: Sizes
-) -> Tensor:
+    name: str, x: Tensor, kernel: Sizes, stride: Sizes, pairs: Pairs, dilation: Sizes, over: Sizes,
+    apply: Op,
+) -> Tensor:  # fmt: skip
     maps = []
     axes = zip(x.shape[1:-1], kernel, stride, pairs, dilation, over, strict=True)
     for n, k, s, (lo, hi), a, o in axes:
@@ -262,14 +269,16 @@ def _dilated(
                     f"{start} with kernel {k} and dilation {a} holds none of {n}"
                 )
         maps.append(AxisMap("windows", n, count * k, (k, s, a, lo)))
-    return _side_by_side(x, tuple(maps), kernel)
+    return _side_by_side(x, tuple(maps), kernel, apply)
 
 
-def _side_by_side(x: Tensor, maps: tuple[AxisMap, ...], kernel: Sizes) -> Tensor:
+def _side_by_side(
+    x: Tensor, maps: tuple[AxisMap, ...], kernel: Sizes, apply: Op = max_pool
+) -> Tensor:
     """The maxima of windows that ``maps`` lay one after another, each ``kernel`` long."""
     none = ((0, 0),) * len(kernel)
     laid = resample(x, maps=maps)
-    y: Tensor = max_pool(laid, kernel=kernel, stride=kernel, padding=none)[0]
+    y: Tensor = apply(laid, kernel=kernel, stride=kernel, padding=none)[0]
     return y
 
 

@@ -1,0 +1,37 @@
+"""The fused forms: pairs of ops that a backend may do as one.
+
+A backend claims a form by having a kernel of its name, with the first op's arguments. Layers then
+hand it the form (``nn/fused.py``); where none is claimed, the two ops run one after the other, with
+the same numbers but for rounding. Each form is an op as well (``ops/fused.py``), whose gradients
+are those of the two; that of the activation needs the output only, which is small after pooling.
+
+Softmax and cross-entropy are one op, ``softmax_cross_entropy``, on every backend, and no row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FORMS: Mapping[str, tuple[str, str]] = {
+    "linear_relu": ("linear", "relu"),  # the bias is linear's and conv's own
+    "linear_sigmoid": ("linear", "sigmoid"),
+    "linear_tanh": ("linear", "tanh"),
+    "conv_relu": ("conv", "relu"),
+    "batch_norm_relu": ("batch_norm", "relu"),
+    "add_relu": ("add", "relu"),  # the end of a residual block
+    "max_pool_relu": ("max_pool", "relu"),  # in either order, for the two commute
+}
+"""Name -> the op and the activation of its (first) output."""
+
+FORM_OF: Mapping[tuple[str, str], str] = {parts: name for name, parts in FORMS.items()}
+
+
+def without_stale(own: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """A backend's own kernels and those that plugins add, without the forms that know nothing of
+    them: a form whose op a plugin replaced goes, unless the plugin brings the form too."""
+    stale = {
+        name for name, parts in FORMS.items()
+        if name not in added and not added.keys().isdisjoint(parts)
+    }  # fmt: skip
+    return {**{name: kernel for name, kernel in own.items() if name not in stale}, **added}

@@ -1,0 +1,68 @@
+"""The fused forms of :mod:`flagstone.fusion` as ops: an op, then an activation of its first output.
+
+The generic form is the two generic forms, and the pullback the two pullbacks. Activations whose
+derivative follows from their output need nothing kept but that.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from flagstone.fusion import FORM_OF, FORMS
+from flagstone.ops import activation, conv, elementwise, linalg, norm, pool
+from flagstone.ops.door import ALL_OPS, Op
+
+_PARTS = (activation, conv, elementwise, linalg, norm, pool)  # they define the table's ops
+
+
+def _fused(name: str, first: Op, then: Op) -> Op:
+    def generic(xp: Any, *arrays: Any, **static: Any) -> Any:
+        result = first.generic(xp, *arrays, **static)
+        if isinstance(result, tuple):
+            return then.generic(xp, result[0]), *result[1:]
+        return then.generic(xp, result)
+
+    generic.__name__ = generic.__qualname__ = name
+    generic.__doc__ = f"``{then.name}`` of :func:`{first.name}`'s (first) output, in one."
+    generic.__signature__ = inspect.signature(first.generic)  # type: ignore[attr-defined]
+    form = Op(generic, numbers=first.numbers, optional=first.optional)
+    if first._check is not None:
+        form.check(first._check)
+    form.pullback(_pullback(first, then))
+    return form
+
+
+def _pullback(first: Op, then: Op) -> Any:
+    """The pullback of ``first``, of gradients that went back through ``then``."""
+    back, through = first._pullback, then._pullback
+    assert back is not None  # parts of a fused form
+    assert through is not None  # are differentiable
+    names = list(inspect.signature(back).parameters)
+    several = names[0] == "dys"
+
+    def of_one(dy: Any, **kept: Any) -> Any:
+        return back(through(dy, kept["y"]), **{n: v for n, v in kept.items() if n in names})
+
+    def of_several(dys: Any, **kept: Any) -> Any:
+        dy = None if dys[0] is None else through(dys[0], kept["ys"][0])
+        return back([dy, *dys[1:]], **{n: v for n, v in kept.items() if n in names})
+
+    pullback: Any = of_several if several else of_one
+    wanted = dict.fromkeys([*names, "ys" if several else "y"])
+    pullback.__signature__ = inspect.Signature(  # what Op reads
+        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in wanted]
+    )
+    return pullback
+
+
+FUSED: Mapping[str, Op] = {
+    name: _fused(name, *(ALL_OPS[part] for part in parts)) for name, parts in FORMS.items()
+}
+"""Name of a form -> the op."""
+
+
+def form_of(first: Op, then: str) -> Op:
+    """The fused form of an op and the activation of that name."""
+    return FUSED[FORM_OF[first.name, then]]
