@@ -5,7 +5,14 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Iterator
 
-from flagstone.benchmarking import of_files, of_kernels, of_models, of_parts, of_start
+from flagstone.benchmarking import (
+    of_files,
+    of_kernels,
+    of_models,
+    of_ops,
+    of_parts,
+    of_start,
+)
 from flagstone.benchmarking.benchmark import Benchmark
 from flagstone.errors import UnknownNameError
 
@@ -17,7 +24,7 @@ def catalogue() -> dict[str, Benchmark]:
 
 
 def _all() -> Iterator[Benchmark]:
-    for module in (of_start, of_kernels, of_parts, of_models, of_files):
+    for module in (of_start, of_kernels, of_ops, of_parts, of_models, of_files):
         yield from module.benchmarks()
 
 

@@ -1,4 +1,4 @@
-"""Ops: every one at the op table's size, and the families that matter small and large."""
+"""Families of kernels, small and large, and the way back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flagstone import ops
-from flagstone.benchmarking.benchmark import Benchmark, NotHere, Run
+from flagstone.benchmarking.benchmark import Benchmark, Run
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 
@@ -56,13 +56,11 @@ FAMILIES: dict[str, tuple[Callable[..., Any], Shapes, Shapes]] = {
 
 
 def benchmarks() -> Iterator[Benchmark]:
-    """The families, forward at both sizes and backward; then every op of the op table."""
+    """The families, forward at both sizes and backward."""
     for name, (function, small, large) in FAMILIES.items():
         yield Benchmark(f"kernel/{name}/small", _forward(function, small))
         yield Benchmark(f"kernel/{name}/large", _forward(function, large))
         yield Benchmark(f"kernel/{name}/backward", _backward(function, large))
-    for name in sorted(ops.ALL_OPS):
-        yield Benchmark(f"op/{name}", _by_row(name), in_gate=False)
 
 
 def _forward(function: Callable[..., Any], shapes: Shapes) -> Callable[[Backend], Run]:
@@ -103,31 +101,3 @@ def _inputs(backend: Backend, shapes: Shapes, requires_grad: bool = False) -> li
         )
         for shape in shapes
     ]
-
-
-def _by_row(name: str) -> Callable[[Backend], Run]:
-    def prepare(backend: Backend) -> Run:
-        try:
-            from flagstone.testing import OP_TABLE, Draw
-        except ImportError as error:
-            raise NotHere(f"the op table cannot be imported: {error}") from None
-        if name not in OP_TABLE:
-            raise NotHere(f"{name} has no row in the op table")
-        row = OP_TABLE[name]
-        dtype = row.dtypes[0]
-        sample = max(
-            [*row.samples(Draw(0, dtype)), *row.value_samples(Draw(0, dtype))],
-            key=lambda s: sum(np.size(x) for x in s.arrays if x is not None),
-        )
-        inputs = [
-            Tensor(backend.asarray(x), backend) if isinstance(x, np.ndarray) else x
-            for x in sample.arrays
-        ]
-
-        def run() -> object:
-            with no_grad():
-                return row.call(*inputs, **sample.static)
-
-        return run
-
-    return prepare

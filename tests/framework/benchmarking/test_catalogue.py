@@ -18,7 +18,7 @@ from flagstone.plugins import registry
 
 def test_everything_that_is_registered_is_in_it() -> None:
     known = catalogue()
-    assert {f"op/{name}" for name in ALL_OPS} <= set(known)
+    assert {f"op/{name}/{size}" for name in ALL_OPS for size in ("small", "large")} <= set(known)
     for name in registry.names("model"):
         assert {f"step/{name}", f"fit/{name}", f"predict/{name}/one"} <= set(known)
     for name in registry.names("layer"):
@@ -40,6 +40,13 @@ def test_a_name_is_a_whole_a_part_or_a_pattern() -> None:
     assert names() == [name for name, b in catalogue().items() if b.in_gate]
     with pytest.raises(UnknownNameError, match="unknown benchmark 'step/none'"):
         names("step/none")
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_every_op_runs(size: str) -> None:
+    for name, benchmark in catalogue().items():
+        if name.startswith("op/") and name.endswith(size):
+            benchmark.prepare(open_backend("cpu"))()
 
 
 def test_a_timer_repeats_what_is_short_and_tells_one_call() -> None:

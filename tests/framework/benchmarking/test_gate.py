@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from flagstone.benchmarking import gate
+from flagstone.benchmarking.sides import Measured
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="a fake interpreter is a script that begins with #!"
@@ -104,6 +105,44 @@ def test_what_only_looked_slower_once_is_no_regression(
     assert code == gate.OK
     assert calls == [1, 1]
     assert document["results"][0]["outcome"] == "no difference shown"
+
+
+def test_what_is_not_sure_is_measured_until_it_is(
+    judged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = gate.measure, []
+
+    def busy_for_a_while(*arguments: Any, **options: Any) -> Any:
+        found = real(*arguments, **options)
+        calls.append(len(found))
+        if len(calls) < 4:  # a third of the rounds shows nothing
+            for case in found:
+                case.rounds[::3] = [[(a, a) for a, _ in pairs] for pairs in case.rounds[::3]]
+        return found
+
+    monkeypatch.setattr(gate, "measure", busy_for_a_while)
+    code, text, document = judged({"a": 1.0, "b": 1.0}, {"a": 1.7, "b": 1.0})
+    assert code == gate.REGRESSION, text
+    assert calls[0] == 2
+    assert len(calls) > 3
+    assert set(calls[1:]) == {1}
+    assert document["results"][0]["rounds"] == 6 * (len(calls) - 1)
+
+
+def test_what_stays_unsure_is_no_regression(
+    judged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def busy(sides: Any, cases: Any, rounds: int) -> Any:
+        calls.append(rounds)
+        return [Measured("a", "cpu", [[(1.0, 1.4)], [(1.0, 1.4)], [(1.0, 0.5)]] * (rounds // 3))]
+
+    monkeypatch.setattr(gate, "measure", busy)
+    code, _, document = judged({"a": 1.0}, {"a": 1.0})
+    assert code == gate.OK
+    assert calls == [3, 6, 6, 6, 6]
+    assert document["results"][0]["rounds"] == 24
 
 
 def test_faster_is_told_and_passes(judged: Callable[..., Any]) -> None:
