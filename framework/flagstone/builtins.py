@@ -168,6 +168,7 @@ def flagstone_schedules() -> Iterator[ScheduleSpec]:
         ("exponential", "Exponential", "times gamma every epoch"),
         ("polynomial", "Polynomial", "down as a power of what is left"),
         ("linear", "Linear", "from one factor to another in a straight line"),
+        ("piecewise", "Piecewise", "in straight lines from point to point"),
         ("cosine", "Cosine", "down along half a cosine"),
         ("cosine-restarts", "CosineRestarts", "down along half a cosine, again and again"),
         ("one-cycle", "OneCycle", "up, then down to almost nothing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -18,10 +19,17 @@ Groups = Mapping[str, Mapping[str, float]]
 
 
 class ParameterOptions(NamedTuple):
-    """What holds for one parameter: a factor of the learning rate, and its weight decay."""
+    """What holds for one parameter: a factor of the learning rate, its weight decay, and after how
+    many epochs it is held as it is."""
 
     lr_scale: float
     weight_decay: float
+    epochs: float = math.inf
+
+
+def held(options: ParameterOptions) -> ParameterOptions:
+    """The options of a parameter that nothing moves, not even a decay."""
+    return options._replace(lr_scale=0.0, weight_decay=0.0)
 
 
 def options_of_parameters(
@@ -33,8 +41,8 @@ def options_of_parameters(
         owner: the optimizer's name, for errors.
         layer: whose parameters.
         weight_decay: of parameters of which nothing else is said.
-        groups: pattern of dotted names (``*`` and ``?``) -> ``lr_scale``, ``weight_decay`` or
-            both. Where several patterns match a name, what the later ones say holds.
+        groups: pattern of dotted names (``*`` and ``?``) -> some of ``lr_scale``, ``weight_decay``
+            and ``epochs``. Where several patterns match a name, what the later ones say holds.
         decay_biases: ``False`` for no weight decay of parameters of fewer than two axes (biases,
             and the factors of normalisations), unless a group says one.
 
@@ -55,13 +63,12 @@ def options_of_parameters(
     options = []
     for name, p in named.items():
         decay = weight_decay if decay_biases or len(p.shape) > 1 else 0.0
-        own = {"lr_scale": 1.0, "weight_decay": decay}
+        own: dict[str, float] = {"lr_scale": 1.0, "weight_decay": decay}
         for pattern, given in groups.items():
             if fnmatchcase(name, pattern):
                 own.update(given)
-        if not p.requires_grad:  # frozen: no decay moves it either
-            own = {"lr_scale": 0.0, "weight_decay": 0.0}
-        options.append(ParameterOptions(**own))
+        made = ParameterOptions(**own)
+        options.append(made if p.requires_grad else held(made))
     return options
 
 
@@ -76,7 +83,7 @@ def _checked(owner: str, groups: Any, names: Sequence[str]) -> Groups:
                 f"groups[{pattern!r}]",
                 option,
                 option in known,
-                f"only {' and '.join(known)}",
+                f"only {', '.join(known)}",
             )
             require_not_negative(owner, **{f"groups[{pattern!r}][{option!r}]": value})
         if not any(fnmatchcase(name, pattern) for name in names):

@@ -99,20 +99,28 @@ class Muon(Optimizer):
             len(t.shape) > 1 and not any(fnmatchcase(name, pattern) for pattern in adamw)
             for name, t in zip(names, self.flat.tensors, strict=True)
         ]
+        self._is_matrix = is_matrix
         self._direction = self.scratch()
+        self._momentum = self.state("momentum") if any(is_matrix) else None
+        if not all(is_matrix):
+            self._m, self._v, self._t = self.state("m"), self.state("v"), self.counter("t")
+        self.use_options()
+
+    def use_options(self) -> None:
+        super().use_options()
+        if not hasattr(self, "_direction"):
+            return  # the base's __init__, too early
         everything = zip(
             pieces(self.flat, self.flat.values), pieces(self.flat, self._direction), self.options,
-            is_matrix, strict=True,
+            self._is_matrix, strict=True,
         )  # fmt: skip
         self._matrices = [
             (_as_matrix(p), _as_matrix(d), option) for p, d, option, matrix in everything if matrix
         ]
-        self._momentum = self.state("momentum") if self._matrices else None
         self._rates: Tensor | None = None
-        if not all(is_matrix):
-            rates = [0.0 if m else o.lr_scale for m, o in zip(is_matrix, self.options, strict=True)]
-            self._rates = spread(self.flat, rates)
-            self._m, self._v, self._t = self.state("m"), self.state("v"), self.counter("t")
+        if not all(self._is_matrix):
+            pairs = zip(self._is_matrix, self.options, strict=True)
+            self._rates = spread(self.flat, [0.0 if m else o.lr_scale for m, o in pairs])
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
         if self._rates is not None:  # a rate of 0 leaves matrices as they are

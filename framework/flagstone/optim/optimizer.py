@@ -13,7 +13,7 @@ from flagstone.errors import ConfigurationError, InputError
 from flagstone.named import is_number
 from flagstone.nn.layer import Layer
 from flagstone.optim.checks import require, require_not_negative
-from flagstone.optim.groups import Groups, options_of_parameters, spread
+from flagstone.optim.groups import Groups, held, options_of_parameters, spread
 from flagstone.tape import no_grad
 from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
@@ -46,15 +46,15 @@ class Optimizer:
         clip_value: bring every value of the gradients into [-clip_value, clip_value], before their
             norm is limited; ``None`` for no limit.
         groups: parameters with other rates: pattern of their names -> ``lr_scale``, which
-            multiplies ``lr``, and ``weight_decay``, as in
-            ``{"head.*": {"lr_scale": 10.0}, "*.bias": {"weight_decay": 0.0}}``. Where several
-            patterns match, what the later ones say holds.
+            multiplies ``lr``, ``weight_decay``, and ``epochs``, after which they are held, as in
+            ``{"head.*": {"lr_scale": 10.0}, "*.bias": {"weight_decay": 0.0, "epochs": 3}}``. Where
+            several patterns match, what the later ones say holds.
         decay_biases: ``False`` for no weight decay of parameters of fewer than two axes: biases,
             and the factors of normalisations.
 
     Attributes:
         flat: the parameters, whose arrays are views of one.
-        options: for each parameter, its ``lr_scale`` and ``weight_decay``.
+        options: for each parameter, its ``lr_scale``, ``weight_decay`` and ``epochs``.
         rates: ``lr_scale`` for each value, like the flat parameters; ``None`` if all are 1.
         decays: ``weight_decay`` for each value; ``None`` if all are the attribute of this name.
         settings: how often an attribute was set to something else; a captured step is recorded
@@ -100,11 +100,8 @@ class Optimizer:
         self.backend = self.flat.values.backend
         self.weight_decay, self.clip_norm, self.clip_value = weight_decay, clip_norm, clip_value
         self.options = options_of_parameters(name, layer, weight_decay, groups, decay_biases)
-        scales, decays = ([o[i] for o in self.options] for i in (0, 1))
-        self.rates = spread(self.flat, scales) if any(s != 1 for s in scales) else None
-        self.decays = None
-        if any(d != weight_decay for d in decays):
-            self.decays = spread(self.flat, decays)
+        self._first_options = self.options
+        self.use_options()
         self._trained = [p.requires_grad for p in self.flat.tensors]
         self.states: dict[str, Tensor] = {}
         self._lr = self._scalar(lr)
@@ -143,6 +140,31 @@ class Optimizer:
         """A new state of shape (), kept in checkpoints under ``name``."""
         self.states[name] = self._scalar(start)
         return self.states[name]
+
+    def use_options(self) -> None:
+        """Make of :attr:`options` what :meth:`update` reads; called again when they change."""
+        scales, decays = ([o[i] for o in self.options] for i in (0, 1))
+        self.rates = spread(self.flat, scales) if any(s != 1 for s in scales) else None
+        self.decays = None
+        if any(d != self.weight_decay for d in decays):
+            self.decays = spread(self.flat, decays)
+
+    def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
+        """Before the first step of an epoch: hold the parameters whose ``epochs`` are over. A
+        trainer calls it; so does a loop of your own that wants what changes with epochs.
+
+        Args:
+            epoch: from 0.
+            epochs: of the whole training.
+            steps: of each epoch.
+        """
+        now = [held(o) if o.epochs <= epoch else o for o in self._first_options]
+        if now != self.options:
+            self.options = now
+            self.use_options()
+
+    def finish(self) -> None:
+        """After the last step of training, if its parameters are to be kept; a trainer calls it."""
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

@@ -53,6 +53,14 @@ class Wrapper(Optimizer):
         with no_grad():
             self.after_step()
 
+    def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
+        inner = self.optimizer
+        inner.start_epoch(epoch, epochs, steps)
+        self.options, self.rates, self.decays = inner.options, inner.rates, inner.decays
+
+    def finish(self) -> None:
+        self.optimizer.finish()
+
     def after_step(self) -> None:
         """What is done after every step, without gradients."""
         raise NotImplementedError(f"{type(self).__name__} defines no after_step")

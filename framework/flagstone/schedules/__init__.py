@@ -7,7 +7,7 @@ loss, which :class:`ReduceOnPlateau` goes by.
 
 from flagstone.schedules.base import Constant, Schedule
 from flagstone.schedules.composed import Product, Sequential
-from flagstone.schedules.decay import Exponential, Linear, MultiStep, Polynomial, Step
+from flagstone.schedules.decay import Exponential, Linear, MultiStep, Piecewise, Polynomial, Step
 from flagstone.schedules.plateau import ReduceOnPlateau
 from flagstone.schedules.waves import Cosine, CosineRestarts, OneCycle, Triangular
 
@@ -19,6 +19,7 @@ __all__ = [
     "Linear",
     "MultiStep",
     "OneCycle",
+    "Piecewise",
     "Polynomial",
     "Product",
     "ReduceOnPlateau",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 
 from flagstone.schedules.base import Schedule, is_count, is_finite, require
 
@@ -51,16 +52,50 @@ class Exponential(Schedule):
 
 class Polynomial(Schedule):
     """From 1 to ``floor`` as ``(1 - step / steps) ** power`` falls (PyTorch's PolynomialLR, over
-    all steps)."""
+    all steps); ``rising``, from ``floor`` to 1 as ``(step / steps) ** power`` rises."""
 
-    def __init__(self, power: float = 1.0, floor: float = 0.0, warmup: float = 0) -> None:
+    def __init__(
+        self, power: float = 1.0, floor: float = 0.0, warmup: float = 0, rising: bool = False
+    ) -> None:
         super().__init__(warmup)
+        require("polynomial", "rising", rising, isinstance(rising, bool), "True or False")
         require("polynomial", "power", power, is_finite(power), "a finite number >= 0")
         require("polynomial", "floor", floor, is_finite(floor, 0, 1), "a number in [0, 1]")
-        self.power, self.floor = power, floor
+        self.power, self.floor, self.rising = power, floor, rising
 
     def after_warmup(self, step: int, steps: int, steps_per_epoch: int) -> float:
-        return float(self.floor + (1 - self.floor) * (1 - step / steps) ** self.power)
+        place = step / steps if self.rising else 1 - step / steps
+        return float(self.floor + (1 - self.floor) * place**self.power)
+
+
+class Piecewise(Schedule):
+    """In straight lines from point to point (``numpy.interp``).
+
+    Args:
+        at: where the points are, as rising fractions of all steps (each rounded down to a step),
+            from 0.0 to 1.0.
+        factors: of the base rate, one for each point.
+
+    Example:
+        >>> Piecewise(at=(0.0, 0.23, 1.0), factors=(0.2, 1.0, 0.07))
+    """
+
+    def __init__(self, at: tuple[float, ...], factors: tuple[float, ...]) -> None:
+        super().__init__()
+        rising = isinstance(at, (tuple, list)) and all(is_finite(a, 0, 1) for a in at)
+        rising = rising and len(at) > 1 and (at[0], at[-1]) == (0, 1)
+        rising = rising and all(a < b for a, b in itertools.pairwise(at))
+        require("piecewise", "at", at, rising, "a tuple of rising fractions from 0.0 to 1.0")
+        holds = isinstance(factors, (tuple, list)) and all(is_finite(f) for f in factors)
+        holds = holds and len(factors) == len(at)
+        require("piecewise", "factors", factors, holds, f"a tuple of {len(at)} numbers >= 0")
+        self.at, self.factors = tuple(at), tuple(factors)
+
+    def after_warmup(self, step: int, steps: int, steps_per_epoch: int) -> float:
+        places = [int(a * steps) for a in self.at]
+        i = min(bisect.bisect_right(places, step), len(places) - 1)
+        (a, b), (start, end) = places[i - 1 : i + 1], self.factors[i - 1 : i + 1]
+        return start + (end - start) * (step - a) / (b - a) if a < b else end
 
 
 class Linear(Schedule):

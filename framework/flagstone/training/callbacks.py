@@ -31,7 +31,7 @@ class Callback:
         """After epoch number ``epoch`` (from 1) and its validation."""
 
     def on_interrupt(self, trainer: Trainer) -> None:
-        """After Ctrl-C, between two steps; ``KeyboardInterrupt`` follows."""
+        """After Ctrl-C or SIGTERM, between two steps; the end of the program follows."""
 
     def on_train_end(self, trainer: Trainer) -> None:
         """After the last epoch, also when training stopped early."""

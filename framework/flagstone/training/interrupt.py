@@ -1,30 +1,36 @@
-"""Ctrl-C as a flag, so that a step is never left half done."""
+"""Ctrl-C and SIGTERM as a flag, so that a step is never left half done."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
+
+ENDED_BY_SIGTERM = 128 + signal.SIGTERM  # the exit code that shells give
+USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 class InterruptFlag:
-    """A context in which the first Ctrl-C sets :attr:`raised`; a second one interrupts at once.
+    """A context in which the first Ctrl-C or SIGTERM (which ``kill``, ``timeout`` and batch systems
+    send) sets :attr:`raised`; a second one ends at once.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+    Outside the main thread, where Python delivers no signals, and for a signal that somebody else
+    handles, it does nothing.
+
+    Attributes:
+        raised: the signal's number, or 0.
     """
 
     def __init__(self) -> None:
-        self.raised = False
-        self._before: Any = None
-        self._installed = False
+        self.raised = 0
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptFlag:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
-            if self._before is signal.default_int_handler:
-                signal.signal(signal.SIGINT, self._set)
-                self._installed = True
+            for number, usual in USUAL.items():
+                if signal.getsignal(number) is usual:
+                    self._before[number] = signal.signal(number, self._set)
         return self
 
     def __exit__(
@@ -33,11 +39,17 @@ class InterruptFlag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, self._before)
-            self._installed = False
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def end(self) -> NoReturn:
+        """Raise what ends the program: ``SystemExit`` with 143 for SIGTERM, ``KeyboardInterrupt``
+        for Ctrl-C."""
+        if self.raised == signal.SIGTERM:
+            raise SystemExit(ENDED_BY_SIGTERM)
+        raise KeyboardInterrupt
 
     def _set(self, number: int, frame: FrameType | None) -> None:
-        if self.raised:
-            raise KeyboardInterrupt
-        self.raised = True
+        again, self.raised = self.raised, number
+        if again:
+            self.end()

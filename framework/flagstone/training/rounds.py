@@ -59,7 +59,8 @@ class Rounds:
         or it or a callback sets :attr:`stop`.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C, once the epoch was finished and callbacks were told.
+            KeyboardInterrupt: after Ctrl-C, once the epoch was finished and callbacks were told;
+                SystemExit: after SIGTERM.
         """
         self.tell("on_train_begin")
         with InterruptFlag() as flag:
@@ -69,7 +70,7 @@ class Rounds:
                 self.finish_epoch({**metrics, "seconds": time.perf_counter() - started})
                 if flag.raised:
                     self.tell("on_interrupt")
-                    raise KeyboardInterrupt
+                    flag.end()
         self.tell("on_train_end")
 
     def finish_epoch(self, metrics: Metrics) -> None:

@@ -30,10 +30,10 @@ from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 from flagstone.training.callbacks import Callback, Listeners, Metrics
 from flagstone.training.device_data import DeviceData
+from flagstone.training.evaluation import Evaluation
 from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.objective import Mixed, Objective
 
-EVALUATION_BATCH = 1000  # examples; without gradients a batch costs memory only
 PROGRESS_EVERY = 0.1  # seconds
 
 
@@ -57,6 +57,7 @@ class Trainer:
     Attributes:
         epoch: how many epochs are done.
         history: one dict per epoch: ``{"epoch", "train", "validation", "lr", "seconds"}``.
+        evaluate: called with :class:`DeviceData`, gives its mean loss and measures.
         stop: set it to end after the current epoch.
     """
 
@@ -97,7 +98,7 @@ class Trainer:
         self._best_loss, self._best_epoch = math.inf, 0
         self._best: dict[str, Any] = {}
         self._seconds_before = 0.0
-        self._measure = capture(self._evaluation_step, device=self.backend)
+        self.evaluate = Evaluation(layer, objective, self.backend)
 
     # The loop
 
@@ -110,7 +111,7 @@ class Trainer:
         validation: tuple[Any, Any] | None = None,
         resume_from: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None,
     ) -> list[Metrics]:
-        """Train to the end, or to where a callback, patience or Ctrl-C stops it.
+        """Train to the end, or to where a callback, patience, Ctrl-C or SIGTERM stops it.
 
         Args:
             x: inputs (n, ...), a NumPy array.
@@ -124,7 +125,8 @@ class Trainer:
 
         Raises:
             RunError: the loss is no longer finite, or the state is of another run.
-            KeyboardInterrupt: after Ctrl-C, once the step was finished and callbacks were told.
+            KeyboardInterrupt: after Ctrl-C, once the step was finished and callbacks were told;
+                SystemExit: after SIGTERM.
         """
         if not len(x):
             raise InputError(f"fit: x expected at least one example; got shape {x.shape}")
@@ -147,11 +149,12 @@ class Trainer:
                 self._require_finite(metrics["train"]["loss"])
                 if held_out is not None:
                     metrics["validation"] = self.evaluate(held_out)
+                    self._require_finite(metrics["validation"]["loss"], "validation ")
                 metrics["lr"] = lr
                 metrics["seconds"] = self._seconds_before + time.perf_counter() - started
                 self._finish_epoch(metrics)
                 self._heed(flag)  # Ctrl-C came while evaluating, or in a callback
-            self._go_back_to_best()
+            self._settle()
         self._listeners.tell("on_train_end", self)
         return self.history
 
@@ -190,6 +193,7 @@ class Trainer:
             for i in range(steps)
         ]
         counters = np.array([[i, self.epoch] for i in range(steps)], np.uint64)
+        self.optimizer.start_epoch(self.epoch, self.epochs, steps)
         on_device = self.backend.asarray
         lrs, places = on_device(np.array(rates, self._dtype)), on_device(counters)
         order = None if steps == 1 else data.order(self.seed, self.epoch)
@@ -213,7 +217,7 @@ class Trainer:
     def _heed(self, flag: InterruptFlag) -> None:
         if flag.raised:
             self._listeners.tell("on_interrupt", self)
-            raise KeyboardInterrupt
+            flag.end()
 
     def _train_step(self, rows: Tensor | None, lr: Tensor, place: Tensor, scale: Tensor) -> None:
         """One training step; nothing in it reads the device."""
@@ -239,28 +243,6 @@ class Trainer:
             self._add("loss", total)
             for name, values in objective.measures(out, y).items():
                 self._add(name, (values if weight is None else values * weight).sum())
-
-    def evaluate(self, data: DeviceData) -> dict[str, float]:
-        """The mean loss and measures over ``data``, without training."""
-        sums: dict[str, Tensor] = {}
-        was_training = self.layer.training
-        self.layer.eval()
-        with no_grad():
-            for start in range(0, data.n, EVALUATION_BATCH):
-                batch = data.slice(start, min(start + EVALUATION_BATCH, data.n))
-                for name, part in self._measure(*batch).items():
-                    sums[name] = part + sums[name] if name in sums else part
-        self.layer.train(was_training)
-        return {name: float(value.item()) / data.total_weight for name, value in sums.items()}
-
-    def _evaluation_step(self, x: Tensor, y: Tensor, weight: Tensor | None) -> dict[str, Tensor]:
-        """The sums of loss and measures over one batch."""
-        out = self.layer(x)
-        values = {"loss": self.objective.losses(out, y), **self.objective.measures(out, y)}
-        return {
-            name: (value if weight is None else value * weight).sum()
-            for name, value in values.items()
-        }
 
     # Sums on the device
 
@@ -299,16 +281,19 @@ class Trainer:
     def _is_out_of_patience(self) -> bool:
         return self.patience is not None and self.epoch - self._best_epoch >= self.patience
 
-    def _go_back_to_best(self) -> None:
+    def _settle(self) -> None:
+        """Leave the parameters that count: the best ones, or what the optimizer makes of them."""
         if self._best:
             self._set_values(self._best)
+        else:
+            self.optimizer.finish()
 
-    def _require_finite(self, loss: float) -> None:
+    def _require_finite(self, loss: float, of: str = "") -> None:
         if not math.isfinite(loss):
             raise RunError(
-                f"the loss is {loss} after epoch {self.epoch + 1}: training diverged. "
+                f"the {of}loss is {loss} after epoch {self.epoch + 1}: training diverged. "
                 f"Lower lr (now {self.lr:g}), limit gradients with "
-                "optimizer='adam(clip_norm=1.0)', or check the data"
+                f"optimizer='adam(clip_norm=1.0)', or check the {of}data"
             )
 
     # Checkpoints
@@ -321,11 +306,7 @@ class Trainer:
         if self._step_in_epoch:
             arrays.update({f"sum.{k}": np.array(t.numpy()) for k, t in self._sums.items()})
         metadata = {
-            "scheme": random.SCHEME,
-            "seed": self.seed,
-            "examples": self._data.n,
-            "batch_size": self.batch_size,
-            "augment": str(self.augment or ""),
+            **self._identity(),
             "epoch": self.epoch,
             "step": self._step_in_epoch,
             "history": list(self.history),
@@ -335,15 +316,18 @@ class Trainer:
         }
         return arrays, metadata
 
-    def _restore(self, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        own = {
+    def _identity(self) -> dict[str, Any]:
+        """What a state to go on from must have been made with."""
+        return {
             "scheme": random.SCHEME,
             "seed": self.seed,
             "examples": self._data.n,
             "batch_size": self.batch_size,
             "augment": str(self.augment or ""),
         }
-        for name, value in own.items():
+
+    def _restore(self, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        for name, value in self._identity().items():
             if metadata.get(name, "") != value:
                 raise RunError(
                     f"resume: the checkpoint was made with {name} {metadata.get(name)}; "

@@ -42,6 +42,16 @@ CASES: dict[str, tuple[schedules.Schedule, Callable[[Any, Any], Any]]] = {
     "polynomial": (
         schedules.Polynomial(2.5), lambda s, o: s.PolynomialLR(o, total_iters=STEPS, power=2.5),
     ),
+    "polynomial, rising": (
+        schedules.Polynomial(3.0, rising=True),
+        lambda s, o: s.LambdaLR(o, lambda i: (i / STEPS) ** 3),
+    ),
+    "piecewise": (
+        schedules.Piecewise((0.0, 0.23, 1.0), (0.2, 1.0, 0.07)),
+        lambda s, o: s.LambdaLR(
+            o, lambda i: np.interp(i, [0, int(0.23 * STEPS), STEPS], [0.2, 1.0, 0.07])
+        ),
+    ),
     "linear": (
         schedules.Linear(0.2, 0.9, 7),
         lambda s, o: s.LinearLR(o, start_factor=0.2, end_factor=0.9, total_iters=7),
@@ -196,6 +206,12 @@ BAD: list[tuple[str, str]] = [
     ("exponential(gamma='a')", "schedule exponential: gamma expected a finite number >= 0"),
     ("polynomial(power=-1)", "schedule polynomial: power expected a finite number >= 0; got -1"),
     ("polynomial(floor=2)", "schedule polynomial: floor expected a number in [0, 1]; got 2"),
+    ("polynomial(rising=1)", "schedule polynomial: rising expected True or False; got 1"),
+    ("piecewise(at=(0.0, 0.5), factors=(1.0, 0.0))", "schedule piecewise: at expected a tuple of"),
+    (
+        "piecewise(at=(0.0, 1.0), factors=(1.0,))",
+        "schedule piecewise: factors expected a tuple of 2",
+    ),
     ("linear(over=1.5)", "schedule linear: over expected a positive number of steps, or a fracti"),
     ("linear(end=-1)", "schedule linear: end expected a finite number >= 0; got -1"),
     ("cosine-restarts(period=0)", "schedule cosine-restarts: period expected a positive number of"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,63 @@ def test_the_whitening_is_measured_not_trained_and_kept(tmp_path: Path) -> None:
 
 def test_predictions_do_not_tell_an_image_from_its_mirror_image() -> None:
     x, y = blobs(60)
-    model = fs.model("speedrun", **SMALL).fit(x, y)
+    model = fs.model("speedrun", move_predictions=False, **SMALL).fit(x, y)
     flipped = model.decision_function(x[:, :, ::-1])
     np.testing.assert_allclose(model.decision_function(x), flipped, atol=1e-5)
-    single = fs.model("speedrun", flip_predictions=False, **SMALL).fit(x, y)
+    single = fs.model("speedrun", flip_predictions=False, move_predictions=False, **SMALL).fit(x, y)
     one, two = single.decision_function(x), single.decision_function(x[:, :, ::-1])
     assert np.abs(one - two).max() > 1e-3
     np.testing.assert_allclose(model.decision_function(x), (one + two) / 2, atol=1e-5)
+
+
+def test_predictions_look_at_moved_images_too() -> None:
+    """Half the logits of the image; a quarter each of two that are moved by a pixel (Jordan)."""
+    x, y = blobs(60)
+    options = {**SMALL, "flip_predictions": False}
+    moving = fs.model("speedrun", **options).fit(x, y)
+    still = fs.model("speedrun", move_predictions=False, **options).fit(x, y)
+    wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
+    views = [x, wide[:, :-2, :-2], wide[:, 2:, 2:]]
+    seen = [still.decision_function(view) for view in views]
+    expected = 0.5 * seen[0] + 0.25 * seen[1] + 0.25 * seen[2]
+    np.testing.assert_allclose(moving.decision_function(x), expected, atol=1e-5)
+    assert np.abs(seen[1] - seen[2]).max() > 1e-3
+    both = fs.model("speedrun", **SMALL).fit(x, y)
+    mirrored = [still.decision_function(view[:, :, ::-1]) for view in views]
+    expected = (expected + 0.5 * mirrored[0] + 0.25 * mirrored[1] + 0.25 * mirrored[2]) / 2
+    np.testing.assert_allclose(both.decision_function(x), expected, atol=1e-5)
+
+
+class Watch(fs.Callback):
+    """The whitening's bias after every epoch."""
+
+    def __init__(self) -> None:
+        self.biases: list[np.ndarray] = []
+
+    def on_epoch_end(self, trainer: Any, epoch: int, metrics: Any) -> None:
+        self.biases.append(np.array(trainer.layer[1].whiten.bias.numpy()))
+        self.optimizer = trainer.optimizer
+
+
+def test_the_recipes_course() -> None:
+    """The whitening's bias is held after three epochs, averages come every five steps."""
+    x, y = blobs(64)
+    watch = Watch()
+    options = {**SMALL, "epochs": 5, "batch_size": 32}
+    model = fs.model("speedrun", **options).fit(x, y, callbacks=[watch])
+    assert all(not np.array_equal(a, b) for a, b in itertools.pairwise(watch.biases[:3]))
+    rates = [epoch["lr"] for epoch in model.history_]  # of the second of two steps
+    points = np.interp([1, 3, 5, 7, 9], [0, 2, 10], [0.2, 1.0, 0.07])
+    np.testing.assert_allclose(rates, 1.5 * 32 / 1024 * points, rtol=1e-6)
+    averaged = watch.optimizer
+    assert (averaged.k, set(averaged.states) >= {"slow", "slow_buffers"}) == (5, True)
+    names = [name for name, _ in model.layer_.named_parameters()]
+    options_of = dict(zip(names, averaged.options, strict=True))
+    assert options_of["1.whiten.bias"] == (0.0, 0.0, 3)
+    assert options_of["1.blocks.0.norm1.bias"][:2] == (64.0, 2.08e-5)
+    assert options_of["1.blocks.0.conv1.weight"][:2] == (1.0, 1.33e-3)
+    slow = averaged.states["slow"].numpy()
+    np.testing.assert_array_equal(averaged.flat.values.numpy(), slow)
 
 
 def test_the_first_outputs_of_a_convolution_start_as_its_inputs() -> None:
