@@ -7,39 +7,84 @@ from pathlib import Path
 import numpy as np
 
 from flagstone import ops
+from flagstone.backend import open_backend
 from flagstone.benchmarking.catalogue import catalogue
 from flagstone.benchmarking.of_files import checkpoint_of
 from flagstone.benchmarking.of_models import model_step
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 
+from . import blank_card
 from .common import BACKENDS, opened
 
 PEERS = ["conv3x3", "matmul", "max-pool", "relu", "softmax"]
 MODELS = [name.partition("/")[2] for name in catalogue() if name.startswith("step/")]
+SOURCES = Path(__file__).resolve().parents[2] / "backends" / "flagstone_cupy" / "kernels"
 
 
-class Steps:
-    """Op calls, each at least one launch on a card, in an uncaptured training step."""
+class OpCalls:
+    """Op calls of an uncaptured training step."""
 
     params = [MODELS, BACKENDS]
     param_names = ["model", "backend"]
     unit = "calls"
 
+    def setup(self, model, backend):
+        self.kept = model_step(model, opened(backend))
+
     def track_op_calls(self, model, backend):
         from flagstone.profiling import Profiler
 
-        device = opened(backend)
-        try:
-            kept = model_step(model, device)
-        except NotImplementedError:
-            return float("nan")  # it is not trained in steps
-        with Profiler(device) as profiler:
-            kept.uncaptured()
+        with Profiler(opened(backend)) as profiler:
+            self.kept.uncaptured()
         return len(profiler.calls)
 
-    def setup(self, model, backend):
-        opened(backend)
+
+class Launches:
+    """Kernels that an uncaptured training step launches on a card; none is needed to count."""
+
+    params = [MODELS]
+    param_names = ["model"]
+    unit = "launches"
+
+    def setup(self, model):
+        with blank_card.launches():
+            model_step(model, open_backend(blank_card.NAME))
+
+    def track_launches(self, model):
+        with blank_card.launches() as seen:
+            kept = model_step(model, open_backend(blank_card.NAME))
+            seen.clear()
+            kept.uncaptured()
+        return len(seen)
+
+
+class KernelSize:
+    """Bytes of a compiled file of CUDA kernels, for an architecture."""
+
+    params = [sorted(path.name for path in SOURCES.glob("*.cu")), ["sm_80", "sm_90"]]
+    param_names = ["file", "architecture"]
+    unit = "bytes"
+
+    def setup(self, file, architecture):
+        from flagstone.errors import UnavailableError
+
+        try:
+            from flagstone_cupy import budget
+            from flagstone_cupy.compile import compiled
+        except ImportError as error:
+            raise NotImplementedError(f"no CUDA kernels: {error}") from None
+        number = architecture.removeprefix("sm_")
+        kernels = [k for k in budget.packaged() if k.source == file and number in k.architectures]
+        if not kernels:
+            raise NotImplementedError(f"{file} has nothing for {architecture}")
+        try:
+            self.cubin = compiled(file, [k.expression for k in kernels], number)
+        except UnavailableError as error:
+            raise NotImplementedError(str(error)) from None
+
+    def track_bytes(self, file, architecture):
+        return self.cubin.path.stat().st_size
 
 
 class Checkpoint:
@@ -47,7 +92,7 @@ class Checkpoint:
 
     params = [BACKENDS]
     param_names = ["backend"]
-    unit = "bytes"
+    unit = "bytes / parameter"
 
     def setup(self, backend):
         opened(backend)
@@ -65,7 +110,7 @@ class Peer:
 
     params = [PEERS]
     param_names = ["kernel"]
-    unit = "ours / PyTorch's"
+    unit = "ours / theirs"
 
     def setup(self, kernel):
         try:

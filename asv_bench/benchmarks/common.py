@@ -1,9 +1,15 @@
 """A group of the catalogue as a class that asv times."""
 
+import contextlib
+import importlib
+
 from flagstone.backend import open_backend
 from flagstone.benchmarking.catalogue import catalogue
 from flagstone.errors import UnavailableError, UnknownNameError
 from flagstone.plugins import registry
+
+with contextlib.suppress(ImportError):  # asv forks for each benchmark: once, and not in each
+    importlib.import_module("numba")
 
 try:
     BACKENDS = [spec.name for spec in registry.specs("backend")]  # plugins' too
