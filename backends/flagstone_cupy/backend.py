@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cupy
@@ -11,9 +12,12 @@ import cupyx
 import numpy as np
 
 from flagstone.backend import Backend, MemoryInfo
+from flagstone.capturing import Recorded
 from flagstone.devices import Device
 from flagstone.errors import UnavailableError
 from flagstone_cupy import launch
+from flagstone_cupy.graph import GraphReplay
+from flagstone_cupy.room import CupyRoom
 from flagstone_cupy.runner import CupyRunner, memory_of
 from flagstone_cupy.table import KERNELS
 
@@ -32,6 +36,7 @@ class CupyBackend(Backend):
         self._card = cupy.cuda.Device(device.index or 0)
         self._card.use()
         self._memory = memory_of(self._card.id)
+        self._rooms: weakref.WeakSet[CupyRoom] = weakref.WeakSet()
         launch.install(_RUNNER)
 
     @classmethod
@@ -97,7 +102,17 @@ class CupyBackend(Backend):
         """Of the card: bytes that arrays hold, the most they held, and the card's memory."""
         with self._card:
             _, total = cupy.cuda.runtime.memGetInfo()
-            return MemoryInfo(self._memory.used(), self._memory.peak, total)
+            graphs = sum(room.bytes() for room in self._rooms)
+            return MemoryInfo(self._memory.used() + graphs, self._memory.peak + graphs, total)
+
+    def capture(self, step: Callable[..., Any], *_example: Any) -> Callable[..., Any]:
+        """The step, recorded on its first calls, then one CUDA graph; see ``graph.py``."""
+        return Recorded(step, self, lambda program: GraphReplay(program, self._room))
+
+    def _room(self) -> CupyRoom:
+        room = CupyRoom(self._card)
+        self._rooms.add(room)
+        return room
 
 
 _RUNNER = CupyRunner()  # it serves every card of the process

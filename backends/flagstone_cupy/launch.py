@@ -35,6 +35,9 @@ class Runner(Protocol):
     def is_here(self, a: Array) -> bool:
         """Whether ``a`` is an array of this device."""
 
+    def copy(self, to: Array, a: Array) -> None:
+        """Write the values of ``a`` to an array of any layout and dtype."""
+
     def run(
         self, kernel: Kernel, grid: Sizes, block: Sizes, shared: int, arguments: list[Any]
     ) -> None:
@@ -149,9 +152,19 @@ def contiguous(a: Array) -> Array:
     """``a`` in row-major order: itself if it is, else a copy."""
     if a.flags.c_contiguous:
         return a
-    copy = runner().empty(a.shape, a.dtype)
-    copy[...] = a
-    return copy
+    return converted(a, a.dtype)
+
+
+def converted(a: Array, dtype: Any) -> Array:
+    """A copy of ``a`` in row-major order, of that dtype."""
+    to = empty(a.shape, dtype)
+    copy(to, a)
+    return to
+
+
+def copy(to: Array, a: Array) -> None:
+    """Write the values of ``a`` to an array of any layout and dtype."""
+    runner().copy(to, a)
 
 
 def _check_geometry(kernel: Kernel, grid: Sizes, block: Sizes, shared: int) -> None:

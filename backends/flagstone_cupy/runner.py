@@ -41,6 +41,9 @@ class CupyRunner:
     def is_here(self, a: Any) -> bool:
         return isinstance(a, cupy.ndarray)
 
+    def copy(self, to: Any, a: Any) -> None:
+        to[...] = a
+
     def run(
         self, kernel: Kernel, grid: Sequence[int], block: Sequence[int], shared: int,
         arguments: list[Any],

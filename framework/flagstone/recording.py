@@ -323,7 +323,7 @@ def _settle(what: str, x: Any, y: Any, same: dict[Value, Value], backend: Backen
     if not isinstance(x, Value) or not isinstance(y, Value):
         if not _equal(x, y):
             raise CaptureError(f"{what} is {x!r} in one run and {y!r} in the next")
-    elif x.kind != OUTSIDE:
+    elif x.array is None:  # an argument, or made in the step
         if same.get(x) is not y:
             raise CaptureError(f"{what} comes from elsewhere in the next run")
     elif x.array is y.array:

@@ -33,6 +33,7 @@ def simulator() -> ModuleType:
     """The module ``simulator.py``; skips where kernels cannot be compiled for the CPU."""
     assert table.KERNELS is not None
     module = _load("simulator")
+    module.graphs = _load("graphs")
     if reason := module.why_not():
         pytest.skip(reason)
     return module

@@ -22,13 +22,16 @@ from typing import Any
 import numpy as np
 
 from flagstone.backend import Backend
+from flagstone.capturing import Recorded
 from flagstone.devices import Device
 from flagstone.plugins import BackendSpec, hookimpl
 from flagstone_cupy import compile as nvrtc
 from flagstone_cupy import launch
+from flagstone_cupy.graph import GraphReplay
 from flagstone_cupy.kernel import REGISTRY, Kernel
 from flagstone_cupy.signature import local_sources
 
+graphs: Any = None  # the module graphs.py, which conftest.py loads
 HEADERS = Path(__file__).parent / "cusim"
 PTX_CHECK = str(Path(__file__).parent / "ptx_check.cu")
 FLAGS = (
@@ -119,22 +122,27 @@ class SimulatedCard:
         seeds: the orders of threads.
         libraries: source -> a changed library to run instead.
         launched: names ``file:function`` of the kernels that ran.
+        graphs: what it knows of CUDA graphs.
     """
 
     def __init__(self, guarded: Any, seeds: tuple[int, ...] = (0,)) -> None:
         self.seeds = seeds
         self.libraries: dict[str, Library] = {}
         self.launched: set[str] = set()
+        self.graphs = graphs.Graphs()
         self._pool = guarded.Pool()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        array = np.empty(shape, dtype)
+        array = self.graphs.empty(shape, dtype)
         if array.dtype != bool:  # whose only bytes are 0 and 1
             array.reshape(-1).view(np.uint8)[:] = 0xFF
         return array
 
     def is_here(self, a: Any) -> bool:
         return isinstance(a, np.ndarray | np.generic)  # what NumPy gives for shape ()
+
+    def copy(self, to: np.ndarray, a: np.ndarray) -> None:
+        self.graphs.note(_copy, [to], to, a)
 
     def library(self, source: str) -> Library:
         declared = tuple(name for name, kernel in REGISTRY.items() if kernel.source == source)
@@ -145,6 +153,12 @@ class SimulatedCard:
         arguments: list[Any],
     ) -> None:  # fmt: skip
         self.launched.add(f"{kernel.source}:{kernel.name}")
+        self.graphs.launched(self._run_now, kernel, grid, block, shared, arguments)
+
+    def _run_now(
+        self, kernel: Kernel, grid: Sequence[int], block: Sequence[int], shared: int,
+        arguments: list[Any],
+    ) -> None:  # fmt: skip
         first = None
         for seed in self.seeds:
             results = self._run_once(kernel, grid, block, shared, arguments, seed)
@@ -200,9 +214,21 @@ class SimulatedBackend(Backend):
         from flagstone_cupy.table import KERNELS
 
         self.kernels = KERNELS
+        self.table = graphs.Table(self, lambda: _card().graphs)
 
     def asarray(self, x: Any, dtype: str | None = None) -> np.ndarray:
         return np.asarray(x, dtype=dtype)
+
+    def capture(self, step: Any, *_example: Any) -> Any:
+        return Recorded(step, self, lambda p: GraphReplay(p, lambda: graphs.Room(_card().graphs)))
+
+
+def _card() -> Any:
+    return launch.runner()
+
+
+def _copy(to: np.ndarray, a: np.ndarray) -> None:
+    to[...] = a
 
 
 def open_simulated(index: int | None) -> SimulatedBackend:

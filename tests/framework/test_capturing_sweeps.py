@@ -240,3 +240,19 @@ def test_captures_can_be_forgotten() -> None:
     assert not twice._entries
     x = numbers(2)
     assert bits(twice(x)) == bits(x + x)
+
+
+def test_a_first_run_that_differs_costs_no_more_than_itself() -> None:
+    total = numbers(3)
+    runs = 0
+
+    def step(x: fs.Tensor) -> None:
+        nonlocal runs
+        runs += 1
+        ops.accumulate(total, x)
+        ops.accumulate(total, ops.exp(x) if runs == 1 else ops.tanh(x))
+
+    captured = fs.capture(step, strict=True)
+    for _ in range(5):
+        captured(numbers(3))
+    assert runs == 3

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from flagstone.backend import declines
-from flagstone_cupy.kernel import family
-from flagstone_cupy.launch import Array, contiguous, empty, launch, over, table
+from flagstone_cupy.kernel import Kernel, family
+from flagstone_cupy.launch import Array, contiguous, converted, empty, launch, over, table
 
 FLOATS = ("float", "double")
 INTEGERS = ("int", "long long")
@@ -17,6 +17,7 @@ BITS = ("unsigned char", "unsigned short", "unsigned", "unsigned long long")
 TAKE_ROWS = family("gather.cu", "take_rows", T=BITS, I=INTEGERS)
 ADD_ROWS = family("gather.cu", "add_rows", T=FLOATS, I=INTEGERS)
 SCATTER_ADD = family("gather.cu", "scatter_add", T=FLOATS, I=INTEGERS)
+COUNT_ROW = Kernel("update.cu", "count_step", T="long long")
 ROWS = 8  # of a block of add_rows, a warp each
 _NAN = {"float16": 0x7E00, "float32": 0x7FC00000, "float64": 0x7FF8000000000000}
 
@@ -67,7 +68,26 @@ def scatter_add(g: Array, index: Array, *, axis: int, size: int) -> Array:
     return y
 
 
+def row_number() -> Array:
+    """An array for the number of a row, on the device: (1,), what it holds is not defined."""
+    return empty((1,), "int64")
+
+
+def feed(rows: Array, number: Array, row: Array) -> None:
+    """Copy the row of that number to ``row``; NaN or 0 where there is none."""
+    bits = np.dtype(f"uint{8 * row.dtype.itemsize}")
+    source, target = (a.reshape(-1).view(bits) for a in (rows, row))
+    arguments = (source, number, target, _NAN.get(row.dtype.name, 0), rows.shape[0], 1, row.size)
+    grid, block = table(1, row.size)
+    launch(TAKE_ROWS[bits, number.dtype], grid, block, 0, arguments)
+
+
+def count_row(number: Array) -> None:
+    """``number += 1``, on the device."""
+    launch(COUNT_ROW, (1, 1, 1), (1, 1, 1), 0, (number,))
+
+
 def as_index(index: Array) -> Array:
     """Integers in row-major order, of 64 bits unless they have 32."""
-    wanted = index.dtype if index.dtype in (np.int32, np.int64) else np.dtype("int64")
-    return contiguous(index if index.dtype == wanted else index.astype(wanted))
+    is_served = index.dtype in (np.int32, np.int64)
+    return contiguous(index) if is_served else converted(index, "int64")

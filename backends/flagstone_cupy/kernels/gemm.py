@@ -15,7 +15,7 @@ import math
 
 from flagstone_cupy.kernels.products import check_precision, gather, weight_product
 from flagstone_cupy.kernels.window import POINTS, Layout
-from flagstone_cupy.launch import Array, contiguous, empty
+from flagstone_cupy.launch import Array, contiguous, copy, empty
 
 Sizes = tuple[int, int, int, int]  # batch, m, n and k of (batch, m, k) @ (batch, k, n)
 
@@ -120,7 +120,7 @@ def _matrices(a: Array, transposed: bool, lead: tuple[int, ...]) -> Array:
     if a.shape[:-2] == lead:
         return contiguous(a)
     whole = empty((*lead, *a.shape[-2:]), a.dtype)
-    whole[...] = a
+    copy(whole, a)
     return whole
 
 

@@ -9,7 +9,16 @@ import numpy as np
 
 from flagstone.backend import declines
 from flagstone_cupy.kernel import Kernel, family
-from flagstone_cupy.launch import MOST_BLOCKS, THREADS, Array, Sizes, contiguous, empty, launch
+from flagstone_cupy.launch import (
+    MOST_BLOCKS,
+    THREADS,
+    Array,
+    Sizes,
+    contiguous,
+    converted,
+    empty,
+    launch,
+)
 
 # What is summed -> what it is summed in.
 _PAIRS = {
@@ -49,9 +58,7 @@ def sum(  # noqa: A001  # the op's name
         shape[first : first + count] = [1] * count
         total = sum_middle(total, math.prod(shape[:first]), n, inner)
     if total.dtype != SUM_ROWS[x.dtype].dtypes[1] or not reduced:
-        out = empty(x.shape, SUM_ROWS[x.dtype].dtypes[1])  # nothing was summed
-        out[...] = x
-        return out
+        return converted(x, SUM_ROWS[x.dtype].dtypes[1])  # nothing was summed
     return total.reshape(kept if keepdims else [n for a, n in enumerate(kept) if a not in reduced])
 
 
