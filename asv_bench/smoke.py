@@ -39,10 +39,11 @@ def main() -> int:
     options = parser.parse_args()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="flagstone-asv-") as folder:
-        code = _asv(Path(folder), options.bench)
+        code, output = _asv(Path(folder), options.bench)
         found = _results(Path(folder, "results"))
     seconds = time.perf_counter() - started
     if code not in (0, A_BENCHMARK_FAILED) or not found:
+        print(output)
         print(f"asv itself failed: exit code {code}, {len(found)} benchmarks")
         return 2
     wrong = []
@@ -55,13 +56,15 @@ def main() -> int:
             wrong.append(name)
     print(f"{len(found)} benchmarks, {sum(map(len, found.values()))} cases, {seconds:.0f} s")
     if wrong or code:
+        print(output)
         print(f"failed, or measured nothing: {', '.join(wrong) or 'see above'}")
         return 1
     return 0
 
 
-def _asv(folder: Path, bench: str) -> int:
-    """Run asv with a configuration that keeps everything in ``folder``; its exit code."""
+def _asv(folder: Path, bench: str) -> tuple[int, str]:
+    """Run asv with a configuration that keeps everything in ``folder``; its exit code and what it
+    printed."""
     configuration = json.loads((HERE / "asv.conf.json").read_text(encoding="utf-8"))
     configuration |= {
         "repo": str(HERE.parent),
@@ -81,7 +84,11 @@ def _asv(folder: Path, bench: str) -> int:
     ]  # fmt: skip
     if hasattr(os, "fork"):
         command += ["--launch-method", "forkserver"]  # what all import is imported once
-    return subprocess.run(command, check=False, env=environ, stdin=subprocess.DEVNULL).returncode
+    done = subprocess.run(
+        command, check=False, env=environ, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return done.returncode, done.stdout
 
 
 def _results(folder: Path) -> dict[str, list[Any]]:
