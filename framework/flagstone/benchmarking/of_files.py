@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 import tempfile
 import weakref
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flagstone.benchmarking.benchmark import Benchmark, Run
+from flagstone.benchmarking.benchmark import Benchmark, NotHere, Run
 from flagstone.benchmarking.of_models import model_step
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 ROWS, COLUMNS = 2000, 20
 IMAGES = 2000
+PICTURES = 200  # files in a folder of images
 
 
 def benchmarks() -> Iterator[Benchmark]:
@@ -26,6 +28,8 @@ def benchmarks() -> Iterator[Benchmark]:
     yield Benchmark("data/csv", _reading(_csv), on_host=True)
     yield Benchmark("data/npz", _reading(_npz), on_host=True)
     yield Benchmark("data/idx", _reading(_idx), on_host=True)
+    yield Benchmark("data/parquet", _reading(_parquet), on_host=True)
+    yield Benchmark("data/image-folder", _reading(_image_folder), on_host=True)
     yield Benchmark("checkpoint/save", _checkpoint(loading=False))
     yield Benchmark("checkpoint/load", _checkpoint(loading=True))
     yield Benchmark("model-file/save", _model_file(loading=False))
@@ -77,6 +81,31 @@ def _idx(folder: Path) -> Path:
             header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
             (folder / stem).write_bytes(header + array.astype("uint8").tobytes())
     return folder
+
+
+def _parquet(folder: Path) -> Path:
+    polars = _needed("polars")
+    path = folder / "table.parquet"
+    table = np.random.default_rng(0).standard_normal((ROWS, COLUMNS))
+    columns = {f"x{i}": table[:, i] for i in range(COLUMNS)}
+    polars.DataFrame({**columns, "label": np.arange(ROWS) % 3}).write_parquet(path)
+    return path
+
+
+def _image_folder(folder: Path) -> Path:
+    pillow = _needed("PIL.Image")
+    X, y = _images()
+    for i, (x, label) in enumerate(zip(X[:PICTURES], y[:PICTURES], strict=True)):
+        (folder / str(label)).mkdir(exist_ok=True)
+        pillow.fromarray(x).save(folder / str(label) / f"{i}.png")
+    return folder
+
+
+def _needed(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise NotHere(f"{error}; pip install 'flagstone[data]'") from None
 
 
 def _images() -> tuple[Any, Any]:
