@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from flagstone.devices import AUTO, Device, default_device, parse_device
 from flagstone.errors import (
@@ -34,6 +34,9 @@ Kernel = Callable[..., Any]
 EXACT = "exact"
 """The precision that every backend has: all values are of the dtype that they are said to be, and
 products are not rounded on the way."""
+
+MIXED = {"mixed-fp16": "float16", "mixed-bf16": "bfloat16"}
+"""Precision -> the dtype in which products are computed beside float32."""
 
 
 class OpLike(Protocol):
@@ -68,6 +71,9 @@ class Backend:
         precisions: what it can compute in, ``"exact"`` first; see :meth:`with_precision`.
         lacks: name of a precision that others have -> why this one has it not.
         precision: what it computes in, one of ``precisions``.
+        low: of a mixed precision, the dtype of 16 bits; else ``None``.
+        skips_updates: whether its kernels of updates write nothing where their ``scale`` is NaN,
+            which is how a step is skipped whose gradients overflowed.
     """
 
     name: str
@@ -76,6 +82,8 @@ class Backend:
     precisions: tuple[str, ...] = (EXACT,)
     lacks: Mapping[str, str] = {}
     precision: str = EXACT
+    low: str | None = None
+    skips_updates = False
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -107,6 +115,7 @@ class Backend:
             other = object.__new__(type(self))
             vars(other).update(vars(self))
             other.precision, other.table = precision, OpTable(other)
+            other.low = MIXED.get(precision)
             self._by_precision[precision] = other
         return self._by_precision[precision]
 
@@ -292,7 +301,7 @@ def _before(added: Kernel, own: Kernel | None) -> Kernel:
 
     if any(takes):
         precise.__name__ = added.__name__
-        kernel = precise
+        kernel = cast(Any, precise)
     kernel.may_decline = getattr(own, "may_decline", False)  # type: ignore[attr-defined]
     return kernel
 

@@ -45,6 +45,7 @@ class _State(threading.local):
     grad_enabled = True
     observer: Callable[..., None] | None = None
     watcher: Watcher | None = None
+    pulling = False  # gradients are being computed
 
 
 state = _State()
@@ -89,13 +90,13 @@ def edge_of(x: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _grad_mode(enabled: bool) -> Iterator[None]:
-    before = state.grad_enabled
-    state.grad_enabled = enabled
+def _grad_mode(enabled: bool, pulling: bool = False) -> Iterator[None]:
+    before = state.grad_enabled, state.pulling
+    state.grad_enabled, state.pulling = enabled, pulling or state.pulling
     try:
         yield
     finally:
-        state.grad_enabled = before
+        state.grad_enabled, state.pulling = before
 
 
 def no_grad() -> contextlib.AbstractContextManager[None]:
@@ -133,7 +134,7 @@ def backward(output: Tensor, gradient: Tensor | None = None, *, retain_graph: bo
         ShapeError: ``gradient`` is missing or has another shape than ``output``.
     """
     seed = _seed(output, gradient)
-    with no_grad():
+    with _grad_mode(False, pulling=True):
         if output.node is None:
             output.accumulate_grad(seed)
         else:
@@ -169,7 +170,7 @@ def grad(
             before = found[id(x)]
             found[id(x)] = g if before is None else before + g
 
-    with _grad_mode(create_graph):
+    with _grad_mode(create_graph, pulling=True):
         if output.node is None:
             leaf(output, seed)
         else:

@@ -118,24 +118,24 @@ def test_tensors_of_two_precisions_do_not_meet(rough: str) -> None:
 def test_a_precision_that_is_not_there(rough: str, device: str, precision: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(told)):
         open_backend(device, precision)
-    model = fs.model("mlp", device=device, precision=precision)
+    model: Any = fs.model("mlp", device=device, precision=precision)
     with pytest.raises(ConfigurationError, match=re.escape(told)):
         model.fit(np.zeros((4, 2)), np.array([0, 1, 0, 1]))
     assert not hasattr(model, "layer_")
 
 
 def test_models_of_float64_are_exact(rough: str) -> None:
-    model = fs.model("logistic", device=rough, precision="rounded")
+    model: Any = fs.model("logistic", device=rough, precision="rounded")
     with pytest.raises(ConfigurationError, match="'exact', for it trains in float64 here; got 'ro"):
         model.fit(np.zeros((4, 2)), np.array([0, 1, 0, 1]))
 
 
 def test_a_model_predicts_as_it_was_trained(rough: str, tmp_path: Any) -> None:
     x = np.random.default_rng(0).standard_normal((20, 3))
-    model = fs.model("mlp", device=rough, precision="rounded", epochs=1, batch_size=5)
+    model: Any = fs.model("mlp", device=rough, precision="rounded", epochs=1, batch_size=5)
     model.fit(x, (x[:, 0] > 0).astype(int))
     model.save(tmp_path / "m.safetensors")
-    again = fs.load(tmp_path / "m.safetensors")
+    again: Any = fs.load(tmp_path / "m.safetensors")
     assert again.precision == "rounded"
     np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))
     assert (
@@ -143,4 +143,5 @@ def test_a_model_predicts_as_it_was_trained(rough: str, tmp_path: Any) -> None:
     )
     with pytest.raises(ConfigurationError, match="was trained so; precision='exact' predicts"):
         fs.load(tmp_path / "m.safetensors", device="cpu")
-    assert fs.load(tmp_path / "m.safetensors", device="cpu", precision="exact").precision == "exact"
+    model = fs.load(tmp_path / "m.safetensors", device="cpu", precision="exact")
+    assert model.precision == "exact"

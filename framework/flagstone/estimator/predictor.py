@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from flagstone import ops
 from flagstone.backend import Backend
 from flagstone.capturing import capture
 from flagstone.errors import ShapeError
@@ -85,7 +86,7 @@ class Predictor(Hyperparameters):
                 for start in range(0, len(X), PREDICTION_BATCH):
                     batch = np.ascontiguousarray(X[start : start + PREDICTION_BATCH], dtype)
                     out = forward(Tensor(backend.asarray(batch), backend))
-                    parts.append(np.asarray(out.numpy(), np.float64))
+                    parts.append(np.asarray(ops.astype(out, dtype).numpy(), np.float64))
         finally:
             layer.train(was_training)
         return np.concatenate(parts)

@@ -286,6 +286,8 @@ class Layer:
         for name, p in own.items():
             value = values[name].astype(p.dtype_name, copy=False)
             p.array[...] = p.backend.asarray(np.ascontiguousarray(value))
+        for flat in {id(p.owner): p.owner for p in own.values() if p.owner is not None}.values():
+            flat.lower()
 
     def _require_values(self, what: str) -> None:
         if any(p.array is None for _, p in self._named_tensors()):

@@ -11,6 +11,7 @@ from flagstone import ops
 from flagstone.backend import Backend, open_backend
 from flagstone.errors import GradientError, InputError
 from flagstone.nn.init import Initializer, zeros
+from flagstone.tape import Node
 from flagstone.tensors import Tensor
 
 ALIGN = 16  # values: a parameter starts at a multiple, 64 bytes in float32, for vector loads
@@ -26,7 +27,7 @@ class Parameter(Tensor):
             it in PyTorch's order (out, in, *kernel).
     """
 
-    __slots__ = ("channels_last", "declared", "gradient", "init", "owner")
+    __slots__ = ("channels_last", "declared", "gradient", "init", "low", "owner")
     trainable = True
 
     def __init__(
@@ -43,6 +44,7 @@ class Parameter(Tensor):
         self.channels_last = channels_last
         self.gradient: Tensor | None = None  # its view into the flat gradients, if there are any
         self.owner: Flat | None = None  # the flat array that it is a view of
+        self.low: Tensor | None = None  # in mixed precision, its copy in 16 bits
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,6 +105,19 @@ def _restored(
     return p
 
 
+class _Lowered:
+    """Stands on the tape between a parameter and its copy in 16 bits."""
+
+    name = "lower"
+
+    def pull(self, node: Node, gradients: list[Tensor | None]) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        return (None if gradient is None else ops.astype(gradient, node.edges[0].dtype_name),)
+
+
+_LOWERED = _Lowered()
+
+
 class Flat:
     """Tensors as views into one array, each at a multiple of :data:`ALIGN`; the gaps stay zero.
 
@@ -111,6 +126,7 @@ class Flat:
         offsets: where each starts.
         values: the array, as a tensor (size,).
         gradients: an array like it, once :meth:`need_gradients` was called.
+        low: in mixed precision, its values in 16 bits, which products are computed from.
         replaced: whether a tensor has moved to another flat array, so that this one is dead.
     """
 
@@ -133,7 +149,22 @@ class Flat:
             if t.owner is not None:
                 t.owner.replaced = True
             t.array, t.backend, t.owner = view.array, backend, self
-            t.gradient = None
+            t.gradient = t.low = None
+        self.low: Tensor | None = None
+        if backend.low is not None and dtype == "float32" and any(t.trainable for t in tensors):
+            self._make_low(backend, backend.low)
+
+    def _make_low(self, backend: Backend, dtype: str) -> None:
+        array = backend.xp.astype(self.values.array, getattr(backend.xp, dtype))
+        self.low = Tensor(array, backend)
+        for t, view in zip(self.tensors, self._views(self.low), strict=True):
+            view.requires_grad, view.node = True, Node(_LOWERED, (t,), (), {}, 1, backend)
+            t.low = view
+
+    def lower(self) -> None:
+        """Bring :attr:`low` up to date; whoever has written to the values calls it."""
+        if self.low is not None:
+            ops.lower(self.low, self.values)
 
     def need_gradients(self) -> Tensor:
         """The flat gradients; made, and the parameters' views with them, at the first call."""

@@ -41,6 +41,7 @@ from flagstone.ops.linalg import linear, linear_weight_grad, matmul
 from flagstone.ops.loss import (
     binary_cross_entropy_with_logits, softmax_cross_entropy, softmax_cross_entropy_grad,
 )  # fmt: skip
+from flagstone.ops.loss_scale import adapt_loss_scale, gradient_factor, lower, undo
 from flagstone.ops.norm import batch_norm
 from flagstone.ops.outer import outer
 from flagstone.ops.pixels import box_mask, pick_pixels, place_pixels, shifted
@@ -63,27 +64,27 @@ from flagstone.ops.update_wrappers import average_update, limit, lookahead_updat
 
 __all__ = [
     "ALL_OPS", "Op", "abs", "accumulate", "adadelta_update", "adagrad_update", "adam_update",
-    "adamax_update", "adaptive_avg_pool", "adaptive_max_pool", "add", "argmax", "assign", "astype",
-    "average_update", "avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "avg_pool_grad",
-    "axis_norm", "axis_rms_norm", "batch_norm", "binary_cross_entropy_with_logits", "box_mask",
-    "broadcast_to", "channel_dropout", "clip", "concatenate", "conv", "conv1d", "conv2d", "conv3d",
-    "conv_input_grad", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "conv_weight_grad", "cumsum", "divide", "dropout", "dropout_mask", "einsum", "elu", "embedding",
-    "equal", "erf", "exp", "expm1", "flatten", "flip", "gather", "gelu", "gelu_exact", "gelu_tanh",
-    "getitem", "global_avg_pool", "global_max_pool", "greater", "greater_equal", "group_norm",
-    "hard_sigmoid", "hard_swish", "instance_norm", "interpolate", "keep", "lamb_direction",
-    "layer_norm", "leaky_relu", "less", "less_equal", "limit", "linear", "linear_weight_grad",
-    "lion_update", "log", "log1p", "log_softmax", "logsumexp", "lookahead_update", "matmul", "max",
-    "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool_grad", "max_pool_pick",
-    "maximum", "maxout", "mean", "min", "minimum", "mish", "momentum_direction", "multiply",
-    "muon_update", "nadam_update", "negative", "norm", "normal_cdf", "not_equal", "op", "outer",
-    "pad", "pick_pixels", "place_pixels", "power", "prod", "radam_update", "random_bits",
-    "random_integers", "random_partners", "relu", "relu_grad", "repeat", "resample",
-    "resample_grad", "reshape", "resize", "rms_norm", "rmsprop_update", "rsqrt", "scatter_add",
-    "selu", "sgd_update", "shifted", "sigmoid", "sign", "silu", "softmax", "softmax_cross_entropy",
-    "softmax_cross_entropy_grad", "softplus", "split", "sqrt", "squeeze", "stack", "subtract",
-    "sum", "sum_to", "take", "tanh", "tensor", "tile", "transpose", "trust_update", "unsqueeze",
-    "unstack", "var", "where",
+    "adamax_update", "adapt_loss_scale", "adaptive_avg_pool", "adaptive_max_pool", "add", "argmax",
+    "assign", "astype", "average_update", "avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "avg_pool_grad", "axis_norm", "axis_rms_norm", "batch_norm", "binary_cross_entropy_with_logits",
+    "box_mask", "broadcast_to", "channel_dropout", "clip", "concatenate", "conv", "conv1d",
+    "conv2d", "conv3d", "conv_input_grad", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d", "conv_weight_grad", "cumsum", "divide", "dropout", "dropout_mask", "einsum",
+    "elu", "embedding", "equal", "erf", "exp", "expm1", "flatten", "flip", "gather", "gelu",
+    "gelu_exact", "gelu_tanh", "getitem", "global_avg_pool", "global_max_pool", "gradient_factor",
+    "greater", "greater_equal", "group_norm", "hard_sigmoid", "hard_swish", "instance_norm",
+    "interpolate", "keep", "lamb_direction", "layer_norm", "leaky_relu", "less", "less_equal",
+    "limit", "linear", "linear_weight_grad", "lion_update", "log", "log1p", "log_softmax",
+    "logsumexp", "lookahead_update", "lower", "matmul", "max", "max_pool", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_pool_grad", "max_pool_pick", "maximum", "maxout", "mean",
+    "min", "minimum", "mish", "momentum_direction", "multiply", "muon_update", "nadam_update",
+    "negative", "norm", "normal_cdf", "not_equal", "op", "outer", "pad", "pick_pixels",
+    "place_pixels", "power", "prod", "radam_update", "random_bits", "random_integers",
+    "random_partners", "relu", "relu_grad", "repeat", "resample", "resample_grad", "reshape",
+    "resize", "rms_norm", "rmsprop_update", "rsqrt", "scatter_add", "selu", "sgd_update", "shifted",
+    "sigmoid", "sign", "silu", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad",
+    "softplus", "split", "sqrt", "squeeze", "stack", "subtract", "sum", "sum_to", "take", "tanh",
+    "tensor", "tile", "transpose", "trust_update", "undo", "unsqueeze", "unstack", "var", "where",
 ]  # fmt: skip
 
 _tensors.operators = _sys.modules[__name__]  # what +, [] and .sum() of a tensor call

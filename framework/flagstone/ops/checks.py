@@ -34,7 +34,8 @@ def tensors(op: str, **given: Any) -> None:
 
 
 def same_dtype(op: str, **tensors: Any) -> None:
-    """All tensors given have one dtype (numbers and ``None`` follow along), on one device.
+    """All tensors given have one dtype (numbers and ``None`` follow along), on one device; in a
+    mixed precision one of its two dtypes.
 
     Raises:
         DeviceMismatchError: they are on several devices, whose dtypes cannot be compared.
@@ -48,7 +49,9 @@ def same_dtype(op: str, **tensors: Any) -> None:
             elif t.backend is not first.backend:
                 raise mismatch(op, first.backend, t.backend)
             elif t.array.dtype is not first.array.dtype and t.array.dtype != first.array.dtype:
-                raise _several_dtypes(op, tensors)
+                low = first.backend.low  # float32 and that are cast at the door; see autocast.py
+                if low is None or not {t.dtype_name, first.dtype_name} <= {low, "float32"}:
+                    raise _several_dtypes(op, tensors)
 
 
 def alike(op: str, **given: Any) -> None:

@@ -36,6 +36,7 @@ from typing import Any, overload
 
 from flagstone.backend import mismatch
 from flagstone.errors import GradientError, InputError
+from flagstone.ops.autocast import autocast
 from flagstone.ops.checks import not_a_tensor
 from flagstone.tape import Node, edge_of, state
 from flagstone.tensors import Tensor
@@ -157,6 +158,10 @@ class Op:
                     if backend is not None:
                         raise mismatch(self.name, backend, x.backend)
                     backend = x.backend
+                    if backend.low is not None:
+                        cast = autocast(self, inputs, backend.low)
+                        if cast is not inputs:
+                            return self(*cast, **static)
                 if x.requires_grad:
                     needs_grad = True
                 arrays.append(x.array)

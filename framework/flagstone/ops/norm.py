@@ -19,7 +19,7 @@ def batch_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
 
     Args:
         x: (..., c); mean and variance are taken over all axes but the last.
-        weight: (c,).
+        weight: (c,); of float32 in a mixed precision, and then so are the statistics.
         bias: (c,).
         eps: added to the variance.
 
@@ -27,10 +27,17 @@ def batch_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
         The output (..., c), the means (c,) and the variances (c,), those divided by the count.
     """
     over = tuple(range(len(x.shape) - 1))
+    given, x = x.dtype, _as(xp, x, weight)
     mean = xp.mean(x, axis=over)
     centred = x - mean
     var = xp.mean(centred * centred, axis=over)
-    return centred * (weight / xp.sqrt(var + float(eps))) + bias, mean, var
+    y = centred * (weight / xp.sqrt(var + float(eps))) + bias
+    return y if y.dtype == given else xp.astype(y, given), mean, var
+
+
+def _as(xp: Any, x: Any, weight: Any) -> Any:
+    """``x`` in the dtype of the weights."""
+    return x if x.dtype == weight.dtype else xp.astype(x, weight.dtype)
 
 
 @batch_norm.check
@@ -86,11 +93,12 @@ def batch_norm_grad(
     over = tuple(range(len(x.shape) - 1))
     share = 1.0 / math.prod(x.shape[:-1])
     scale = 1 / xp.sqrt(var + float(eps))
+    given, g, x = x.dtype, _as(xp, g, weight), _as(xp, x, weight)
     normal = (x - mean) * scale
     d_bias = xp.sum(g, axis=over, dtype=g.dtype)
     d_weight = xp.sum(g * normal, axis=over, dtype=g.dtype)
     d_x = (g - d_bias * share - normal * (d_weight * share)) * (scale * weight)
-    return d_x, d_weight, d_bias
+    return d_x if d_x.dtype == given else xp.astype(d_x, given), d_weight, d_bias
 
 
 @batch_norm_grad.check

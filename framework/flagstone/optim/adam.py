@@ -29,6 +29,7 @@ class Adam(Optimizer):
     """
 
     decoupled = False
+    one_pass = True
 
     def __init__(
         self,
@@ -89,6 +90,8 @@ class NAdam(Optimizer):
         decoupled_weight_decay: decay as :class:`AdamW` does.
     """
 
+    one_pass = True
+
     def __init__(
         self,
         layer: Layer,
@@ -130,6 +133,8 @@ class RAdam(Optimizer):
         decoupled_weight_decay: decay as :class:`AdamW` does.
     """
 
+    one_pass = True
+
     def __init__(
         self,
         layer: Layer,
@@ -164,6 +169,8 @@ class Adamax(Optimizer):
         layer, lr, betas, weight_decay, common: as in :class:`Adam`.
         eps: added to the gradient's magnitude, positive.
     """
+
+    one_pass = True
 
     def __init__(
         self,

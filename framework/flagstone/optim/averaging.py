@@ -51,8 +51,10 @@ class EMA(Wrapper):
         finally:
             with no_grad():
                 ops.assign(self.flat.values, kept)
+                self.flat.lower()
 
     def use_averages(self) -> None:
         """Make the averages the parameters, for good."""
         with no_grad():
             ops.assign(self.flat.values, self._average)
+            self.flat.lower()

@@ -101,6 +101,11 @@ class LBFGS(Optimizer):
         known = line_search_fn in ("strong_wolfe", None)
         require("LBFGS", "line_search_fn", line_search_fn, known, "'strong_wolfe' or None")
         super().__init__(layer, lr, weight_decay=weight_decay, decay_biases=decay_biases)
+        if self.flat.low is not None:
+            raise ConfigurationError(
+                "LBFGS: precision expected 'exact': a line search compares losses, which 16 bits "
+                f"are too coarse for; got {self.backend.precision!r}"
+            )
         self.max_iter, self.history_size = max_iter, history_size
         self.max_eval = max_iter * 5 // 4 if max_eval is None else max_eval
         self.tolerance_grad, self.tolerance_change = tolerance_grad, tolerance_change

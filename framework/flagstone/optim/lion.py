@@ -24,6 +24,8 @@ class Lion(Optimizer):
         common: see :class:`Optimizer`.
     """
 
+    one_pass = True
+
     def __init__(
         self,
         layer: Layer,

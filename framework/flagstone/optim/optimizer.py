@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
@@ -14,6 +15,7 @@ from flagstone.named import is_number
 from flagstone.nn.layer import Layer
 from flagstone.optim.checks import require, require_not_negative
 from flagstone.optim.groups import Groups, held, options_of_parameters, spread
+from flagstone.optim.loss_scale import LossScale
 from flagstone.tape import no_grad
 from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
@@ -59,6 +61,7 @@ class Optimizer:
         decays: ``weight_decay`` for each value; ``None`` if all are the attribute of this name.
         settings: how often an attribute was set to something else; a captured step is recorded
             anew when it has changed.
+        loss_scale: what keeps gradients within float16, where the precision is ``mixed-fp16``.
 
     Raises:
         ConfigurationError: a number is out of range, or the layer is inside another.
@@ -69,9 +72,13 @@ class Optimizer:
 
     __signature__: ClassVar[inspect.Signature]
     settings = 0
+    one_pass: ClassVar[bool] = False
+    """:meth:`update` is one op, which is given its ``scale``."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if "update" in vars(cls) and "one_pass" not in vars(cls):
+            cls.one_pass = False
         cls.__signature__ = _spelled_out(cls)
 
     def __init__(
@@ -106,6 +113,10 @@ class Optimizer:
         self.states: dict[str, Tensor] = {}
         self._lr = self._scalar(lr)
         self._one = self._scalar(1.0)
+        self.loss_scale: LossScale | None = None
+        if self.backend.low == "float16" and self.flat.low is not None:
+            scale, steps = self.counter("loss_scale", 2.0**16), self.counter("loss_scale_steps")
+            self.loss_scale = LossScale(scale, steps)
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = self.__dict__
@@ -171,6 +182,19 @@ class Optimizer:
         for p in self.flat.tensors:
             p.grad = None
 
+    def backward(self, loss: Tensor, scale: Tensor | None = None) -> None:
+        """``loss.backward()``; with a :attr:`loss_scale` the gradients are as much larger until
+        :meth:`step`, and overflow no sooner than those of the scaled loss.
+
+        Args:
+            loss: of one value.
+            scale: what :meth:`step` will be given.
+        """
+        if self.loss_scale is None:
+            loss.backward()
+        else:
+            self.loss_scale.backward(loss, scale)
+
     def step(self, *, lr: Tensor | None = None, scale: Tensor | None = None) -> None:
         """Update the parameters by the gradients that ``backward`` left.
 
@@ -193,12 +217,30 @@ class Optimizer:
         with no_grad():
             gradients = self._gradients()
             scale = self._one if scale is None else scale
-            if self.clip_value is not None:
+            if self.loss_scale is not None:
+                scale = self.loss_scale.begin(gradients, scale, self.clip_value)
+            elif self.clip_value is not None:
                 ops.limit(gradients, self.clip_value / scale)
             if self.clip_norm is not None:
                 size = ops.norm(gradients) * scale
                 scale = scale * ops.minimum(self.clip_norm / (size + 1e-6), 1.0)
-            self.update(self.flat.values, gradients, self._lr if lr is None else lr, scale)
+            lr = self._lr if lr is None else lr
+            with self._skippable(self.one_pass):
+                self.update(self.flat.values, gradients, lr, scale)
+            self.flat.lower()
+
+    def _skippable(self, one_pass: bool = False) -> AbstractContextManager[None]:
+        """What is done within is undone if the gradients of this step overflowed.
+
+        Args:
+            one_pass: it is done by one op that sees to this itself where its ``scale`` is NaN.
+        """
+        if self.loss_scale is None or (one_pass and self.backend.skips_updates):
+            return nullcontext()
+        scales = (self.loss_scale.scale, self.loss_scale.steps)
+        own = {name: t for name, t in self.states.items() if not name.startswith("base.")}
+        states = [t for t in own.values() if not any(t is s for s in scales)]
+        return self.loss_scale.guarding([self.flat.values, *states])
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
         """Change ``p`` in place by the gradient ``g * scale`` at rate ``lr``."""

@@ -26,6 +26,8 @@ class SGD(Optimizer):
         common: see :class:`Optimizer`.
     """
 
+    one_pass = True
+
     def __init__(
         self,
         layer: Layer,

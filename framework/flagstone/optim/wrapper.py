@@ -33,6 +33,7 @@ class Wrapper(Optimizer):
             )
         self.optimizer = optimizer
         self.flat, self.backend = optimizer.flat, optimizer.backend
+        self.loss_scale = optimizer.loss_scale
         self.options, self.rates, self.decays = optimizer.options, optimizer.rates, optimizer.decays
         self.states = {f"base.{name}": t for name, t in optimizer.states.items()}
 
@@ -51,7 +52,9 @@ class Wrapper(Optimizer):
             tape_state.watcher.stepping(self)
         self.optimizer.step(lr=lr, scale=scale)
         with no_grad():
-            self.after_step()
+            with self._skippable():
+                self.after_step()
+            self.flat.lower()
 
     def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
         inner = self.optimizer

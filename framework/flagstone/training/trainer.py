@@ -237,7 +237,7 @@ class Trainer:
         if penalty is not None:
             total = total + penalty / scale
         self.optimizer.zero_grad()
-        total.backward()
+        self.optimizer.backward(total, scale)
         self.optimizer.step(lr=lr, scale=scale)
         with no_grad():
             self._add("loss", total)
@@ -264,8 +264,7 @@ class Trainer:
     # After an epoch
 
     def _finish_epoch(self, metrics: Metrics) -> None:
-        self.epoch += 1
-        self._step_in_epoch, self._seconds_before = 0, 0.0
+        self.epoch, self._step_in_epoch, self._seconds_before = self.epoch + 1, 0, 0.0
         for total in self._sums.values():
             total.array[...] = 0  # in place: the captured step adds to it
         self.history.append(metrics)
@@ -377,6 +376,7 @@ class Trainer:
                 )
         for name, target in targets.items():
             ops.assign(target, Tensor(self.backend.asarray(values[name]), self.backend))
+        self.optimizer.flat.lower()
 
 
 def _positive(name: str, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ class TorchBackend(Backend):
     """
 
     kernels = KERNELS
+    precisions = ("exact", "mixed-fp16", "mixed-bf16")
+    lacks: Mapping[str, str] = {"tf32": "it is PyTorch's own switch: torch.backends.fp32_precision"}
 
     def __init__(self, name: str, device: Device, place: torch.device) -> None:
         super().__init__(device)
@@ -52,6 +55,8 @@ class TorchBackend(Backend):
 
     def to_numpy(self, a: torch.Tensor) -> Any:
         """A NumPy array on the host; waits for the work that makes ``a``."""
+        if a.dtype == torch.bfloat16:  # which NumPy has not; float32 holds the same values
+            a = a.float()
         return a.numpy(force=True)
 
     def synchronize(self) -> None:
