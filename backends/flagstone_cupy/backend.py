@@ -15,7 +15,7 @@ from flagstone.backend import Backend, MemoryInfo
 from flagstone.capturing import Recorded
 from flagstone.devices import Device
 from flagstone.errors import UnavailableError
-from flagstone_cupy import launch
+from flagstone_cupy import launch, persistent
 from flagstone_cupy.graph import GraphReplay
 from flagstone_cupy.room import CupyRoom
 from flagstone_cupy.runner import CupyRunner, memory_of
@@ -106,8 +106,11 @@ class CupyBackend(Backend):
             return MemoryInfo(self._memory.used() + graphs, self._memory.peak + graphs, total)
 
     def capture(self, step: Callable[..., Any], *_example: Any) -> Callable[..., Any]:
-        """The step, recorded on its first calls, then one CUDA graph; see ``graph.py``."""
-        return Recorded(step, self, lambda program: GraphReplay(program, self._room))
+        """The step, recorded on its first calls, then one CUDA graph; see ``graph.py``.
+
+        Tiny ones are one block's work instead; ``persistent.py`` has the rule.
+        """
+        return Recorded(step, self, lambda p: persistent.replay_of(p) or GraphReplay(p, self._room))
 
     def _room(self) -> CupyRoom:
         room = CupyRoom(self._card)

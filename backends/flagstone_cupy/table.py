@@ -13,6 +13,7 @@ from flagstone_cupy.kernels import (
     gemm,
     loss,
     norm,
+    persistent,  # noqa: F401  # whole steps, for no op: declared all the same
     pool,
     reduce,
     stochastic,
