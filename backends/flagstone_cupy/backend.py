@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cupy
@@ -19,6 +19,7 @@ from flagstone_cupy import launch, persistent
 from flagstone_cupy.graph import GraphReplay
 from flagstone_cupy.room import CupyRoom
 from flagstone_cupy.runner import CupyRunner, memory_of
+from flagstone_cupy.staging import CupyStaging
 from flagstone_cupy.table import KERNELS
 
 PINNED_BYTES = 1 << 16  # from this size on, an array comes to the host through pinned memory
@@ -99,11 +100,15 @@ class CupyBackend(Backend):
             outer.wait_event(inner.record())
 
     def memory(self) -> MemoryInfo:
-        """Of the card: bytes that arrays hold, the most they held, and the card's memory."""
+        """Of the card: bytes that arrays and graphs hold, the most they held, all, and free."""
         with self._card:
-            _, total = cupy.cuda.runtime.memGetInfo()
+            free, total = cupy.cuda.runtime.memGetInfo()
+            free += cupy.get_default_memory_pool().free_bytes()
             graphs = sum(room.bytes() for room in self._rooms)
-            return MemoryInfo(self._memory.used() + graphs, self._memory.peak + graphs, total)
+            return MemoryInfo(self._memory.used() + graphs, self._memory.peak + graphs, total, free)
+
+    def staging(self, kinds: Sequence[tuple[tuple[int, ...], str]]) -> CupyStaging:
+        return CupyStaging(self, kinds)
 
     def capture(self, step: Callable[..., Any], *_example: Any) -> Callable[..., Any]:
         """The step, recorded on its first calls, then one CUDA graph; see ``graph.py``.

@@ -12,7 +12,7 @@ import functools
 import inspect
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -48,11 +48,15 @@ class OpLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MemoryInfo:
-    """Memory of a device in bytes; ``None`` where the backend cannot tell."""
+    """Memory of a device in bytes; ``None`` where the backend cannot tell.
+
+    ``free`` is that of a device with memory of its own: data that do not fit are streamed to it.
+    """
 
     used: int | None = None
     peak: int | None = None
     total: int | None = None
+    free: int | None = None
 
 
 class Backend:
@@ -163,6 +167,45 @@ class Backend:
     def memory(self) -> MemoryInfo:
         """How much of the device's memory is in use."""
         return MemoryInfo()
+
+    def staging(self, kinds: Sequence[tuple[tuple[int, ...], str]]) -> Staging:
+        """Buffers through which batches go to the device.
+
+        Args:
+            kinds: shape and dtype of each array of the largest batch.
+        """
+        return Staging(self, kinds)
+
+
+class Staging:
+    """Two places, 0 and 1, through which batches of arrays go to a device.
+
+    Here a batch is sent when it is taken. A device that can copy while it computes overrides all
+    four methods; they are called in turn for each place: ``host``, ``send``, ``take``, ``release``.
+    """
+
+    def __init__(self, backend: Backend, kinds: Sequence[tuple[tuple[int, ...], str]]) -> None:
+        import numpy as np
+
+        self._backend = backend
+        self._buffers = [[np.empty(shape, dtype) for shape, dtype in kinds] for _ in range(2)]
+        self._counts = [0, 0]
+
+    def host(self, place: int) -> Sequence[Any]:
+        """The place's arrays on the host, to be written to; waits until they are not read."""
+        return self._buffers[place]
+
+    def send(self, place: int, count: int) -> None:
+        """Begin to copy the first ``count`` rows to the device, once it has released the place."""
+        self._counts[place] = count
+
+    def take(self, place: int) -> list[Array]:
+        """The arrays on the device; what is asked of it from now on finds the rows in them."""
+        count = self._counts[place]
+        return [self._backend.asarray(a[:count].copy()) for a in self._buffers[place]]
+
+    def release(self, place: int) -> None:
+        """What was asked of the device so far is the last that reads the place."""
 
 
 class OpTable(dict[Any, Kernel]):
@@ -317,7 +360,8 @@ def _spec_of(wanted: Device) -> BackendSpec:
             f"device {str(wanted)!r}: no installed backend provides it; on a machine with an "
             "NVIDIA card install flagstone[cuda13x] or flagstone[cuda12x], or use --device cpu"
         )
-    raise UnknownNameError("device", str(wanted), known, "cuda:1 names the second card.")
+    meant = "cuda" if wanted.kind in ("gpu", "nvidia") else ""  # which are spelled like others
+    raise UnknownNameError("device", str(wanted), known, "cuda:1 names the second card.", meant)
 
 
 def _first_that_works() -> BackendSpec:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from flagstone import ops, random
 from flagstone.backend import Backend
+from flagstone.capturing import sweep
 from flagstone.errors import ShapeError
 from flagstone.tensors import Tensor
 
 DTypeName = str
+Rows = Tensor | tuple[Tensor, Tensor, Tensor | None] | None
+"""A batch as a step takes it: numbers of examples, the examples themselves, ``None`` for all."""
 
 
 class DeviceData:
@@ -29,12 +33,7 @@ class DeviceData:
     """
 
     def __init__(self, x: Any, y: Any, weight: Any, backend: Backend, dtype: DTypeName) -> None:
-        self.n = int(x.shape[0])
-        for what, other in (("targets", y), ("weights", weight)):
-            if other is not None and other.shape[:1] != x.shape[:1]:
-                raise ShapeError(
-                    f"expected {self.n} {what}, one for each example; got {len(other)}"
-                )
+        self.n = examples_in(x, y, weight)
         self.dtype = dtype
         self.backend = backend
         self.x = Tensor(backend.asarray(_floats_as(x, dtype)), backend)
@@ -42,12 +41,42 @@ class DeviceData:
         self.weight = (
             None if weight is None else Tensor(backend.asarray(weight.astype(dtype)), backend)
         )
-        self.total_weight = float(self.n if weight is None else weight.sum(dtype=np.float64))
+        self.total_weight = total_of(x, weight)
 
-    def batch(self, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def steps(
+        self, step: Callable[..., Any], first: int, size: int, key: tuple[int, int],
+        tables: tuple[Tensor, ...], scale: Callable[[int], Tensor],
+    ) -> Iterator[int]:  # fmt: skip
+        """Call ``step(batch, *rows, scale(examples))`` for the batches of an epoch.
+
+        Args:
+            step: takes what :meth:`batch` takes, and a row of every table.
+            first: the number of the batch to begin with.
+            size: examples of a batch; the last one may be smaller.
+            key: seed and epoch, which give the order.
+            tables: what differs from step to step, on the device.
+            scale: examples of a batch -> the last argument.
+
+        Yields:
+            The number of the batch that comes next, after each step or after several.
+        """
+        full, left = divmod(self.n, size)
+        if full + (left > 0) == 1:
+            yield from sweep(step, (None, *tables), first, 1, scale(size))
+            return
+        order = self.order(*key).array
+        rows = Tensor(self.backend.xp.reshape(order[: full * size], (full, size)), self.backend)
+        yield from sweep(step, (rows, *tables), first, full, scale(size))
+        if left and first <= full:
+            row = [Tensor(t.array[full, ...], t.backend) for t in tables]
+            step(Tensor(order[full * size :], self.backend), *row, scale(left))
+            yield full + 1
+
+    def batch(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
         """The examples of those numbers, in their order; ``None`` is all of them as they lie."""
         x, y, weight = self.x, self.y, self.weight
         if rows is not None:
+            assert isinstance(rows, Tensor)
             x, y = ops.take(x, rows), ops.take(y, rows)
             weight = None if weight is None else ops.take(weight, rows)
         return self.as_input(x), y, weight
@@ -67,8 +96,30 @@ class DeviceData:
 
     def order(self, seed: int, epoch: int) -> Tensor:
         """The numbers 0 .. n-1 in the epoch's order, int64, on the device."""
-        words = random.bits(random.key(seed, "shuffle"), (0, epoch), 0, -(-self.n // 4))
-        return Tensor(self.backend.asarray(random.permutation(words[: self.n])), self.backend)
+        return Tensor(self.backend.asarray(order_of(self.n, seed, epoch)), self.backend)
+
+
+def examples_in(x: Any, y: Any, weight: Any) -> int:
+    """How many examples these are.
+
+    Raises:
+        ShapeError: there is not one target or weight for each.
+    """
+    for what, other in (("targets", y), ("weights", weight)):
+        if other is not None and other.shape[:1] != x.shape[:1]:
+            raise ShapeError(f"expected {len(x)} {what}, one for each example; got {len(other)}")
+    return int(x.shape[0])
+
+
+def total_of(x: Any, weight: Any) -> float:
+    """The sum of the examples' weights."""
+    return float(len(x) if weight is None else weight.sum(dtype=np.float64))
+
+
+def order_of(n: int, seed: int, epoch: int) -> Any:
+    """The numbers 0 .. n-1 in the epoch's order, int64."""
+    words = random.bits(random.key(seed, "shuffle"), (0, epoch), 0, -(-n // 4))
+    return random.permutation(words[:n])
 
 
 def _floats_as(a: Any, dtype: DTypeName) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flagstone.backend import Backend
 from flagstone.capturing import capture
 from flagstone.nn import Layer
@@ -32,7 +34,7 @@ class Evaluation:
                 for name, part in self._step(*batch).items():
                     sums[name] = part + sums[name] if name in sums else part
         self.layer.train(was_training)
-        return {name: float(value.item()) / data.total_weight for name, value in sums.items()}
+        return {name: value / data.total_weight for name, value in read(sums).items()}
 
     def _sums_of(self, x: Tensor, y: Tensor, weight: Tensor | None) -> dict[str, Tensor]:
         """The sums of loss and measures over one batch."""
@@ -42,3 +44,13 @@ class Evaluation:
             name: (value if weight is None else value * weight).sum()
             for name, value in values.items()
         }
+
+
+def read(sums: Mapping[str, Tensor]) -> dict[str, float]:
+    """The values of tensors of shape (), brought to the host by one read."""
+    if not sums:
+        return {}
+    first = next(iter(sums.values()))
+    together = first.backend.xp.stack([t.array for t in sums.values()])
+    values = Tensor(together, first.backend).numpy()
+    return {name: float(value) for name, value in zip(sums, values, strict=True)}

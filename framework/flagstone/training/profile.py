@@ -7,7 +7,6 @@ from typing import Any
 
 from flagstone.errors import ConfigurationError
 from flagstone.profiling import OpCall, Profiler
-from flagstone.tensors import Tensor
 from flagstone.training.callbacks import Callback, Metrics
 from flagstone.training.trainer import Trainer
 
@@ -71,7 +70,7 @@ class ProfileSteps(Callback):
             )
 
     def _step(self, *arguments: Any) -> None:
-        rows: Tensor | None = arguments[0]
+        rows = arguments[0][0] if isinstance(arguments[0], tuple) else arguments[0]
         if rows is not None and rows.shape[0] != self.batch:
             self._plain(*arguments)  # an epoch's last, smaller batch
             return

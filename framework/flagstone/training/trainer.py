@@ -29,10 +29,11 @@ from flagstone.schedules import Constant, Schedule
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 from flagstone.training.callbacks import Callback, Listeners, Metrics
-from flagstone.training.device_data import DeviceData
-from flagstone.training.evaluation import Evaluation
+from flagstone.training.device_data import DeviceData, Rows
+from flagstone.training.evaluation import BATCH, Evaluation, read
 from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.objective import Mixed, Objective
+from flagstone.training.streaming import placed
 
 PROGRESS_EVERY = 0.1  # seconds
 
@@ -132,10 +133,10 @@ class Trainer:
             raise InputError(f"fit: x expected at least one example; got shape {x.shape}")
         if self.augment is not None:
             self.augment.check(x.shape[1:])
-        self._data = DeviceData(x, y, weight, self.backend, self._dtype)
+        self._data = self._placed(x, y, weight, self.batch_size)
         held_out = None
         if validation is not None:
-            held_out = DeviceData(*validation, None, self.backend, self._dtype)
+            held_out = self._placed(*validation, None, BATCH)
         if resume_from is not None:
             self._restore(*resume_from)
         self._step = capture(self._train_step, device=self.backend)  # these data are kept arrays
@@ -170,17 +171,20 @@ class Trainer:
         """Let ``solution(layer, x, y, weight)`` set the parameters; reported as one epoch."""
         started = time.perf_counter()
         self.epochs = 1
-        self._data = DeviceData(x, y, weight, self.backend, self._dtype)
+        self._data = self._placed(x, y, weight, BATCH)
         self._listeners.tell("on_train_begin", self)
         solution(self.layer, x, y, weight)
         metrics: Metrics = {"epoch": 1, "train": self.evaluate(self._data)}
         if validation is not None:
-            held_out = DeviceData(*validation, None, self.backend, self._dtype)
+            held_out = self._placed(*validation, None, BATCH)
             metrics["validation"] = self.evaluate(held_out)
         metrics["lr"], metrics["seconds"] = 0.0, time.perf_counter() - started
         self._finish_epoch(metrics)
         self._listeners.tell("on_train_end", self)
         return self.history
+
+    def _placed(self, x: Any, y: Any, weight: Any, batch_size: int | None) -> DeviceData:
+        return placed(x, y, weight, self.backend, self._dtype, batch_size)
 
     def _train_epoch(self, flag: InterruptFlag) -> float:
         """Run the epoch's remaining steps; the learning rate of its last one."""
@@ -194,24 +198,22 @@ class Trainer:
         ]
         counters = np.array([[i, self.epoch] for i in range(steps)], np.uint64)
         self.optimizer.start_epoch(self.epoch, self.epochs, steps)
-        on_device = self.backend.asarray
-        lrs, places = on_device(np.array(rates, self._dtype)), on_device(counters)
-        order = None if steps == 1 else data.order(self.seed, self.epoch)
+        tables = [
+            Tensor(self.backend.asarray(a), self.backend)
+            for a in (np.array(rates, self._dtype), counters)
+        ]
         if not all(layer.training for layer in self._layers):
             self.layer.train()
-        step, backend = self._step, self.backend
+        key = (self.seed, self.epoch)
         told, wants_progress = time.perf_counter(), self._listeners.has("on_progress")
-        for i in range(self._step_in_epoch, steps):
-            start, stop = i * size, min((i + 1) * size, n)
-            rows = None if order is None else Tensor(order.array[start:stop], backend)
-            lr, place = Tensor(lrs[i, ...], backend), Tensor(places[i, ...], backend)
-            step(rows, lr, place, self._scale(stop - start))
-            self._step_in_epoch = i + 1
+        begun = self._step_in_epoch
+        for done in data.steps(self._step, begun, size, key, tuple(tables), self._scale):
+            self._step_in_epoch = done
             if flag.raised:
                 self._heed(flag)
             if wants_progress and time.perf_counter() - told > PROGRESS_EVERY:
                 told = time.perf_counter()
-                self._listeners.tell("on_progress", self, i + 1, steps)
+                self._listeners.tell("on_progress", self, done, steps)
         return rates[-1]
 
     def _heed(self, flag: InterruptFlag) -> None:
@@ -219,7 +221,7 @@ class Trainer:
             self._listeners.tell("on_interrupt", self)
             flag.end()
 
-    def _train_step(self, rows: Tensor | None, lr: Tensor, place: Tensor, scale: Tensor) -> None:
+    def _train_step(self, rows: Rows, lr: Tensor, place: Tensor, scale: Tensor) -> None:
         """One training step; nothing in it reads the device."""
         x, y, weight = self._data.batch(rows)
         objective = self.objective
@@ -248,12 +250,12 @@ class Trainer:
 
     def _add(self, name: str, value: Tensor) -> None:
         if name not in self._sums:
-            zero = self.backend.asarray(np.zeros((), self._dtype))
-            self._sums[name] = Tensor(zero, self.backend)
+            xp = self.backend.xp
+            self._sums[name] = Tensor(xp.zeros((), dtype=getattr(xp, self._dtype)), self.backend)
         ops.accumulate(self._sums[name], value.detach())
 
     def _read(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        return {name: float(t.item()) / self._data.total_weight for name, t in sums.items()}
+        return {name: value / self._data.total_weight for name, value in read(sums).items()}
 
     def _scale(self, batch: int) -> Tensor:
         if batch not in self._scales:

@@ -90,7 +90,9 @@ def paper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     )  # fmt: skip
     cupy.ndarray, cupy.empty, cupy.RawModule = np.ndarray, np.empty, module  # type: ignore[attr-defined]  # a paper module
     cupy.__version__ = "14.2.0"  # type: ignore[attr-defined]  # a paper module
-    cupy.get_default_memory_pool = lambda: SimpleNamespace(used_bytes=lambda: seen.used)  # type: ignore[attr-defined]  # a paper module
+    cupy.get_default_memory_pool = lambda: SimpleNamespace(  # type: ignore[attr-defined]  # a paper module
+        used_bytes=lambda: seen.used, free_bytes=lambda: 50
+    )
     cupy.cuda = SimpleNamespace(  # type: ignore[attr-defined]  # a paper module
         runtime=runtime,
         Device=PaperDevice,
@@ -148,6 +150,7 @@ def test_memory_is_watched(paper: Any) -> None:
     paper.used -= 500
     memory = backend.memory()
     assert (memory.used, memory.peak, memory.total) == (100, 600, 1000)
+    assert memory.free == 900 + 50, "what the pool holds and nobody uses is free too"
 
 
 def test_a_full_card_says_what_is_free(paper: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from flagstone.errors import FlagstoneError
 
-MODULES = ("flagstone_cupy.runner", "flagstone_cupy.room")
+MODULES = ("flagstone_cupy.runner", "flagstone_cupy.room", "flagstone_cupy.staging")
 
 
 class PaperRuntimeError(RuntimeError):
@@ -24,6 +24,19 @@ class PaperRuntimeError(RuntimeError):
 
 class PaperMemoryError(MemoryError):
     """cupy.cuda.memory.OutOfMemoryError."""
+
+
+class Event(str):
+    """cupy.cuda.Event."""
+
+    def __new__(cls, text: str, _say: Any) -> Event:
+        return super().__new__(cls, text)
+
+    def __init__(self, text: str, say: Any) -> None:
+        self._say = say
+
+    def synchronize(self) -> None:
+        self._say(f"the host waits for {self}")
 
 
 class Paper:
@@ -41,6 +54,16 @@ class Paper:
 
     def ordinary_pinned(self, size: int) -> str:
         return "pinned"
+
+    def array(self, shape: Any, dtype: Any) -> Any:
+        said = self.said
+
+        class Array(np.ndarray[Any, Any]):
+            def set(self, a: Any, stream: Any) -> None:
+                said.append(f"{len(a)} rows on {stream.name}")
+                self[...] = a
+
+        return np.zeros(shape, dtype).view(Array)
 
     def stream(self, name: str) -> Any:
         say = self.said.append
@@ -69,7 +92,7 @@ class Paper:
 
         stream: Any = Stream()
         stream.name = name
-        stream.record = lambda: f"event of {name}"
+        stream.record = lambda: Event(f"event of {name}", say)
         stream.wait_event = lambda event: say(f"{name} waits for {event}")
         stream.begin_capture = lambda: say(f"{name} begins a capture")
         stream.end_capture = end
@@ -104,7 +127,7 @@ class Paper:
         def set_pinned(allocator: Any) -> None:
             self.pinned = allocator
 
-        cupy.empty_like, cupy.ndarray = np.empty_like, np.ndarray
+        cupy.empty_like, cupy.ndarray, cupy.empty = np.empty_like, np.ndarray, self.array
         cupy.get_default_memory_pool = lambda: SimpleNamespace(
             free_all_blocks=free, used_bytes=lambda: 0
         )
@@ -127,6 +150,9 @@ class Paper:
 def paper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paper]:
     made = Paper()
     monkeypatch.setitem(sys.modules, "cupy", made.module())
+    cupyx: Any = ModuleType("cupyx")
+    cupyx.empty_pinned = np.empty
+    monkeypatch.setitem(sys.modules, "cupyx", cupyx)
     for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield made
@@ -223,3 +249,19 @@ def test_copies_take_the_short_way_where_both_lie_in_one_piece(paper: Paper, roo
     room.copy(to.T, a.reshape(4, 3))
     assert len(copied) == 1
     np.testing.assert_array_equal(to.T, a.reshape(4, 3))
+
+
+def test_batches_go_to_the_card_beside_the_work(paper: Paper) -> None:
+    staging = importlib.import_module("flagstone_cupy.staging").CupyStaging(None, [((4, 2), "f4")])
+    outer, inner = "event of outer", "event of inner"
+    for place, count, before in ((0, 4, outer), (1, 4, outer), (0, 3, inner)):
+        (host,) = staging.host(place)
+        assert paper.said.pop() == f"the host waits for {before}"
+        host[:count] = count
+        staging.send(place, count)
+        assert paper.said == [f"inner waits for {outer}", f"{count} rows on inner"]
+        (there,) = staging.take(place)
+        assert paper.said.pop() == f"outer waits for {inner}"
+        np.testing.assert_array_equal(there, np.full((count, 2), count))
+        staging.release(place)
+        paper.said.clear()
