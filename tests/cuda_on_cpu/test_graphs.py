@@ -285,3 +285,21 @@ def test_every_model(
         if captured:
             assert card.graphs.captured >= 1
     assert found[0] == found[1]
+
+
+def test_predicting_in_batches_of_one_size(
+    simulated: Backend, card: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flagstone.estimator import predictor
+
+    monkeypatch.setattr(predictor, "PREDICTION_BATCH", 20)
+    x = np.random.default_rng(0).standard_normal((165, 5)).astype(np.float32)
+    model: Any = fs.model("mlp", epochs=1, optimizer="adam", device="simulated")
+    model.fit(x[:40], (x[:40, 0] > 0).astype(int))
+    made = card.graphs.captured
+    captured = model.predict_proba(x)
+    assert card.graphs.captured == made + 1
+    monkeypatch.setattr(type(simulated), "capture", Backend.capture)
+    assert model.predict_proba(x).tobytes() == captured.tobytes()
+    np.testing.assert_allclose(model.predict_proba(x[160:]), captured[160:], rtol=1e-6)
+    assert len(captured) == 165

@@ -19,7 +19,7 @@ from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 
 PREDICTION_BATCH = 1000  # examples
-WORTH_CAPTURING = 8  # batches; the first two are recorded, the last may be of another size
+WORTH_CAPTURING = 8  # batches; the first two are recorded, and the last is filled up
 
 
 class Predictor(Hyperparameters):
@@ -78,18 +78,22 @@ class Predictor(Hyperparameters):
         was_training = layer.training
         layer.eval()
         forward: Callable[[Tensor], Tensor] = layer
-        if len(X) >= WORTH_CAPTURING * PREDICTION_BATCH:
+        captured = len(X) >= WORTH_CAPTURING * PREDICTION_BATCH
+        if captured:
             forward = capture(layer.__call__, device=backend)
         try:
             with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-                parts = []
+                outs = []
                 for start in range(0, len(X), PREDICTION_BATCH):
                     batch = np.ascontiguousarray(X[start : start + PREDICTION_BATCH], dtype)
+                    if captured:
+                        batch = _filled_up(batch)
                     out = forward(Tensor(backend.asarray(batch), backend))
-                    parts.append(np.asarray(ops.astype(out, dtype).numpy(), np.float64))
+                    outs.append(ops.astype(out, dtype))
+                parts = [np.asarray(out.numpy(), np.float64) for out in outs]  # at the end only
         finally:
             layer.train(was_training)
-        return np.concatenate(parts)
+        return np.concatenate(parts)[: len(X)]
 
     # Saving
 
@@ -113,3 +117,10 @@ class Predictor(Hyperparameters):
         from flagstone.estimator.sklearn_tags import tags_of
 
         return tags_of(self)
+
+
+def _filled_up(batch: Any) -> Any:
+    """A last batch as long as the others, so that what was captured for them serves it too; its
+    last example stands for those that are missing."""
+    missing = PREDICTION_BATCH - len(batch)
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch

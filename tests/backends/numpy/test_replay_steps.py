@@ -227,9 +227,11 @@ def test_predicting_many_examples_is_captured(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(NumpyBackend, "capture", watched)
     captured = model.predict_proba(x)
-    assert [step.program is not None for step in made] == [True, False]  # and the remainder
+    assert [step.program is not None for step in made] == [True], "the last batch is filled up"
+    assert captured.shape == (8100, 2)
     monkeypatch.setattr(NumpyBackend, "capture", Backend.capture)
     assert captured.tobytes() == model.predict_proba(x).tobytes()
+    np.testing.assert_allclose(captured[-100:], model.predict_proba(x[-100:]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
