@@ -44,9 +44,11 @@ class UnknownNameError(FlagstoneError, LookupError):
 
     exit_code = 2
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], hint: str = "", meant: str = ""
+    ) -> None:
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=1)
+        near = [meant] if meant else difflib.get_close_matches(name, known, n=1)
         known_text = ", ".join(known) if known else "none"
         guess = f" Did you mean {near[0]!r}?" if near else ""
         tail = f" {hint}" if hint else ""

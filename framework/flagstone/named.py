@@ -51,9 +51,11 @@ def parse(kind: str, text: str) -> tuple[str, dict[str, Any]]:
         ConfigurationError: the text is not of that form.
     """
     name, bracket, rest = text.strip().partition("(")
-    if not bracket:
+    if name and not bracket:
         return name, {}
     try:
+        if not name.strip():
+            raise ValueError
         call = ast.parse(f"f({rest}", mode="eval").body
         if (
             not isinstance(call, ast.Call)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,9 +98,10 @@ class Ensemble(LabelPredictor):
             raise ConfigurationError(
                 f"Ensemble: seed expected an integer in [0, 2**64); got {self.seed}"
             )
-        member = self._member(0)
-        member.check_types()
-        member.check_hyperparameters()
+        with self._naming_member():
+            member = self._member(0)
+            member.check_types()
+            member.check_hyperparameters()
         if member._margin():
             raise ConfigurationError(
                 "Ensemble: member expected no threshold, for probabilities are averaged; "
@@ -126,10 +128,11 @@ class Ensemble(LabelPredictor):
         training = _Training(self, callbacks, resume_from)
         for i in range(training.finished, self.members):
             member = self._member(i)
-            member.fit(
-                X, y, sample_weight, validation_data=validation_data,
-                callbacks=[_Relay(training, i, member)], resume_from=training.state_of_member,
-            )  # fmt: skip
+            with self._naming_member():
+                member.fit(
+                    X, y, sample_weight, validation_data=validation_data,
+                    callbacks=[_Relay(training, i, member)], resume_from=training.state_of_member,
+                )  # fmt: skip
             training.finish(i, member)
             if training.stopped:
                 break
@@ -145,6 +148,18 @@ class Ensemble(LabelPredictor):
         self.history_ = training.rounds.history
         training.rounds.tell("on_train_end")
         return self
+
+    @contextmanager
+    def _naming_member(self) -> Iterator[None]:
+        """Errors that name a member's class name the member's text first, which is what a user
+        wrote."""
+        try:
+            yield
+        except fs.errors.FlagstoneError as error:
+            own = f"{self._member_class().__name__}: "
+            if str(error).startswith(own):
+                error.args = (f"Ensemble: member {self.member!r}: {error}", *error.args[1:])
+            raise
 
     def _learn_from(self, member: Any) -> None:
         """Take over what a member's ``fit`` has seen of the data."""

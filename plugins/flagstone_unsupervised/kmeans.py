@@ -55,7 +55,7 @@ class KMeans(Unsupervised):
         n_clusters: how many centres.
         init: ``"k-means++"``: examples drawn with probabilities that grow with the squared distance
             to the centres so far, each time the best of a few (Arthur & Vassilvitskii, SODA 2007);
-            ``"random"``: any examples; or the centres themselves (n_clusters, features).
+            ``"random"``: any examples. In Python, also centres (n_clusters, features).
         n_init: how many starts; the best end is kept.
         max_iter: iterations from one start, at most.
         tol: end where the centres move by less in sum of squares, in units of the features' mean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class PCA(Unsupervised):
         explained_variance_, explained_variance_ratio_: (components,), and as parts of the whole.
         singular_values_: (components,), of the centred data.
         mean_: (features,).
+        noise_variance_: the mean variance of the components that were left out, 0 of none.
         n_components_, n_samples_: how many there are.
     """
 
@@ -97,6 +99,7 @@ class PCA(Unsupervised):
         self.n_components_ = k
         self.components_ = np.ascontiguousarray((components * signs[:, None])[:k])
         self.explained_variance_ = variance[:k]
+        self.noise_variance_ = float(variance[k:].mean()) if k < len(variance) else 0.0
         total = variance.sum()
         self.explained_variance_ratio_ = variance[:k] / total if total > 0 else np.zeros(k)
         self.singular_values_ = np.sqrt(variance[:k] * (n - 1))
@@ -142,6 +145,37 @@ class PCA(Unsupervised):
         )
         whole = float(np.mean((rows - self.mean_) ** 2))
         return {"mse": error, "explained_variance_ratio": 1.0 - error / whole if whole else 1.0}
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean log-likelihood of the examples; see :meth:`score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    def score_samples(self, X: Any) -> Any:
+        """The log-likelihood of each example (n,), if values were normally distributed: of the
+        components' variances along them, and of :attr:`noise_variance_` in every other direction
+        (Tipping & Bishop, 1999; as in scikit-learn).
+
+        Raises:
+            InputError: the components are fewer than the features and leave no variance, so that
+                any other example would be impossible.
+        """
+        rows = self._known_rows(X) - self.mean_
+        features, kept = rows.shape[1], self.n_components_
+        noise, variance = self.noise_variance_, self.explained_variance_
+        if not variance.all() or (kept < features and not noise):
+            raise InputError(
+                "PCA: score expected some variance in every direction; got "
+                f"{int((variance > 0).sum())} directions with variance of {features}. "
+                "Choose fewer n_components, or fit more examples"
+            )
+        along = rows @ self.components_.T
+        squares = (along**2 / variance).sum(axis=1)
+        logs = np.log(variance).sum() + features * math.log(2 * math.pi)
+        if kept < features:
+            rest = (rows**2).sum(axis=1) - (along**2).sum(axis=1)
+            squares = squares + np.maximum(rest, 0.0) / noise
+            logs += (features - kept) * math.log(noise)
+        return -0.5 * (squares + logs)
 
     def _fitted_components(self) -> Any:
         self._require_fitted()

@@ -129,6 +129,8 @@ def test_a_device_nobody_has() -> None:
     message = str(caught.value)
     assert message.startswith("unknown device 'cpi'; known: auto, cpu, ")
     assert "Did you mean 'cpu'?" in message
+    with pytest.raises(UnknownNameError, match=r"unknown device 'gpu'.* mean 'cuda'\? cuda:1"):
+        open_backend("gpu")
     assert caught.value.exit_code == 2
 
 

@@ -24,6 +24,10 @@ def parse(text: str) -> list[Augmentation]:
     """
     out = []
     for part in _parts(text) if text.strip() else ():
+        if not part.strip():
+            raise ConfigurationError(
+                f"augment: expected names with one comma between two; got {text!r}"
+            )
         augmentation = make("augmentation", part)
         if not isinstance(augmentation, Augmentation):
             raise ConfigurationError(

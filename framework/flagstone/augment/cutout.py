@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from flagstone import ops
 from flagstone.augment.base import Augmentation, happens, require_pixels, require_probability
+from flagstone.errors import ShapeError
 from flagstone.tensors import Tensor
 
 
@@ -18,7 +19,7 @@ class Cutout(Augmentation):
     Its middle is any pixel, so that it may reach beyond the border, as in the paper.
 
     Args:
-        size: the square's side in pixels.
+        size: the square's side in pixels, at most the image's shorter one.
         p: from 0 to 1.
     """
 
@@ -30,6 +31,14 @@ class Cutout(Augmentation):
     def __post_init__(self) -> None:
         require_pixels(self, "size", 1)
         require_probability(self)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        super().check(shape)
+        if self.size > min(shape[:2]):
+            raise ShapeError(
+                f"augment: cutout of {self.size} pixels expected images of at least as many a "
+                f"side; got examples of shape {shape}"
+            )
 
     def images(self, x: Tensor, words: Sequence[Tensor]) -> Tensor:
         n, h, w, _ = x.shape

@@ -106,7 +106,7 @@ def _disable_plugins(ctx: click.Context, _option: click.Parameter, wanted: bool)
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Results go to standard output, everything else to standard error. Exit codes: 0 done; "
     "1 the run failed, or --min or --max was not met; 2 usage, data or configuration; 3 a "
-    "backend, device or plugin is unavailable; 130 interrupted.",
+    "backend, device or plugin is unavailable; 130 interrupted; 143 ended by SIGTERM.",
 )
 @click.option(
     "--no-plugins",

@@ -172,9 +172,13 @@ def _show(report: dict[str, Any]) -> None:
             click.echo(f"    --precision: {', '.join(row['precisions'])}")
     _section("extras")
     for extra, parts in report["extras"].items():
-        found = ", ".join(f"{name} {version or 'missing'}" for name, version in parts.items())
-        mark = "installed" if all(parts.values()) else "not installed"
-        click.echo(f"  {extra}: {mark} ({found})")
+        present = ", ".join(f"{name} {version}" for name, version in parts.items() if version)
+        missing = ", ".join(name for name, version in parts.items() if not version)
+        if not missing:
+            click.echo(f"  {extra}: installed ({present})")
+        else:
+            there = f"; there: {present}" if present else ""
+            click.echo(f"  {extra}: not installed (missing: {missing}{there})")
     if not report["extras"]:
         click.echo("  unknown: flagstone is importable but not installed")
     _section("environment variables")

@@ -16,6 +16,8 @@ DATA = (
     "A registered dataset, or a path to a .csv, .parquet or .npz file, an IDX directory or a "
     "folder of images by class."
 )
+RESUME = "Go on with a run that was stopped; --epochs may be raised."
+TARGET = "The target column of a file.  [default: last]"
 
 
 def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -32,7 +34,7 @@ def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list
 @click.command(cls=TrainCommand)
 @click.argument("model", required=False, shell_complete=_complete("model"))
 @click.option("--data", metavar="DATA", help=DATA, shell_complete=_complete("dataset"))
-@click.option("--target", metavar="COLUMN", help="The target column of a file.  [default: last]")
+@click.option("--target", metavar="COLUMN", help=TARGET)
 @click.option("--validation", metavar="X", envvar="FLAGSTONE_VALIDATION",
               help="Fraction of the rows to hold out; 0 for none.  "
               "[default: 0.1; 0 below 20 rows]")  # fmt: skip
@@ -40,8 +42,7 @@ def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list
 @click.option("--config", metavar="FILE", help="Settings in TOML; flags come before them.")
 @click.option("--out", metavar="DIR", envvar="FLAGSTONE_OUT",
               help="Where run directories are made.  [default: runs]")  # fmt: skip
-@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped; --epochs may be "
-              "raised.")  # fmt: skip
+@click.option("--resume", metavar="RUN", help=RESUME)
 @json_option
 @click.option("--dry-run", is_flag=True, help="Check everything, make nothing.")
 @click.option("--print-config", is_flag=True, help="Print the resolved settings as TOML.")
@@ -78,10 +79,8 @@ def _resume(ctx: click.Context, path: str, as_json: bool) -> None:
     flags = given(ctx, ParameterSource.COMMANDLINE)
     for name, (_, where) in flags.items():
         if name not in ("model", "resume", f"{PREFIX}epochs", "as_json"):
-            raise click.UsageError(
-                f"{where} does not go with --resume; only --epochs can be raised.",
-                ctx,
-            )
+            only = "; only --epochs can be raised" if "epochs" in hyperparameters(ctx) else ""
+            raise click.UsageError(f"{where} does not go with --resume{only}.", ctx)
     spec = chosen_model(ctx)
     if spec is None or spec.name != run.read_config().get("model"):
         raise click.UsageError(
@@ -96,7 +95,8 @@ def _resume(ctx: click.Context, path: str, as_json: bool) -> None:
         training.go(as_json)
         return
     summary = run.read_summary()
-    say(f"{run} is complete ({summary['epochs']} epochs); raise --epochs to train it further")
+    more = "; raise --epochs to train it further" if "epochs" in hyperparameters(ctx) else ""
+    say(f"{run} is complete ({summary['epochs']} epochs){more}")
     if as_json:
         emit(summary)
 

@@ -6,6 +6,7 @@ it: the name given, else the one in ``--config`` or in the run of ``--resume``.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from click.core import ParameterSource
 from flagstone.cli.hyperparameters import Hyperparameter, hyperparameters_of, written
 from flagstone.errors import FlagstoneError, UnavailableError, UnknownNameError
 from flagstone.plugins import ModelSpec, registry
+from flagstone.plugins.specs import WITHOUT_TARGETS
 
 # What nearly every model has: shown by `train --help` without a model. Seed and device are options
 # of every run, whether the model has them or not: the split and the backend need them.
@@ -75,7 +77,8 @@ class TrainCommand(click.Command):
         name = ctx.command_path.removesuffix(f" {_name_of(ctx)}")
         model = _name_of(ctx) or "MODEL"
         formatter.write_usage(name, f"{model} --data DATA [OPTIONS]")
-        formatter.write_usage(name, "--resume RUN [--epochs N]", prefix="   or: ")
+        more = " [--epochs N]" if "epochs" in hyperparameters(ctx) else ""
+        formatter.write_usage(name, f"--resume RUN{more}", prefix="   or: ")
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command's text, and what the model is."""
@@ -85,8 +88,8 @@ class TrainCommand(click.Command):
             known = ", ".join(registry.names("model")) or "none"
             text = f"MODEL is one of: {known}. `train MODEL --help` lists its own options."
         else:
-            doc = (spec.load().__doc__ or spec.summary).strip().splitlines()
-            text = f"{spec.name}: {doc[0] if doc else 'no description'}"
+            doc = inspect.cleandoc(spec.load().__doc__ or spec.summary).partition("\n\n")[0]
+            text = f"{spec.name}: {' '.join(doc.split()) or 'no description'}"
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_text(text)
@@ -94,13 +97,28 @@ class TrainCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command's options, then the model's under a heading of their own."""
         records = [(p, p.get_help_record(ctx)) for p in self.get_params(ctx)]
-        shown = [(p, record) for p, record in records if record and isinstance(p, click.Option)]
         spec = chosen_model(ctx)
+        words = _words_for(ctx)
+        shown = [
+            (p, (record[0], words.get(p.name or "", record[1])))
+            for p, record in records
+            if record and isinstance(p, click.Option)
+        ]
         title = f"Hyper-parameters of {spec.name}" if spec else "Hyper-parameters of most models"
         for heading, belongs in (("Options", False), (title, True)):
             rows = [r for p, r in shown if (p.name or "").startswith(PREFIX) is belongs]
             with formatter.section(heading):
                 formatter.write_dl(rows)
+
+
+def _words_for(ctx: click.Context) -> dict[str, str]:
+    """Help of the command's own options where the model's kind makes it another."""
+    spec, words = chosen_model(ctx), {}
+    if spec is not None and spec.task in WITHOUT_TARGETS:
+        words["target"] = "Columns of a file that are no features.  [default: none]"
+    if "epochs" not in hyperparameters(ctx):
+        words["resume"] = "Go on with a run that was stopped."
+    return words
 
 
 def _name_of(ctx: click.Context) -> str:
@@ -155,6 +173,7 @@ def _in_options(message: str, ctx: click.Context) -> str:
         lambda m: option(m[1]) + (f":{m[2]}" if m[2] else ""),
         message,
     )
+    message = re.sub(rf"^\w+: ({names})(?= '[^']*': )", lambda m: option(m[1]), message)
     message = re.sub(rf"\b({names})=('[^']*')", lambda m: f"{_flag(m[1])} {m[2]}", message)
     message = re.sub(
         rf"\b({names})=\(([^()]*)\)",

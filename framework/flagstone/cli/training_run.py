@@ -21,6 +21,7 @@ from flagstone.cli.recorder import Recorder
 from flagstone.cli.settings import FORMAT, Settings, settings_from_run
 from flagstone.errors import ConfigurationError, FlagstoneError
 from flagstone.plugins import registry
+from flagstone.training.interrupt import ENDED_BY_SIGTERM
 from flagstone.training.run_directory import Checkpoint, RunDirectory
 
 if TYPE_CHECKING:
@@ -99,22 +100,18 @@ class TrainingRun:
         }
 
     def go(self, as_json: bool) -> None:
-        """Train, save, evaluate and tell. Ends the command with 130 after Ctrl-C."""
+        """Train, save, evaluate and tell. Ends the command with 130 after Ctrl-C, with 143 after
+        SIGTERM."""
         run = self.run
         if run is None:
             run = RunDirectory.create(self.settings.out, self.settings.model, self._config())
         try:
             with run.locked():
                 document = self._train(run)
-        except KeyboardInterrupt:
-            if self.run is not None or run.has_checkpoint:
-                say("interrupted; what was done is kept. To go on:")
-                say(f"  flagstone train --resume {shlex.quote(str(run))}")
-            else:
-                run.discard()
-                say("interrupted before training began; nothing is kept")
-            raise click.exceptions.Exit(INTERRUPTED) from None
         except BaseException as error:
+            if (code := _exit_code(error)) is not None:
+                self._tell_of_interruption(run, "interrupted" if code == INTERRUPTED else "ended")
+                raise click.exceptions.Exit(code) from None
             if run.has_checkpoint and self._began and "training diverged" in str(error):
                 error.args = (f"{error}. {_after_divergence(run)}",)
             elif run.has_checkpoint and self._began:
@@ -123,6 +120,14 @@ class TrainingRun:
                 run.discard()
             raise
         _tell(document, self._session_seconds, as_json)
+
+    def _tell_of_interruption(self, run: RunDirectory, what: str) -> None:
+        if self.run is not None or run.has_checkpoint:
+            say(f"{what}; what was done is kept. To go on:")
+            say(f"  flagstone train --resume {shlex.quote(str(run))}")
+        else:
+            run.discard()
+            say(f"{what} before training began; nothing is kept")
 
     def _train(self, run: RunDirectory) -> dict[str, Any]:
         run.remove_leftovers()
@@ -215,6 +220,14 @@ class TrainingRun:
             say(f"going on after epoch {self._checkpoint.metadata['epoch']}")
         elif self.run is not None:
             say("no epoch was finished; starting over")
+
+
+def _exit_code(error: BaseException) -> int | None:
+    """What the command ends with after a signal; None for any other error."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    ended = isinstance(error, SystemExit) and error.code == ENDED_BY_SIGTERM
+    return ENDED_BY_SIGTERM if ended else None
 
 
 def _after_divergence(run: RunDirectory) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,8 @@ def load(path: Any, device: str | None = None, precision: str | None = None) -> 
     path = Path(path)
     if (path / MODEL_FILE).is_file():
         path = path / MODEL_FILE
+    elif path.is_dir():
+        raise RunError(f"{path}: {_of_directory(path)}")
     arrays, metadata = read_arrays(path)
     if metadata.get("format") != FORMAT or "model" not in metadata:
         raise RunError(
@@ -118,6 +121,22 @@ def load(path: Any, device: str | None = None, precision: str | None = None) -> 
     )
     model.device_ = str(backend.device)
     return model
+
+
+def _of_directory(path: Path) -> str:
+    """What is wrong with a directory that holds no model, and what to give instead."""
+    if (path / "config.toml").is_file():
+        return (
+            f"a run that has no {MODEL_FILE} yet; finish it with "
+            f"flagstone train --resume {shlex.quote(str(path))}"
+        )
+    inside = sorted(p.parent.name for p in path.glob(f"*/{MODEL_FILE}"))
+    inside += sorted(p.name for p in path.glob("*.safetensors"))
+    such = f", such as {str(path / inside[-1])!r}" if inside else ""
+    return (
+        f"expected a model file or the directory of one run, which holds {MODEL_FILE}; got another "
+        f"directory. Give what is to be loaded itself{such}"
+    )
 
 
 def _backend_for(model: Predictor, precision: str | None, path: Path) -> Backend:

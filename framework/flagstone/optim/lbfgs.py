@@ -167,7 +167,21 @@ class LBFGS(Optimizer):
 
         Returns:
             What it led to; its loss may be infinite or NaN only if it began so.
+
+        An error from the closure leaves parameters and states as they were before.
         """
+        with no_grad():
+            start = self.flat.values * 1.0
+        states = ([*self._pairs], self._last, self._here)
+        try:
+            return self._iterate(closure)
+        except BaseException:
+            with no_grad():
+                ops.assign(self.flat.values, start)
+            self._pairs, self._last, self._here = states
+            raise
+
+    def _iterate(self, closure: Callable[[], Tensor]) -> Iteration:
         with no_grad():
             used = 0
             if self._here is None:

@@ -23,6 +23,10 @@ BLOCK = (
 MOST_FEATURES = 512  # of a table whose second moments are worth taking
 
 
+class _StoppedError(Exception):
+    """Ctrl-C or SIGTERM came within an iteration, which is as if it had not begun."""
+
+
 class FullBatchTrainer(Trainer):
     """Trains a layer with :class:`LBFGS`; everything else is as :class:`Trainer` does it.
 
@@ -79,7 +83,13 @@ class FullBatchTrainer(Trainer):
         if self._prepared is None:
             self._prepared = self._prepare()
             self.optimizer.precondition = self._inverse_bound(self._prepared)
-        done = self.optimizer.iterate(self._closure)
+        self._flag = flag
+        try:
+            done = self.optimizer.iterate(self._closure)
+        except _StoppedError:
+            self._latest = None
+            self._heed(flag)
+            raise  # never: that ends the program
         if not done.latest or self._latest is None:
             with no_grad():
                 self._latest = self._evaluate()
@@ -96,6 +106,8 @@ class FullBatchTrainer(Trainer):
         return done.length
 
     def _closure(self) -> Tensor:
+        if self._flag.raised:
+            raise _StoppedError
         self.optimizer.zero_grad()
         out, loss = self._evaluate()
         loss.backward()

@@ -45,9 +45,17 @@ def test_a_bad_option_is_named(text: str, message: str) -> None:
         augment.parse(f"flip,{text}")
 
 
-@pytest.mark.parametrize("text", ["flop", "flip,flop", "flip,,crop", "flip,"])
+@pytest.mark.parametrize("text", ["flop", "flip,flop"])
 def test_an_unknown_one_is_named(text: str) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown augmentation .* known: crop, cutmix, cut"):
+        augment.parse(text)
+
+
+@pytest.mark.parametrize("text", ["flip,,crop", "flip,", ",", "()", "(p=1)"])
+def test_a_name_that_is_empty(text: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"expected .*name.*; got {re.escape(repr(text))}"
+    ):
         augment.parse(text)
 
 
@@ -61,6 +69,7 @@ def test_no_text_is_none(text: str) -> None:
     [
         (Flip(), (6,), r"augment: flip expected images \(h, w, channels\); got examples of .*\(6,"),
         (Cutout(), (4, 4), "augment: cutout expected images"),
+        (Cutout(5), (4, 9, 1), r"augment: cutout of 5 pixels expected images of at .*\(4, 9, 1\)"),
         (CutMix(), (7,), "augment: cutmix expected images"),
         (CutMix(), (5000, 5000, 1), r"cutmix expected images of less than 2\*\*24 pixels"),
         (Translate(3), (3, 9, 1), r"translate by up to 3 pixels expected images of more pixels"),

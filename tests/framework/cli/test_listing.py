@@ -106,6 +106,16 @@ def test_doctor_reports_what_is_here(run: Callable[..., Any], monkeypatch: Any) 
         assert part in text
 
 
+def test_doctor_tells_what_is_missing_apart_from_what_is_there(
+    run: Callable[..., Any], monkeypatch: Any
+) -> None:
+    extras = {"all": {"here": "1.0", "gone": None, "lost": None}, "none": {"gone": None}}
+    monkeypatch.setattr("flagstone.cli.doctor._extras", lambda: extras)
+    text = run("doctor").out
+    assert "  all: not installed (missing: gone, lost; there: here 1.0)\n" in text
+    assert "  none: not installed (missing: gone)\n" in text
+
+
 def test_doctor_tells_which_kernel_serves_which_op(run: Callable[..., Any]) -> None:
     from flagstone.backend import open_backend
     from flagstone.ops import ALL_OPS

@@ -86,6 +86,20 @@ def test_ctrl_c_saves_and_the_printed_command_goes_on_exactly(
 
 
 @posix
+def test_sigterm_saves_as_well_and_has_a_code_of_its_own(
+    stop: Callable[..., Any], folder: Path
+) -> None:
+    code, out, err = stop(LINE, "epoch 2/", signal.SIGTERM)
+    assert (code, out) == (143, "")
+    assert "Traceback" not in err
+    told = ["ended; what was done is kept. To go on:", "  flagstone train --resume runs/mlp-0001"]
+    assert err.splitlines()[-2:] == told
+    checkpoint = RunDirectory("runs/mlp-0001").load_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.metadata["epoch"] >= 2
+
+
+@posix
 def test_killed_twice_it_still_goes_on_exactly(
     stop: Callable[..., Any], run: Callable[..., Any], folder: Path, whole: dict[str, Any]
 ) -> None:

@@ -232,6 +232,15 @@ def test_a_value_of_the_environment_names_its_variable(
 
 def test_a_message_for_python_names_the_option(run: Callable[..., Any]) -> None:
     assert "Say --image-shape h,w to fold its rows" in run("train cnn --data iris").error
+    wrong = run("train ensemble --data iris --member cnn(epochs=1)").error
+    assert wrong.startswith("--member 'cnn(epochs=1)': CNN: X expected images")
+    gpu = run("train cnn --data digits --device gpu").error
+    assert "Did you mean 'cuda'?" in gpu
+
+
+def test_the_help_of_a_model_ends_with_a_sentence(run: Callable[..., Any]) -> None:
+    text = " ".join(run("train kmeans --help").out.split())
+    assert '("Least squares quantization in PCM", 1982). Options:' in text
 
 
 def test_verbose_is_no_option(run: Callable[..., Any]) -> None:

@@ -46,6 +46,24 @@ def test_components_of_a_table(run: Run) -> None:
     assert all(len(row.split(",")) == 2 for row in rows)
 
 
+def test_help_and_advice_are_of_what_there_is(run: Run) -> None:
+    """Without targets and epochs, nothing speaks of them."""
+    for model in ("kmeans", "pca"):
+        text = " ".join(run(f"train {model} --help").out.split())
+        assert "--target COLUMN Columns of a file that are no features. [default: none]" in text
+        assert "--epochs" not in text
+    assert "cluster_centers" not in text
+    text = " ".join(run("train mlp --help").out.split())
+    assert "--target COLUMN The target column of a file. [default: last]" in text
+    assert "--resume RUN [--epochs N]" in text
+    run("train pca --data t.csv --n-components 2")
+    again = run("train --resume runs/pca-0001")
+    assert again.code == 0
+    assert "is complete" in again.err
+    assert "--epochs" not in again.err
+    assert "--epochs" not in run("train --resume runs/pca-0001 --data t.csv").error
+
+
 def test_labels_of_a_dataset_are_passed_over(run: Run) -> None:
     pytest.importorskip("sklearn", reason="iris comes with scikit-learn")
     assert run("train kmeans --data iris --n-clusters 3").code == 0

@@ -158,6 +158,25 @@ def test_a_file_of_another_format_or_kind(saved: Path, tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
+def test_a_directory_says_what_to_give_instead(saved: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "softmax-0001"
+    run.mkdir(parents=True)
+    with pytest.raises(RunError, match=r"directory of one run.*got another directory\. Give what"):
+        fs.load(run)
+    (run / "model.safetensors").write_bytes(saved.read_bytes())
+    with pytest.raises(RunError, match=f"such as .*{run.name}'$"):
+        fs.load(run.parent)
+    assert fs.load(run).task == "classification"
+    (run / "model.safetensors").unlink()
+    (run / "config.toml").touch()
+    with pytest.raises(
+        RunError, match=r"no model\.safetensors yet; finish it with flagstone train"
+    ):
+        fs.load(run)
+    with pytest.raises(RunError, match="no such file"):
+        fs.load(tmp_path / "nowhere")
+
+
 @pytest.mark.parametrize("where", [0.1, 0.5, 0.999])
 def test_a_flipped_bit_is_noticed(saved: Path, where: float) -> None:
     content = bytearray(saved.read_bytes())

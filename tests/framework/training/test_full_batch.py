@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from typing import Any
 
 import numpy as np
@@ -163,6 +165,43 @@ def test_another_optimizer_is_refused() -> None:
 def test_a_loss_that_is_no_number_is_divergence() -> None:
     with pytest.raises(RunError, match="the loss is nan after epoch 1: training diverged"):
         trainer().fit(np.full_like(X, np.inf), Y)
+
+
+class Presses(L2):
+    """An objective whose n-th loss is answered by Ctrl-C."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(BinaryCrossEntropy(), 0.0)
+        self.left = at
+
+    def losses(self, out: Any, y: Any) -> Any:
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().losses(out, y)
+
+
+@pytest.mark.parametrize("at", [1, 4, 7])
+def test_ctrl_c_within_an_iteration_takes_it_back(at: int) -> None:
+    """A checkpoint keeps where the last iteration ended; a resumed run ends where one run does."""
+    states: list[Any] = []
+
+    class Keep(Callback):
+        def on_interrupt(self, trainer: Any) -> None:
+            states.append((trainer.state(), trainer.epoch))
+
+    whole = trainer(epochs=12)
+    whole.fit(X, Y)
+    stopped = trainer(epochs=12, objective=Presses(at), callbacks=[Keep()])
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(X, Y)
+    ((state, epoch),) = states
+    assert epoch == state[1]["epoch"] < 12
+    after = trainer(epochs=12)
+    after.fit(X, Y, resume_from=state)
+    np.testing.assert_array_equal(
+        after.optimizer.flat.values.numpy(), whole.optimizer.flat.values.numpy()
+    )
 
 
 def test_the_third_backend_takes_the_same_iterations(strict: Any) -> None:

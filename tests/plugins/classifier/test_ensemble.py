@@ -145,7 +145,11 @@ def test_another_ensembles_state_is_refused(params: dict[str, Any]) -> None:
         ({"member": "mlpp"}, "unknown model 'mlpp'"),
         ({"member": "mlp(3)"}, "expected a name or name(option=value, ...); got 'mlp(3)'"),
         ({"member": "mlp(hiden=(3,))"}, "no hyper-parameter 'hiden'"),
-        ({"member": "mlp(epochs=0)"}, "MLPClassifier: epochs expected a positive integer; got 0"),
+        (
+            {"member": "mlp(epochs=0)"},
+            "Ensemble: member 'mlp(epochs=0)': MLPClassifier: epochs expected a positive integer; ",
+        ),
+        ({"member": ""}, "member: expected a name or name(option=value, ...); got ''"),
         ({"member": "mlp(epochs='x')"}, "MLPClassifier: epochs expected int; got 'x'"),
         ({"member": "linear"}, "member expected a classifier with one layer; 'linear' is for regr"),
         ({"member": "ensemble(member='mlp')"}, "'ensemble' is an ensemble itself"),
@@ -169,6 +173,8 @@ def test_what_cannot_be_used_is_refused() -> None:
         ensemble().predict(X)
     with pytest.raises(InputError, match="at least two classes"):
         ensemble().fit(X, np.zeros(90))
+    with pytest.raises(FlagstoneError, match=r"^Ensemble: member 'cnn': CNN: X expected images"):
+        ensemble(member="cnn").fit(X, Y)
     with pytest.raises(FlagstoneError, match="4 features"):
         ensemble(members=1).fit(X, Y).predict(X[:, :2])
 

@@ -36,6 +36,11 @@ def test_scikit_learns(n: Any, whiten: bool) -> None:
     assert ours.n_components_ == theirs.n_components_
     for name in ("components_", "explained_variance_ratio_", "singular_values_", "mean_"):
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), atol=1e-8)
+    assert ours.noise_variance_ == pytest.approx(theirs.noise_variance_)
+    at = X[:40] + 0.5  # whitening changes no likelihood, though it does scikit-learn's covariance
+    plain = decomposition.PCA(n, svd_solver="full").fit(X)
+    np.testing.assert_allclose(ours.score_samples(at), plain.score_samples(at), rtol=1e-8)
+    assert ours.score(at) == pytest.approx(plain.score(at))
     z = ours.transform(X)
     np.testing.assert_allclose(z, theirs.transform(X), atol=1e-8)
     np.testing.assert_allclose(ours.inverse_transform(z), theirs.inverse_transform(z), atol=1e-8)
@@ -50,6 +55,14 @@ def test_more_features_than_examples_and_columns_that_say_nothing() -> None:
     assert model.components_.shape == (4, 13)
     np.testing.assert_allclose(model.inverse_transform(model.transform(wide)), wide, atol=1e-9)
     assert model.evaluate(wide)["mse"] == pytest.approx(0, abs=1e-18)
+
+
+def test_a_likelihood_needs_variance_in_every_direction() -> None:
+    few = fs.model("pca").fit(X[:4])
+    with pytest.raises(
+        FlagstoneError, match=r"PCA: score expected some variance in every dir.*; g"
+    ):
+        few.score(X)
 
 
 def test_what_is_lost_is_told() -> None:
