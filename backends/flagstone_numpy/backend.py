@@ -41,6 +41,11 @@ class NumpyBackend(Backend):
     def to_numpy(self, a: Any) -> np.ndarray:
         return np.asarray(a)
 
+    def ones_like(self, a: Any) -> np.ndarray:
+        made = np.empty(a.shape, a.dtype)
+        made.fill(1)
+        return made
+
     def capture(self, step: Callable[..., Any], *_example: Any) -> Callable[..., Any]:
         """The step, recorded on its first calls, then replayed; :mod:`flagstone_numpy.replay`."""
         from flagstone.capturing import Recorded

@@ -146,6 +146,10 @@ class Backend:
 
         return np.asarray(a)
 
+    def ones_like(self, a: Array) -> Array:
+        """An array of ones of the shape and dtype of ``a``: where a gradient starts."""
+        return self.xp.ones_like(self.xp.asarray(a))
+
     def synchronize(self) -> None:
         """Return when all work that was asked of the device is done."""
 
@@ -239,7 +243,9 @@ def takes_precision(kernel: Kernel) -> bool:
 def declines(kernel: Kernel) -> Kernel:
     """Mark a kernel that returns ``NotImplemented`` for arguments it does not serve.
 
-    The generic form then serves the call, and a ``RuntimeWarning`` says so once.
+    The generic form then serves the call, and a ``RuntimeWarning`` says so once. A plugin's kernel
+    that declines is followed by the backend's own; one with an attribute ``least`` is not even
+    asked where its first array has fewer values.
     """
     kernel.may_decline = True  # type: ignore[attr-defined]  # a function takes attributes
     return kernel
@@ -330,14 +336,19 @@ def _before(added: Kernel, own: Kernel | None) -> Kernel:
     if own is None or not getattr(added, "may_decline", False):
         return added
 
+    least = getattr(added, "least", 0)
     takes = [takes_precision(k) for k in (added, own)]
 
     @functools.wraps(added)
     def kernel(*arrays: Array, **static: Any) -> Any:
+        if least and arrays[0].size < least:
+            return own(*arrays, **static)
         result = added(*arrays, **static)
         return own(*arrays, **static) if result is NotImplemented else result
 
     def precise(*arrays: Array, precision: str = EXACT, **static: Any) -> Any:
+        if least and arrays[0].size < least:
+            return own(*arrays, **static, **({"precision": precision} if takes[1] else {}))
         first, second = ({"precision": precision} if wanted else {} for wanted in takes)
         result = added(*arrays, **static, **first)
         return own(*arrays, **static, **second) if result is NotImplemented else result

@@ -3,18 +3,21 @@
 Every op call that a gradient may have to pass through leaves a :class:`Node`. The node keeps what
 the op's pullback names as its parameters and nothing else, so activations that no derivative needs
 are freed as soon as the forward pass lets go of them. Differentiation is Linnainmaa's reverse
-accumulation (BIT 16, 1976): nodes are visited once each, every consumer before its producer.
+accumulation (BIT 16, 1976): nodes are visited once each, the last made first, so that every
+consumer comes before its producer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from flagstone.errors import DeviceMismatchError, DTypeError, GradientError, ShapeError
-from flagstone.tensors import Tensor
+from flagstone.tensors import LEAF, Tensor
 
 
 class Differentiable(Protocol):
@@ -51,6 +54,9 @@ class _State(threading.local):
 state = _State()
 
 
+_numbers = itertools.count()
+
+
 class Node:
     """One op call on the tape.
 
@@ -61,14 +67,15 @@ class Node:
         saved: what the pullback asked for; ``None`` once it has been used up.
         static: the call's other arguments.
         outputs: how many tensors the call returned.
+        number: later calls have higher ones.
     """
 
-    __slots__ = ("__weakref__", "backend", "edges", "op", "outputs", "saved", "static")
+    __slots__ = ("__weakref__", "backend", "edges", "number", "op", "outputs", "saved", "static")
 
     def __init__(
         self,
         op: Differentiable,
-        edges: tuple[Any, ...],
+        edges: list[Any],
         saved: tuple[Any, ...] | None,
         static: dict[str, Any],
         outputs: int,
@@ -80,33 +87,34 @@ class Node:
         self.static = static
         self.outputs = outputs
         self.backend = backend
+        self.number = next(_numbers)
 
 
-def edge_of(x: Any) -> Any:
-    """Where a gradient with respect to the op argument ``x`` has to go."""
-    if isinstance(x, Tensor) and x.requires_grad:
-        return x if x.node is None else (x.node, x.output)
-    return None
+class _GradMode(contextlib.ContextDecorator):
+    __slots__ = ("_before", "_enabled", "_pulling")
+
+    def __init__(self, enabled: bool, pulling: bool = False) -> None:
+        self._enabled, self._pulling = enabled, pulling
+
+    def __enter__(self) -> None:
+        self._before = state.grad_enabled, state.pulling
+        state.grad_enabled, state.pulling = self._enabled, self._pulling or state.pulling
+
+    def __exit__(self, *_: object) -> None:
+        state.grad_enabled, state.pulling = self._before
+
+    def _recreate_cm(self) -> _GradMode:
+        return _GradMode(self._enabled, self._pulling)  # a decorated function may call itself
 
 
-@contextlib.contextmanager
-def _grad_mode(enabled: bool, pulling: bool = False) -> Iterator[None]:
-    before = state.grad_enabled, state.pulling
-    state.grad_enabled, state.pulling = enabled, pulling or state.pulling
-    try:
-        yield
-    finally:
-        state.grad_enabled, state.pulling = before
-
-
-def no_grad() -> contextlib.AbstractContextManager[None]:
+def no_grad() -> _GradMode:
     """A context (or decorator) in which ops leave nothing on the tape."""
-    return _grad_mode(False)
+    return _GradMode(False)
 
 
-def enable_grad() -> contextlib.AbstractContextManager[None]:
+def enable_grad() -> _GradMode:
     """A context in which ops are taped again, inside a :func:`no_grad`."""
-    return _grad_mode(True)
+    return _GradMode(True)
 
 
 @contextlib.contextmanager
@@ -134,11 +142,16 @@ def backward(output: Tensor, gradient: Tensor | None = None, *, retain_graph: bo
         ShapeError: ``gradient`` is missing or has another shape than ``output``.
     """
     seed = _seed(output, gradient)
-    with _grad_mode(False, pulling=True):
-        if output.node is None:
+    before = state.grad_enabled, state.pulling
+    state.grad_enabled, state.pulling = False, True
+    try:
+        if output.edge is LEAF:
             output.accumulate_grad(seed)
         else:
-            _propagate(output.node, output.output, seed, _into_grad, {}, retain_graph)
+            node, index = output.edge
+            _propagate(node, index, seed, _into_grad, {}, retain_graph)
+    finally:
+        state.grad_enabled, state.pulling = before
 
 
 def grad(
@@ -170,20 +183,21 @@ def grad(
             before = found[id(x)]
             found[id(x)] = g if before is None else before + g
 
-    with _grad_mode(create_graph, pulling=True):
-        if output.node is None:
+    with _GradMode(create_graph, pulling=True):
+        if output.edge is LEAF:
             leaf(output, seed)
         else:
-            _propagate(output.node, output.output, seed, leaf, found, keep)
+            node, index = output.edge
+            _propagate(node, index, seed, leaf, found, keep)
     return tuple(found[_key(x)] for x in inputs)
 
 
 def _key(x: Tensor) -> Any:
-    return id(x) if x.node is None else (x.node, x.output)
+    return x.edge if type(x.edge) is tuple else id(x)
 
 
 def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
-    if not output.requires_grad:
+    if output.edge is None:
         raise GradientError(
             "backward: nothing that this tensor was computed from has requires_grad=True "
             "(or it was computed under no_grad)"
@@ -194,8 +208,7 @@ def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
                 f"backward: expected a tensor of one value, or gradient= of shape {output.shape}; "
                 f"got shape {output.shape} and no gradient. Sum or average it first"
             )
-        xp = output.backend.xp
-        return Tensor(xp.ones_like(xp.asarray(output.array)), output.backend)
+        return Tensor(output.backend.ones_like(output.array), output.backend)
     if not isinstance(gradient, Tensor):
         raise DTypeError(
             f"backward: expected gradient as a Tensor of {output.dtype_name}; "
@@ -228,58 +241,38 @@ def _propagate(
     wanted: dict[Any, Tensor | None],
     retain: bool,
 ) -> None:
-    """Visit every node below ``root``, each after all of its consumers."""
+    """Visit the nodes below ``root`` that a gradient reaches, each after all of its consumers."""
     watcher = state.watcher
-    waiting = _count_consumers(root)
-    arrived: dict[Node, list[Tensor | None]] = {root: [None] * root.outputs}
-    arrived[root][output] = seed
-    ready = [root]
-    while ready:
-        node = ready.pop()
-        gradients = arrived.pop(node, None)
-        results: Sequence[Tensor | None] = ()
-        if gradients is not None:
-            if wanted:
-                for i, g in enumerate(gradients):
-                    if (node, i) in wanted:
-                        wanted[node, i] = g
-            if watcher is not None:
-                watcher.pulling(node)
-            results = node.op.pull(node, gradients)
-            if not retain:
-                node.saved = None
-        for i, edge in enumerate(node.edges):
-            if edge is None:
+    first: list[Tensor | None] = [None] * root.outputs
+    first[output] = seed
+    arrived = {root.number: (root, first)}
+    waiting = [-root.number]  # a heap: a call's number is above those of all that it is made from
+    while waiting:
+        node, gradients = arrived.pop(-heapq.heappop(waiting))
+        if wanted:
+            for i, g in enumerate(gradients):
+                if (node, i) in wanted:
+                    wanted[node, i] = g
+        if watcher is not None:
+            watcher.pulling(node)
+        results = node.op.pull(node, gradients)
+        if not retain:
+            node.saved = None
+        for edge, g in zip(node.edges, results, strict=False):
+            if edge is None or g is None:
                 continue
-            g = results[i] if i < len(results) else None
-            if isinstance(edge, Tensor):
-                if g is not None:
-                    leaf(edge, g)
+            if type(edge) is not tuple:
+                leaf(edge, g)
                 continue
             parent, index = edge
-            if g is not None:
-                sums = arrived.get(parent)
-                if sums is None:
-                    sums = arrived[parent] = [None] * parent.outputs
-                before = sums[index]
-                sums[index] = g if before is None else before + g
-            waiting[parent] -= 1
-            if not waiting[parent]:
-                ready.append(parent)
+            sums = arrived.get(parent.number)
+            if sums is None:
+                heapq.heappush(waiting, -parent.number)
+                made: list[Tensor | None] = [None] * parent.outputs
+                made[index] = g
+                arrived[parent.number] = parent, made
+            else:
+                before = sums[1][index]
+                sums[1][index] = g if before is None else before + g
     if watcher is not None:
         watcher.pulling(None)
-
-
-def _count_consumers(root: Node) -> dict[Node, int]:
-    waiting = {root: 0}
-    stack = [root]
-    while stack:
-        for edge in stack.pop().edges:
-            if type(edge) is tuple:
-                parent = edge[0]
-                if parent in waiting:
-                    waiting[parent] += 1
-                else:
-                    waiting[parent] = 1
-                    stack.append(parent)
-    return waiting

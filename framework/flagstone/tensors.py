@@ -23,6 +23,9 @@ class _Host(threading.local):
 
 host = _Host()
 
+LEAF = object()
+"""The edge of a leaf that requires a gradient."""
+
 
 class Tensor:
     """An array on a device that ops can take and gradients can reach.
@@ -33,24 +36,38 @@ class Tensor:
     Attributes:
         array: the backend's array.
         backend: the opened backend it lives on.
-        requires_grad: whether ``backward`` should reach it.
         grad: after ``backward``, the gradient of a leaf: a tensor of the same shape, or ``None``.
-        node: the op call that made it, while the tape keeps it.
-        output: which output of that call it is.
+        edge: where its gradient goes: ``(node, output)`` of the op call that made it, ``LEAF`` to
+            :attr:`grad`, ``None`` nowhere.
     """
 
     __array_ufunc__ = None  # an array + a tensor is for the tensor to refuse, value * tensor to do
-    __slots__ = ("__weakref__", "array", "backend", "grad", "node", "output", "requires_grad")
+    __slots__ = ("__weakref__", "array", "backend", "edge", "grad")
 
     def __init__(self, array: Array, backend: Backend, requires_grad: bool = False) -> None:
         self.array = array
         self.backend = backend
-        self.requires_grad = requires_grad
+        self.edge: Any = LEAF if requires_grad else None
         self.grad: Tensor | None = None
-        self.node: Node | None = None
-        self.output = 0
 
     # What it is
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether ``backward`` should reach it."""
+        return self.edge is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not value:
+            self.edge = None
+        elif self.edge is None:
+            self.edge = LEAF
+
+    @property
+    def node(self) -> Node | None:
+        """The op call that made it, where the tape keeps it."""
+        return self.edge[0] if type(self.edge) is tuple else None
 
     @property
     def shape(self) -> tuple[int, ...]:

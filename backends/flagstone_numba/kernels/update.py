@@ -72,3 +72,4 @@ def adam_update(
 
 for _kernel in (sgd_update, adam_update):
     _kernel.serves = is_large  # type: ignore[attr-defined]  # a function may have any
+    _kernel.least = LEAST  # type: ignore[attr-defined]

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from flagstone_numpy.kernels.constants import ones
 from flagstone_numpy.kernels.windows import Array, blocks
 
+FEW = 1024
+"""Up to so many numbers, a product with ones takes two thirds of a sum's time."""
 SMALL = 1 << 16
 """Up to so many numbers NumPy's own sum is as fast."""
 BLOCK_BYTES = 1 << 18
@@ -20,6 +23,10 @@ def sum(  # noqa: A001  # the op's name
     x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
 ) -> Array:
     """The sum over ``axis``; over all leading axes of a large floating array as ``ones @ x``."""
+    if by_product(x.shape, x.dtype, axis, keepdims) and x.flags.c_contiguous:
+        if axis is None:
+            return np.asarray(x.ravel().dot(ones(x.size, x.dtype)))
+        return ones(len(x), x.dtype).dot(x)
     if x.size <= SMALL and x.dtype.kind == "f":
         return np.asarray(_reduce(x, axis=axis, keepdims=keepdims))
     leading = leading_axes(x, axis)
@@ -27,12 +34,18 @@ def sum(  # noqa: A001  # the op's name
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims))
     rest = x.shape[leading:]
     rows = x.reshape(-1, math.prod(rest))
-    total, ones = np.zeros(rows.shape[1:], x.dtype), None
+    total, units = np.zeros(rows.shape[1:], x.dtype), None
     for block in blocks(len(rows), 1, rows.shape[1] * x.itemsize, BLOCK_BYTES):
         part = rows[block.images]
-        ones = np.ones(len(part), x.dtype) if ones is None else ones  # the first is the longest
-        total += ones[: len(part)] @ part
+        units = np.ones(len(part), x.dtype) if units is None else units  # the first is the longest
+        total += units[: len(part)] @ part
     return total.reshape((1,) * leading + rest if keepdims else rest)
+
+
+def by_product(shape: tuple[int, ...], dtype: np.dtype, axis: Any, keepdims: bool) -> bool:
+    """Whether a sum over an array of this kind without gaps is a product with ones."""
+    over = axis is None or (axis == 0 and len(shape) == 2 and type(axis) is int)
+    return over and not keepdims and dtype.char in "fd" and math.prod(shape) <= FEW
 
 
 def leading_axes(x: Array, axis: int | tuple[int, ...] | None) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from flagstone_numpy.kernels.constants import number
+from flagstone_numpy.kernels.flat import SMALL
 from flagstone_numpy.kernels.update_parts import (
     Array,
     Entry,
@@ -16,12 +19,21 @@ from flagstone_numpy.kernels.update_parts import (
 )
 
 
+def assign(out: Array, x: Array | float) -> tuple[()]:
+    """See :func:`flagstone.ops.update.assign`."""
+    out[...] = x
+    return ()
+
+
 def sgd_update(
     p: Array, g: Array, velocity: Array | None, lr: Array, scale: Array,
     rates: Array | None = None, decays: Array | None = None, t: Array | None = None, *,
     momentum: float, nesterov: bool, weight_decay: float, dampening: float = 0.0,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.update.sgd_update`."""
+    if plain(p, velocity, rates, decays, weight_decay):
+        p -= np.multiply(g, number(float(lr) * float(scale), p.dtype))
+        return ()
     fresh = 1.0
     if t is not None:
         fresh -= dampening * min(float(t), 1.0)
@@ -47,6 +59,13 @@ def sgd_update(
 
     in_blocks(p, 2, step)
     return ()
+
+
+def plain(p: Array, velocity: Any, rates: Any, decays: Any, weight_decay: float) -> bool:
+    """Whether a step of gradient descent is ``p -= lr * scale * g``, on few parameters."""
+    return velocity is None and rates is None and decays is None and not weight_decay and (
+        p.size <= SMALL
+    )  # fmt: skip
 
 
 def adam_update(

@@ -13,7 +13,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from flagstone.recording import Program
-from flagstone_numpy.replay import elementwise, fused, products, reductions  # noqa: F401  # forms
+from flagstone_numpy.replay import (  # noqa: F401  # their forms
+    elementwise,
+    fused,
+    losses,
+    products,
+    reductions,
+)
 from flagstone_numpy.replay.passes import Layout
 from flagstone_numpy.replay.writer import Writer
 

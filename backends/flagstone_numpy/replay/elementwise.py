@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flagstone_numpy.kernels import activation
 from flagstone_numpy.replay.form import Write, form, one_thread
 
 # Elementwise: NumPy's own functions, which take numbers as arrays of shape ()
@@ -84,21 +85,21 @@ def _(w: Any, out: Any, x: Any, mask: Any, *, scale: float) -> None:
     w.call(np.multiply, bits, mask, bits)
 
 
-@form("sigmoid")
+@form("sigmoid", over=(0,))
 def _(w: Any, out: Any, x: Any) -> None:
     one = w.number(1, x.dtype)
-    w.call(np.absolute, x, out)
+    w.call(np.maximum, x, activation.lowest(x.dtype), out=out)
     w.call(np.negative, out, out)
     w.call(np.exp, out, out)
-    bottom, right = w.scratch(x.shape, x.dtype), w.scratch(x.shape, np.bool_)
-    w.call(np.add, out, one, bottom)
-    w.call(np.greater_equal, x, w.number(0, x.dtype), right)
-    w.call(np.copyto, out, one, "same_kind", right)
-    w.call(np.divide, out, bottom, out)
+    w.call(np.add, out, one, out)
+    w.call(np.divide, one, out, out)
 
 
 @form("softplus")
 def _(w: Any, out: Any, x: Any) -> None:
+    if x.size <= activation.FEW:
+        w.call(np.logaddexp, x, w.number(0, x.dtype), out)
+        return
     other = w.scratch(x.shape, x.dtype)
     _log1p_of_exp(w, other, x)
     w.call(np.maximum, x, w.number(0, x.dtype), out=out)

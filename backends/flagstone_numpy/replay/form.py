@@ -16,10 +16,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from flagstone_numpy.kernels import flat
 from flagstone_numpy.table import KERNELS
 
 Write = Callable[..., None]
+DOT: Any = np.ndarray.dot
+"""``numpy.dot`` without its look for other kinds of arrays."""
 
 
 def _always(*_: Any, **__: Any) -> bool:

@@ -71,7 +71,7 @@ def simplify(program: Program) -> tuple[list[Call], list[Value]]:
     root = roots(program)
     written = {root[value] for call in program.calls for value in call.mutates}
     written |= _overlapping(root, written)
-    fixed = _constants(program, root)
+    fixed = constants(program, root)
     instead: dict[Value, Value] = {}
     seen: dict[Any, Call] = {}
     calls: list[Call] = []
@@ -100,7 +100,7 @@ def simplify(program: Program) -> tuple[list[Call], list[Value]]:
     return _needed(calls, results), results
 
 
-def _constants(program: Program, root: dict[Value, Value]) -> set[Value]:
+def constants(program: Program, root: dict[Value, Value]) -> set[Value]:
     """The values that are constant and share no memory with a kept array."""
     kept = {id(_owner(value.array)) for value in root if value.kind == KEPT}
     return {v for v in root if v.kind == CONSTANT and id(_owner(v.array)) not in kept}

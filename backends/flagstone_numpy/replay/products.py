@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from flagstone_numpy.kernels import flat
-from flagstone_numpy.replay.form import form
+from flagstone_numpy.kernels import update
+from flagstone_numpy.kernels.constants import number
+from flagstone_numpy.replay.form import DOT, form
 
 Array = np.ndarray
 
@@ -20,10 +21,10 @@ def _one_dtype(inputs: list[Any], call: Any) -> bool:
 
 
 def _write_product(w: Any, out: Any, a: Any, b: Any) -> None:
-    """``a @ b``; :func:`numpy.dot` gives the bits of ``matmul`` in half its time for two matrices
+    """``a @ b``; ``dot`` gives the bits of ``matmul`` in half its time for two matrices
     without gaps and of more than one value."""
     if all(len(x.shape) == 2 and x.size > 1 and x.is_dense for x in (a, b)) and out.size:
-        w.call(np.dot, a, b, out)
+        w.call(DOT, a, b, out)
         return
     w.call(np.matmul, a, b, out)
 
@@ -98,9 +99,8 @@ def _(w: Any, out: Any, x: Any, *, weight: float) -> None:
 
 
 def _plain_descent(inputs: list[Any], call: Any) -> bool:
-    p, _, velocity, _, _, *others = inputs
-    plain = velocity is None and all(x is None for x in others)
-    return plain and not call.static["weight_decay"] and p.size <= flat.SMALL
+    p, _, velocity, _, _, rates, decays, *_ = (*inputs, None, None)
+    return update.plain(p, velocity, rates, decays, call.static["weight_decay"])
 
 
 @form("sgd_update", takes=_plain_descent)
@@ -109,5 +109,5 @@ def _(w: Any, p: Any, g: Any, velocity: Any, lr: Any, scale: Any, *_: Any, **__:
 
 
 def _descend(p: Array, g: Array, lr: Array, scale: Array, step: Array) -> None:
-    np.multiply(g, float(lr) * float(scale), step)
+    np.multiply(g, number(float(lr) * float(scale), p.dtype), step)
     np.subtract(p, step, p)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from flagstone_numpy.kernels import reduction
-from flagstone_numpy.replay.form import form
+from flagstone_numpy.kernels.constants import ones
+from flagstone_numpy.replay.form import DOT, form
 
 Array = np.ndarray
 _sum: Any = np.add.reduce  # its types want keepdims to be a literal
@@ -22,7 +23,13 @@ def _one_thread_sums(inputs: list[Any], call: Any) -> bool:
 
 
 @form("sum", takes=_one_thread_sums)
-def _(w: Any, out: Any, x: Any, *, axis: Any, keepdims: bool) -> None:
+def write_sum(w: Any, out: Any, x: Any, *, axis: Any = None, keepdims: bool = False) -> None:
+    if reduction.by_product(x.shape, x.dtype, axis, keepdims) and x.is_in_rows:
+        if axis is None:
+            w.call(DOT, w.view(x, lambda a: a.reshape(-1)), ones(x.size, x.dtype), out)
+        else:
+            w.call(DOT, ones(x.shape[0], x.dtype), x, out)
+        return
     w.call(_sum, x, axis, None, out, keepdims)
 
 

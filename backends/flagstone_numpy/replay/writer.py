@@ -12,7 +12,7 @@ from flagstone.errors import CaptureError
 from flagstone.recording import Call, Program, Value
 from flagstone_numpy.replay.form import form_of
 from flagstone_numpy.replay.memory import Buffer, block, place
-from flagstone_numpy.replay.passes import roots, simplify
+from flagstone_numpy.replay.passes import constants, roots, simplify
 
 Array = np.ndarray
 END = 1 << 60
@@ -25,14 +25,15 @@ class Operand:
         name: in the generated function.
         shape, dtype, strides: the array's.
         is_static: whether it is the same array in every step; it is bound to :attr:`name` then.
+        is_constant: whether it has the same values in every step.
     """
 
-    __slots__ = ("_array", "_make", "dtype", "is_static", "name", "shape", "strides")
+    __slots__ = ("_array", "_make", "dtype", "is_constant", "is_static", "name", "shape", "strides")
 
     def __init__(self, name: str, like: Any, make: Callable[[], Array] | None = None) -> None:
         self.name, self.shape, self.dtype = name, tuple(like.shape), like.dtype
         self.strides = tuple(like.strides)
-        self.is_static = make is not None
+        self.is_static, self.is_constant = make is not None, False
         self._make = make
         self._array: Array | None = None
 
@@ -46,6 +47,11 @@ class Operand:
         """Whether the values lie row by row, or column by column, without gaps."""
         like = _like(self)
         return bool(like.flags.c_contiguous or like.flags.f_contiguous)
+
+    @property
+    def is_in_rows(self) -> bool:
+        """Whether the values lie row by row without gaps."""
+        return bool(_like(self).flags.c_contiguous)
 
     @property
     def array(self) -> Array:
@@ -71,6 +77,7 @@ class Writer:
         self._places: dict[Value, Buffer] = {}  # by root
         self._now = 0
         self._root = roots(program)
+        self._constants = constants(program, self._root)
         self._returned = {self._root[value] for value in self._results}
         self._last = self._last_uses()
         self._written = {self._root[v] for call in self._calls for v in call.mutates}
@@ -239,6 +246,7 @@ class Writer:
         if found is None:
             array = np.asarray(value.array)  # kept or constant
             found = self._static_operand(array, lambda: array)
+            found.is_constant = value in self._constants
             self._operands[value] = found
         return found
 

@@ -21,7 +21,7 @@ from flagstone.losses.options import (
     expect,
     number,
 )
-from flagstone.losses.reduction import alike, per_example, reduce, together
+from flagstone.losses.reduction import alike, per_example, reduce, together, total
 from flagstone.tensors import Tensor
 
 
@@ -43,6 +43,8 @@ def binary_cross_entropy_with_logits(
         sample_weight, reduction: see the module.
     """
     name = "binary_cross_entropy_with_logits"
+    if pos_weight is None and sample_weight is None and reduction in ("mean", "sum"):
+        return total(name, ops.logistic_error, x, target, reduction)
     alike(name, x=x, target=target)
     if pos_weight is None:
         each = ops.binary_cross_entropy_with_logits(x, target)

@@ -6,8 +6,9 @@ import math
 
 from flagstone import ops
 from flagstone.backend import mismatch
-from flagstone.errors import InputError, ShapeError
+from flagstone.errors import FlagstoneError, InputError, ShapeError
 from flagstone.ops.checks import floating, same_dtype, tensors
+from flagstone.ops.door import Op
 from flagstone.tensors import Tensor
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -49,6 +50,32 @@ def alike(name: str, *, features: bool = False, **given: Tensor) -> None:
     for argument, tensor in others:
         if tensor.shape != x.shape:
             raise ShapeError(f"{name}: {argument} expected shape {x.shape}; got {tensor.shape}")
+
+
+def total(name: str, op: Op, x: Tensor, target: Tensor, reduction: str) -> Tensor:
+    """The sum, or the mean, of the losses of examples that are means over outputs, in one call.
+
+    Args:
+        name: of the loss, for the messages.
+        op: ``op(x, target, factor=...)``, which gives ``factor`` times the sum of all terms first.
+        x, target: (n, ...), of one shape and dtype.
+        reduction: ``"mean"`` or ``"sum"``.
+
+    Raises:
+        InputError, ShapeError, DTypeError, DeviceMismatchError: as :func:`alike`,
+            :func:`per_example` and :func:`reduce`.
+    """
+    shape = x.array.shape if isinstance(x, Tensor) else ()
+    parts = math.prod(shape if reduction == "mean" else shape[1:])
+    if not shape or not parts:
+        alike(name, x=x, target=target)
+        return reduce(name, per_example(name, x - target), None, reduction)
+    try:
+        loss: Tensor = op(x, target, factor=1.0 / parts)[0]
+    except FlagstoneError:
+        alike(name, x=x, target=target)
+        raise
+    return loss
 
 
 def per_example(name: str, losses: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from flagstone.backend import Backend, open_backend
 from flagstone.errors import GradientError, InputError
 from flagstone.nn.init import Initializer, zeros
 from flagstone.tape import Node
+from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
 
 ALIGN = 16  # values: a parameter starts at a multiple, 64 bytes in float32, for vector loads
@@ -27,7 +28,7 @@ class Parameter(Tensor):
             it in PyTorch's order (out, in, *kernel).
     """
 
-    __slots__ = ("channels_last", "declared", "gradient", "init", "low", "owner")
+    __slots__ = ("channels_last", "declared", "gradient", "init", "low", "low_edge", "owner")
     trainable = True
 
     def __init__(
@@ -45,6 +46,7 @@ class Parameter(Tensor):
         self.gradient: Tensor | None = None  # its view into the flat gradients, if there are any
         self.owner: Flat | None = None  # the flat array that it is a view of
         self.low: Tensor | None = None  # in mixed precision, its copy in 16 bits
+        self.low_edge: Any = None  # of the copy, where a gradient is wanted
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,13 +57,19 @@ class Parameter(Tensor):
         return math.prod(self.declared)
 
     def accumulate_grad(self, gradient: Tensor) -> None:
-        if self.gradient is None:
+        own = self.gradient
+        if own is None:
             super().accumulate_grad(gradient)
         elif self.grad is None:
-            ops.assign(self.gradient, gradient)
-            self.grad = self.gradient
+            to, new = own.array, gradient.array
+            fits = to.dtype is new.dtype and to.shape == new.shape and tape_state.observer is None
+            if fits and gradient.backend is own.backend:  # what the op would look at
+                own.backend.table[ops.assign](to, new)
+            else:
+                ops.assign(own, gradient)
+            self.grad = own
         else:
-            ops.accumulate(self.gradient, gradient)
+            ops.accumulate(own, gradient)
 
     def __reduce__(self) -> tuple[Any, ...]:
         value = None if self.array is None else np.array(self.numpy())
@@ -158,8 +166,8 @@ class Flat:
         array = backend.xp.astype(self.values.array, getattr(backend.xp, dtype))
         self.low = Tensor(array, backend)
         for t, view in zip(self.tensors, self._views(self.low), strict=True):
-            view.requires_grad, view.node = True, Node(_LOWERED, (t,), (), {}, 1, backend)
-            t.low = view
+            view.edge = Node(_LOWERED, [t], (), {}, 1, backend), 0
+            t.low, t.low_edge = view, view.edge
 
     def lower(self) -> None:
         """Bring :attr:`low` up to date; whoever has written to the values calls it."""

@@ -39,7 +39,8 @@ from flagstone.ops.layerwise_updates import (
 )  # fmt: skip
 from flagstone.ops.linalg import linear, linear_weight_grad, matmul
 from flagstone.ops.loss import (
-    binary_cross_entropy_with_logits, softmax_cross_entropy, softmax_cross_entropy_grad,
+    binary_cross_entropy_with_logits, logistic_error, scale_by, softmax_cross_entropy,
+    softmax_cross_entropy_grad, squared_error,
 )  # fmt: skip
 from flagstone.ops.loss_scale import adapt_loss_scale, gradient_factor, lower, undo
 from flagstone.ops.norm import batch_norm
@@ -75,16 +76,17 @@ __all__ = [
     "greater", "greater_equal", "group_norm", "hard_sigmoid", "hard_swish", "instance_norm",
     "interpolate", "keep", "lamb_direction", "layer_norm", "leaky_relu", "less", "less_equal",
     "limit", "linear", "linear_weight_grad", "lion_update", "log", "log1p", "log_softmax",
-    "logsumexp", "lookahead_update", "lower", "matmul", "max", "max_pool", "max_pool1d",
-    "max_pool2d", "max_pool3d", "max_pool_grad", "max_pool_pick", "maximum", "maxout", "mean",
-    "min", "minimum", "mish", "momentum_direction", "multiply", "muon_update", "nadam_update",
-    "negative", "norm", "normal_cdf", "not_equal", "op", "outer", "pad", "pick_pixels",
-    "place_pixels", "power", "prod", "radam_update", "random_bits", "random_integers",
-    "random_partners", "relu", "relu_grad", "repeat", "resample", "resample_grad", "reshape",
-    "resize", "rms_norm", "rmsprop_update", "rsqrt", "scatter_add", "selu", "sgd_update", "shifted",
-    "sigmoid", "sign", "silu", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad",
-    "softplus", "split", "sqrt", "squeeze", "stack", "subtract", "sum", "sum_to", "take", "tanh",
-    "tensor", "tile", "transpose", "trust_update", "undo", "unsqueeze", "unstack", "var", "where",
+    "logistic_error", "logsumexp", "lookahead_update", "lower", "matmul", "max", "max_pool",
+    "max_pool1d", "max_pool2d", "max_pool3d", "max_pool_grad", "max_pool_pick", "maximum", "maxout",
+    "mean", "min", "minimum", "mish", "momentum_direction", "multiply", "muon_update",
+    "nadam_update", "negative", "norm", "normal_cdf", "not_equal", "op", "outer", "pad",
+    "pick_pixels", "place_pixels", "power", "prod", "radam_update", "random_bits",
+    "random_integers", "random_partners", "relu", "relu_grad", "repeat", "resample",
+    "resample_grad", "reshape", "resize", "rms_norm", "rmsprop_update", "rsqrt", "scale_by",
+    "scatter_add", "selu", "sgd_update", "shifted", "sigmoid", "sign", "silu", "softmax",
+    "softmax_cross_entropy", "softmax_cross_entropy_grad", "softplus", "split", "sqrt",
+    "squared_error", "squeeze", "stack", "subtract", "sum", "sum_to", "take", "tanh", "tensor",
+    "tile", "transpose", "trust_update", "undo", "unsqueeze", "unstack", "var", "where",
 ]  # fmt: skip
 
 _tensors.operators = _sys.modules[__name__]  # what +, [] and .sum() of a tensor call

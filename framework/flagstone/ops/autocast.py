@@ -43,6 +43,7 @@ RULES: dict[str, str] = {
             "power", "rsqrt", "exp", "expm1", "log", "log1p", "sum", "cumsum", "norm",
             "softmax", "log_softmax", "logsumexp", "softplus", "normal_cdf",
             "softmax_cross_entropy", "binary_cross_entropy_with_logits",
+            "squared_error", "logistic_error",
             "axis_norm", "axis_rms_norm",
         ),
         WIDE,
@@ -93,7 +94,7 @@ def _wanted(op: Any, names: list[str], low: str) -> list[str]:
 def _cast(x: Any, dtype: str, low: str) -> Any:
     copy = getattr(x, "low", None)  # a parameter's
     if copy is not None and dtype == low:
-        copy.requires_grad = x.requires_grad
+        copy.edge = None if x.edge is None else x.low_edge
         return copy
     from flagstone.ops.elementwise import cast
 

@@ -26,6 +26,18 @@ def not_a_tensor(op: str, name: str, x: object) -> DTypeError:
     )
 
 
+_is_floating: dict[Any, bool] = {}  # (type of the dtype, dtype) -> the answer
+
+
+def is_floating(t: Tensor) -> bool:
+    """Whether a tensor is of a floating-point dtype."""
+    dtype = t.array.dtype
+    answer = _is_floating.get((type(dtype), dtype))
+    if answer is None:
+        answer = _is_floating[type(dtype), dtype] = t.dtype_name in FLOATS
+    return answer
+
+
 def tensors(op: str, **given: Any) -> None:
     """Everything given is a tensor."""
     for name, x in given.items():

@@ -16,6 +16,7 @@ arguments. The pullback, written in ops, says by its parameters' names what the 
 ==============================  ==========================================================
 ``dy`` (``dys``)                the gradient of the output (of each output, ``None`` if unused)
 ``y`` (``ys``)                  the output (all outputs)
+``y0``, ``y1``, ...             the output of that number
 an array argument's name        that tensor
 the same with ``_shape``        only its shape
 the same with ``_dtype``        only the name of its dtype
@@ -38,12 +39,11 @@ from flagstone.backend import mismatch
 from flagstone.errors import GradientError, InputError
 from flagstone.ops.autocast import autocast
 from flagstone.ops.checks import not_a_tensor
-from flagstone.tape import Node, edge_of, state
-from flagstone.tensors import Tensor
+from flagstone.ops.pullbacks import Pullback
+from flagstone.tape import Node, state
+from flagstone.tensors import LEAF, Tensor
 
 ALL_OPS: dict[str, Op] = {}  # name -> op, in order of definition
-
-_TENSOR, _TENSOR_FOR, _SHAPE, _DTYPE, _OUTPUT, _ALL_OUTPUTS = range(6)
 
 
 class Op:
@@ -90,7 +90,9 @@ class Op:
         self.defaults = {p.name: p.default for p in keyword_only if p.default is not p.empty}
         may_be_none = [p.name for p in parameters if p.name in self.arrays and p.default is None]
         self.numbers, self.optional = numbers, (*optional, *may_be_none)
+        self._may_be_none = frozenset(self.arrays.index(name) for name in self.optional)
         self._pullback: Callable[..., Any] | None = None
+        self._tape_use: Pullback | None = None
         self._check: Callable[..., None] | None = None
         taken = {"y", "ys", "dy", "dys", "need"} & {*self.arrays, *self.statics}
         if taken:
@@ -120,37 +122,12 @@ class Op:
 
     def pullback(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: the op's pullback; see the module's docstring."""
-        keeps: list[tuple[int, Any]] = []
-        names, passes, wants_all = [], [], ""
-        for name in inspect.signature(function).parameters:
-            base, _, part = name.rpartition("_")
-            kept, _, wanted = name.partition("_for_")
-            if name in ("dy", "dys"):
-                wants_all = name
-            elif name in ("need", *self.statics):
-                passes.append(name)
-            elif name in ("y", "ys"):
-                keeps.append((_OUTPUT if name == "y" else _ALL_OUTPUTS, 0))
-                names.append(name)
-            elif name in self.arrays:
-                keeps.append((_TENSOR, self.arrays.index(name)))
-                names.append(name)
-            elif kept in self.arrays and wanted in self.required:
-                keeps.append((_TENSOR_FOR, (self.arrays.index(kept), self.arrays.index(wanted))))
-                names.append(name)
-            elif base in self.arrays and part in ("shape", "dtype"):
-                keeps.append((_SHAPE if part == "shape" else _DTYPE, self.arrays.index(base)))
-                names.append(name)
-            else:
-                raise TypeError(f"pullback of {self.name}: nothing is named {name!r}")
-        self._keeps, self._names, self._passes = tuple(keeps), tuple(names), tuple(passes)
-        self._wants_all = wants_all == "dys"
-        self._pullback = function
+        self._pullback, self._tape_use = function, Pullback(self, function)
         return function
 
     def __call__(self, *inputs: Any, **static: Any) -> Any:
         backend = None
-        needs_grad = False
+        wanted = False  # a gradient with respect to one of the inputs
         arrays = []
         for x in inputs:
             if isinstance(x, Tensor):
@@ -162,9 +139,11 @@ class Op:
                         cast = autocast(self, inputs, backend.low)
                         if cast is not inputs:
                             return self(*cast, **static)
-                if x.requires_grad:
-                    needs_grad = True
+                if x.edge is not None:
+                    wanted = True
                 arrays.append(x.array)
+            elif x is None and len(arrays) in self._may_be_none:
+                arrays.append(None)
             else:
                 number = self._plain(x, len(arrays))
                 if number is not x:
@@ -172,53 +151,53 @@ class Op:
                 arrays.append(number)
         if backend is None:
             raise not_a_tensor(self.name, self._argument(0), inputs[0] if inputs else None)
-        if self._check is not None:
-            self._check(*inputs, **static)
-        result = backend.table[self](*arrays, **static)
-        outputs: Any
-        if type(result) is tuple:
-            outputs = tuple([Tensor(array, backend) for array in result])
-            results: tuple[Tensor, ...] = outputs
+        kernel = backend.table[self]
+        if static:
+            if self._check is not None:
+                self._check(*inputs, **static)
+            result = kernel(*arrays, **static)
         else:
-            outputs = Tensor(result, backend)
-            results = (outputs,)
+            if self._check is not None:
+                self._check(*inputs)
+            result = kernel(*arrays)
+        if wanted:
+            wanted = self.differentiable and state.grad_enabled
+        if type(result) is not tuple:
+            y = Tensor(result, backend)
+            if state.observer is not None:
+                state.observer(self, inputs, static, (y,))
+            if wanted:
+                y.edge = self._tape(inputs, static, (y,), backend), 0
+            return y
+        outputs = tuple([Tensor(array, backend) for array in result])
         if state.observer is not None:
-            state.observer(self, inputs, static, results)
-        if needs_grad and self.differentiable and state.grad_enabled:
-            self._tape(inputs, static, results, backend)
+            state.observer(self, inputs, static, outputs)
+        if wanted:
+            node = self._tape(inputs, static, outputs, backend)
+            for i, out in enumerate(outputs):
+                out.edge = node, i
         return outputs
 
     def _tape(
         self, inputs: tuple[Any, ...], static: dict[str, Any], outputs: tuple[Tensor, ...], on: Any
-    ) -> None:
-        if self._pullback is None:
+    ) -> Node:
+        use = self._tape_use
+        if use is None:
             raise GradientError(
                 f"{self.name}: has no pullback, so a gradient cannot pass through it; "
                 "call it under no_grad() or on x.detach()"
             )
-        edges = tuple([edge_of(x) for x in inputs])
-        saved = []
-        for what, i in self._keeps:
-            if what == _TENSOR:
-                saved.append(inputs[i:] if self.variadic else inputs[i])
-            elif what == _TENSOR_FOR:
-                kept, wanted = i
-                saved.append(inputs[kept] if edges[wanted] is not None else None)
-            elif what == _SHAPE:
-                saved.append([_shape(x) for x in inputs] if self.variadic else _shape(inputs[i]))
-            elif what == _DTYPE:
-                saved.append(inputs[i].dtype_name)
-            elif what == _OUTPUT:
-                saved.append(outputs[0].array)
+        edges = []
+        for x in inputs:
+            if isinstance(x, Tensor):
+                edge = x.edge
+                edges.append(x if edge is LEAF else edge)
             else:
-                saved.append([out.array for out in outputs])
-        node = Node(self, edges, tuple(saved), static, len(outputs), on)
+                edges.append(None)
+        node = Node(self, edges, use.keep(inputs, edges, outputs), static, len(outputs), on)
         if state.watcher is not None:
             state.watcher.taped(node)
-        for i, out in enumerate(outputs):
-            out.requires_grad = True
-            out.node = node
-            out.output = i
+        return node
 
     def pull(self, node: Node, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
         """The gradients of a call's array arguments, from those of its outputs."""
@@ -227,20 +206,8 @@ class Op:
                 f"backward: the tape below {self.name} was used up by an earlier backward; "
                 "pass retain_graph=True to the first one"
             )
-        arguments: dict[str, Any] = {}
-        for name, (what, _), value in zip(self._names, self._keeps, node.saved, strict=True):
-            if what == _OUTPUT:
-                value = _output(value, node, 0)
-            elif what == _ALL_OUTPUTS:
-                value = [_output(array, node, i) for i, array in enumerate(value)]
-            arguments[name] = value
-        for name in self._passes:
-            if name == "need":
-                arguments[name] = tuple([edge is not None for edge in node.edges])
-            else:
-                arguments[name] = node.static.get(name, self.defaults.get(name))
-        assert self._pullback is not None  # a node is only made for an op that has one
-        result = self._pullback(gradients if self._wants_all else gradients[0], **arguments)
+        assert self._tape_use is not None  # a node is only made for an op that has one
+        result = self._tape_use.pull(gradients, node)
         return result if isinstance(result, tuple) else (result,)
 
     def _argument(self, i: int) -> str:
@@ -260,17 +227,6 @@ class Op:
         if x is None and name in self.optional:
             return None
         raise not_a_tensor(self.name, name, x)
-
-
-def _shape(x: Any) -> tuple[int, ...]:
-    return x.shape if isinstance(x, Tensor) else ()
-
-
-def _output(array: Any, node: Node, i: int) -> Tensor:
-    """An output again, as a tensor that knows its node (keeping that one would be a cycle)."""
-    y = Tensor(array, node.backend, requires_grad=True)
-    y.node, y.output = node, i
-    return y
 
 
 @overload

@@ -11,7 +11,7 @@ from typing import Any
 
 from flagstone.errors import DTypeError, InputError
 from flagstone.ops import checks
-from flagstone.ops.checks import FLOATS, floating, holds, numeric, tensors, two
+from flagstone.ops.checks import FLOATS, floating, holds, is_floating, numeric, tensors, two
 from flagstone.ops.door import Op, op
 from flagstone.ops.reduction import sum_to
 from flagstone.tensors import Tensor
@@ -98,6 +98,12 @@ def _share(dy: Tensor, a: Any, b: Any, wins: Op, a_shape: Any, b_shape: Any, nee
 
 
 def _two_numbers(op: str, a: Any, b: Any) -> None:
+    if isinstance(a, Tensor) and is_floating(a):
+        if isinstance(b, Tensor):
+            if a.array.dtype is b.array.dtype and a.array.shape == b.array.shape:
+                return
+        elif type(b) is float:
+            return
     numeric(op, a=a, b=b)
     two(op, a, b)
 

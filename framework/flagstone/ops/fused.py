@@ -40,17 +40,19 @@ def _pullback(first: Op, then: Op) -> Any:
     assert back is not None  # parts of a fused form
     assert through is not None  # are differentiable
     names = list(inspect.signature(back).parameters)
-    several = names[0] == "dys"
+    several, count = names[0] == "dys", len(names)
+    wanted = list(dict.fromkeys([*names, "ys" if several else "y"]))
+    at = wanted.index("ys" if several else "y")
 
-    def of_one(dy: Any, **kept: Any) -> Any:
-        return back(through(dy, kept["y"]), **{n: v for n, v in kept.items() if n in names})
+    def of_one(*given: Any) -> Any:
+        return back(through(given[0], given[at]), *given[1:count])
 
-    def of_several(dys: Any, **kept: Any) -> Any:
-        dy = None if dys[0] is None else through(dys[0], kept["ys"][0])
-        return back([dy, *dys[1:]], **{n: v for n, v in kept.items() if n in names})
+    def of_several(*given: Any) -> Any:
+        dys = given[0]
+        dy = None if dys[0] is None else through(dys[0], given[at][0])
+        return back([dy, *dys[1:]], *given[1:count])
 
     pullback: Any = of_several if several else of_one
-    wanted = dict.fromkeys([*names, "ys" if several else "y"])
     pullback.__signature__ = inspect.Signature(  # what Op reads
         [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in wanted]
     )

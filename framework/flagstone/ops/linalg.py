@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from flagstone.errors import ShapeError
-from flagstone.ops.checks import floating, same_dtype, tensors
+from flagstone.ops.checks import floating, is_floating, same_dtype, tensors
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.reduction import sum_to
@@ -92,6 +92,13 @@ def linear(xp: Any, x: Any, w: Any, b: Any = None) -> Any:
 
 @linear.check
 def _(x: Any, w: Any, b: Any = None) -> None:
+    given, weight, dtype = x.array.shape, w.array.shape, x.array.dtype
+    if (
+        dtype is w.array.dtype and len(weight) == 2 and given[-1:] == weight[1:]
+        and (b is None or (b.array.dtype is dtype and b.array.shape == weight[:1]))
+        and is_floating(x)
+    ):  # fmt: skip
+        return
     floating("linear", x=x)
     same_dtype("linear", x=x, w=w, b=b)
     given, weight = x.shape, w.shape
@@ -133,9 +140,11 @@ def linear_weight_grad(xp: Any, g: Any, x: Any) -> Any:
 
 @linear_weight_grad.check
 def _(g: Any, x: Any) -> None:
-    floating("linear_weight_grad", g=g)
-    same_dtype("linear_weight_grad", g=g, x=x)
-    if not x.shape or not g.shape or g.shape[:-1] != x.shape[:-1]:
+    if g.array.dtype is not x.array.dtype or not is_floating(g):
+        floating("linear_weight_grad", g=g)
+        same_dtype("linear_weight_grad", g=g, x=x)
+    of_g, of_x = g.array.shape, x.array.shape
+    if not of_x or not of_g or of_g[:-1] != of_x[:-1]:
         raise ShapeError(
             "linear_weight_grad: expected g (..., out) and x (..., in) that differ in the last "
             f"axis only; got {g.shape} and {x.shape}"

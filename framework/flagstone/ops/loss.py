@@ -6,7 +6,7 @@ from typing import Any
 
 from flagstone.errors import DTypeError, ShapeError
 from flagstone.ops.activation import sigmoid
-from flagstone.ops.checks import floating, same_dtype
+from flagstone.ops.checks import floating, is_floating, same_dtype
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.shape import reshape
@@ -94,14 +94,101 @@ def binary_cross_entropy_with_logits(xp: Any, x: Any, target: Any) -> Any:
 
 @binary_cross_entropy_with_logits.check
 def _(x: Any, target: Any) -> None:
-    floating("binary_cross_entropy_with_logits", x=x, target=target)
-    same_dtype("binary_cross_entropy_with_logits", x=x, target=target)
-    if x.shape != target.shape:
-        raise ShapeError(
-            f"binary_cross_entropy_with_logits: target expected shape {x.shape}; got {target.shape}"
-        )
+    _fit("binary_cross_entropy_with_logits", x, target)
 
 
 @binary_cross_entropy_with_logits.pullback
 def _(dy: Tensor, x: Tensor, target_for_x: Any, need: Any) -> Any:
     return (dy * (sigmoid(x) - target_for_x) if need[0] else None, -dy * x if need[1] else None)
+
+
+# Sums over a batch: what a mean needs, and the derivative with it, in one call
+
+
+@op
+def squared_error(xp: Any, x: Any, target: Any, *, factor: float) -> Any:
+    """``factor`` times the sum of ``(x - target)**2``, shape (), and ``x - target``."""
+    difference = x - target
+    return xp.sum(difference * difference, dtype=x.dtype) * factor, difference
+
+
+@squared_error.pullback
+def _(dys: Any, y1: Tensor, factor: float, need: Any) -> Any:
+    d_loss, d_difference = dys
+    dx: Any = None if d_loss is None else scale_by(y1, d_loss, factor=2.0 * factor)
+    if d_difference is not None:
+        dx = d_difference if dx is None else dx + d_difference
+    return (dx if need[0] else None, -dx if need[1] else None)
+
+
+@op
+def logistic_error(xp: Any, x: Any, target: Any, *, factor: float) -> Any:
+    """``factor`` times the sum of :func:`binary_cross_entropy_with_logits`, shape (), and the
+    derivative of each of its terms by x, ``sigmoid(x) - target``."""
+    e = xp.exp(-xp.abs(x))
+    losses = xp.maximum(x, 0) - x * target + xp.log1p(e)
+    difference = xp.exp(xp.minimum(x, 0)) / (1 + e) - target
+    return xp.sum(losses, dtype=x.dtype) * factor, difference
+
+
+@logistic_error.pullback
+def _(
+    dys: Any, y1: Tensor, x_for_target: Any, target_for_x: Any, factor: float, need: Any
+) -> Any:  # fmt: skip
+    d_loss, d_difference = dys
+    dx = d_target = None
+    if d_loss is not None:
+        dx = scale_by(y1, d_loss, factor=factor) if need[0] else None
+        d_target = scale_by(x_for_target, d_loss, factor=-factor) if need[1] else None
+    if d_difference is not None:
+        if need[0]:
+            p = y1 + target_for_x
+            through = d_difference * p * (1.0 - p)
+            dx = through if dx is None else dx + through
+        if need[1]:
+            d_target = -d_difference if d_target is None else d_target - d_difference
+    return (dx, d_target)
+
+
+@op
+def scale_by(xp: Any, x: Any, by: Any, *, factor: float) -> Any:
+    """``x * (by * factor)`` for ``by`` of shape ()."""
+    return x * (by * factor)
+
+
+@scale_by.pullback
+def _(dy: Tensor, x_for_by: Any, by_for_x: Any, factor: float, need: Any) -> Any:
+    return (
+        scale_by(dy, by_for_x, factor=factor) if need[0] else None,
+        sum_(dy * x_for_by) * factor if need[1] else None,
+    )
+
+
+def _fit(name: str, x: Any, target: Any) -> None:
+    """Two tensors of one shape and one floating dtype."""
+    a, b = x.array, target.array
+    if a.dtype is b.dtype and a.shape == b.shape and is_floating(x):
+        return
+    floating(name, x=x, target=target)
+    same_dtype(name, x=x, target=target)
+    if a.shape != b.shape:
+        raise ShapeError(f"{name}: target expected shape {x.shape}; got {target.shape}")
+
+
+@squared_error.check
+def _(x: Any, target: Any, *, factor: float) -> None:
+    _fit("squared_error", x, target)
+
+
+@logistic_error.check
+def _(x: Any, target: Any, *, factor: float) -> None:
+    _fit("logistic_error", x, target)
+
+
+@scale_by.check
+def _(x: Any, by: Any, *, factor: float) -> None:
+    if x.array.dtype is not by.array.dtype or not is_floating(x):
+        floating("scale_by", x=x)
+        same_dtype("scale_by", x=x, by=by)
+    if by.array.shape:
+        raise ShapeError(f"scale_by: by expected shape (); got {by.shape}")

@@ -65,7 +65,8 @@ def sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  
 
 @sum.check
 def _(x: Any, *, axis: Axis = None, keepdims: bool = False) -> None:
-    axes("sum", axis, x.ndim)
+    if axis is not None:
+        axes("sum", axis, x.ndim)
 
 
 @sum.pullback

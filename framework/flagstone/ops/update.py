@@ -41,7 +41,9 @@ def interpolate(xp: Any, out: Any, x: Any, *, weight: float) -> Any:
 @assign.check
 def _(out: Any, x: Any) -> None:
     if isinstance(x, Tensor):
-        alike("assign", out=out, x=x)
+        to, new = out.array, x.array
+        if to.dtype is not new.dtype or to.shape != new.shape:
+            alike("assign", out=out, x=x)
     else:
         holds("assign", "x", x, out)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flagstone.errors import ShapeError
-from flagstone.ops.checks import alike, floating, same_dtype
+from flagstone.ops.checks import alike, floating, is_floating, same_dtype
 from flagstone.ops.door import Op
 
 
@@ -38,8 +38,19 @@ def flat(op: Op, *single: str) -> Callable[..., None]:
     """Make :func:`flat_state` the check of ``op``, whose array arguments are flat but for those
     named ``single``; returns it, for ops that check more."""
     like = [name for name in op.arrays if name not in single]
+    is_single = [name in single for name in op.arrays]
 
     def check(*inputs: Any, **_: Any) -> None:
+        p = inputs[0].array
+        shape, dtype = p.shape, p.dtype
+        for x, alone in zip(inputs, is_single, strict=False):
+            if x is not None:
+                a = x.array
+                if a.dtype is not dtype or a.shape != (() if alone else shape):
+                    break
+        else:
+            if len(shape) == 1 and is_floating(inputs[0]):
+                return
         given = dict(zip(op.arrays, inputs, strict=False))
         flat_state(
             op.name, {name: given.get(name) for name in like}, {n: given.get(n) for n in single}

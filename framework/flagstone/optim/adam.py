@@ -13,6 +13,7 @@ from flagstone.optim.checks import (
     require_positive,
 )
 from flagstone.optim.optimizer import Common, Optimizer
+from flagstone.optim.repeated import RepeatedCall
 from flagstone.tensors import Tensor
 
 
@@ -47,13 +48,15 @@ class Adam(Optimizer):
         super().__init__(layer, lr, weight_decay=weight_decay, **common)
         self.betas, self.eps = betas, eps
         self._m, self._v, self._t = self.state("m"), self.state("v"), self.counter("t")
+        self._update = RepeatedCall()
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
-        ops.adam_update(
-            p, g, self._m, self._v, self._t, lr, scale, self.rates, self.decays,
-            beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
-            weight_decay=self.weight_decay, decoupled=self.decoupled,
-        )  # fmt: skip
+        inputs = p, g, self._m, self._v, self._t, lr, scale, self.rates, self.decays
+        static = {
+            "beta1": self.betas[0], "beta2": self.betas[1], "eps": self.eps,
+            "weight_decay": self.weight_decay, "decoupled": self.decoupled,
+        }  # fmt: skip
+        self._update(ops.adam_update, inputs, static, self.is_steady(lr, scale))
 
 
 class AdamW(Adam):

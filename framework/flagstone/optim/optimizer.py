@@ -16,7 +16,6 @@ from flagstone.nn.layer import Layer
 from flagstone.optim.checks import require, require_not_negative
 from flagstone.optim.groups import Groups, held, options_of_parameters, spread
 from flagstone.optim.loss_scale import LossScale
-from flagstone.tape import no_grad
 from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
 
@@ -209,12 +208,13 @@ class Optimizer:
         """
         if tape_state.watcher is not None:
             tape_state.watcher.stepping(self)
-        if [p.requires_grad for p in self.flat.tensors] != self._trained:
+        if [p.edge is not None for p in self.flat.tensors] != self._trained:
             raise ConfigurationError(
                 f"{type(self).__name__}: expected the parameters that were trained when it was "
                 "made; some were frozen or unfrozen since. Make a new optimizer after freeze()"
             )
-        with no_grad():
+        before, tape_state.grad_enabled = tape_state.grad_enabled, False
+        try:
             gradients = self._gradients()
             scale = self._one if scale is None else scale
             if self.loss_scale is not None:
@@ -225,9 +225,14 @@ class Optimizer:
                 size = ops.norm(gradients) * scale
                 scale = scale * ops.minimum(self.clip_norm / (size + 1e-6), 1.0)
             lr = self._lr if lr is None else lr
-            with self._skippable(self.one_pass):
+            if self.loss_scale is None:
                 self.update(self.flat.values, gradients, lr, scale)
+            else:
+                with self._skippable(self.one_pass):
+                    self.update(self.flat.values, gradients, lr, scale)
             self.flat.lower()
+        finally:
+            tape_state.grad_enabled = before
 
     def _skippable(self, one_pass: bool = False) -> AbstractContextManager[None]:
         """What is done within is undone if the gradients of this step overflowed.
@@ -245,6 +250,10 @@ class Optimizer:
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
         """Change ``p`` in place by the gradient ``g * scale`` at rate ``lr``."""
         raise NotImplementedError(f"{type(self).__name__} defines no update")
+
+    def is_steady(self, lr: Tensor, scale: Tensor) -> bool:
+        """Whether the next step will be given these two tensors too."""
+        return lr is self._lr and scale is self._one
 
     def state_dict(self) -> dict[str, Any]:
         """Name -> NumPy array of every state, as copies."""

@@ -8,6 +8,7 @@ from flagstone import ops
 from flagstone.nn.layer import Layer
 from flagstone.optim.checks import require, require_fraction
 from flagstone.optim.optimizer import Common, Optimizer
+from flagstone.optim.repeated import RepeatedCall
 from flagstone.tensors import Tensor
 
 
@@ -48,10 +49,12 @@ class SGD(Optimizer):
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
         self._velocity = self.state("velocity") if momentum else None
         self._t = self.counter("t") if dampening else None
+        self._update = RepeatedCall()
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
-        ops.sgd_update(
-            p, g, self._velocity, lr, scale, self.rates, self.decays, self._t,
-            momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay,
-            dampening=self.dampening,
-        )  # fmt: skip
+        inputs = p, g, self._velocity, lr, scale, self.rates, self.decays, self._t
+        static = {
+            "momentum": self.momentum, "nesterov": self.nesterov,
+            "weight_decay": self.weight_decay, "dampening": self.dampening,
+        }  # fmt: skip
+        self._update(ops.sgd_update, inputs, static, self.is_steady(lr, scale))

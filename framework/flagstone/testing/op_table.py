@@ -14,6 +14,7 @@ from flagstone.testing import (
     rows_fused,
     rows_learning,
     rows_loss_scale,
+    rows_losses,
     rows_optimizers,
     rows_pooling,
     rows_random,
@@ -28,7 +29,7 @@ from flagstone.testing.op_row import OpRow
 MODULES = (
     rows_elementwise, rows_shape, rows_window, rows_pooling, rows_resample, rows_learning,
     rows_random, rows_updates, rows_optimizers, rows_contraction, rows_arrange, rows_activation,
-    rows_axis_norm, rows_running, rows_augment, rows_fused, rows_loss_scale,
+    rows_axis_norm, rows_running, rows_augment, rows_fused, rows_losses, rows_loss_scale,
 )  # fmt: skip
 
 OP_TABLE: dict[str, OpRow] = {row.name: row for module in MODULES for row in module.ROWS}

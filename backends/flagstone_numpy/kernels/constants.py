@@ -1,0 +1,30 @@
+"""Small arrays that kernels need again and again: numbers and rows of ones. Nobody writes to them.
+
+With an array of shape () for a number, a NumPy function takes half the time that it takes with a
+Python float.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@functools.lru_cache(256)
+def number(value: float, dtype: Any) -> Array:
+    """``value`` as an array of shape ()."""
+    made = np.asarray(value, dtype)
+    made.flags.writeable = False
+    return made
+
+
+@functools.lru_cache(64)
+def ones(count: int, dtype: Any) -> Array:
+    """``count`` ones."""
+    made = np.ones(count, dtype)
+    made.flags.writeable = False
+    return made
