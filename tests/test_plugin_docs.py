@@ -138,7 +138,8 @@ def test_there_is_a_page_for_every_kind_that_can_be_made() -> None:
 
     index = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f"({kind}.md)" not in index] == []
-    assert {*KINDS, "README", "reference", "versioning"} == {page.stem for page in PAGES}
+    further = {"README", "augmentation", "reference", "versioning"}
+    assert {*KINDS, *further} == {page.stem for page in PAGES}
 
 
 def test_the_reference_is_what_the_code_says() -> None:

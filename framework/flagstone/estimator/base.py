@@ -66,7 +66,8 @@ class Estimator(Predictor):
 
     Attributes:
         layer_: the trained layer, preprocessing first.
-        history_: one dict per epoch: ``{"epoch", "train", "validation", "lr", "seconds"}``.
+        history_: one dict per epoch: ``{"epoch", "train", "validation", "lr", "seconds"}``. The
+            training loss contains penalties such as ``l2``; the validation loss does not.
         n_parameters_: how many numbers training changed.
         device_: where it was trained.
         n_features_in_, feature_names_in_: as in scikit-learn, where the input was a table.

@@ -11,6 +11,8 @@ Targets are of x's shape and dtype, class numbers (n,) are integers; nothing bro
 never looked at on the host, so a target that means nothing (a class number out of range) gives NaN
 in its example and no error.
 
+What losses of your own are written with is :mod:`flagstone.losses.reduction`.
+
 All raise ``DTypeError`` for what is no tensor or of another dtype, ``ShapeError`` for another
 shape, ``InputError`` for an option's value, ``DeviceMismatchError`` for two devices.
 """
