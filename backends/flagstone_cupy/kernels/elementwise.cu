@@ -81,6 +81,18 @@ __global__ void __launch_bounds__(THREADS, 1)
     }
 }
 
+// y = max(a + b, 0), b repeated every `period` values; NaN stays. 12 bytes a float32 value.
+template <typename T>
+__global__ void __launch_bounds__(THREADS, 1) add_relu(const T* __restrict__ a, const T* __restrict__ b,
+                                                    T* __restrict__ y, long long period, long long n) {
+    const long long first = first_value();
+#pragma unroll
+    for (int j = 0; j < EACH; j++) {
+        const long long i = first + j * THREADS;
+        if (i < n) y[i] = Relu<T>::of(a[i] + b[period == n ? i : i % period], T(0));
+    }
+}
+
 // y = g where kept > 0, else 0
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1) relu_grad(const T* __restrict__ g, const T* __restrict__ kept,

@@ -72,18 +72,20 @@ __global__ void __launch_bounds__(THREADS, 1)
     var[c] = max(all.square, T(0)) / static_cast<T>(rows);
 }
 
-// y = (x - mean) (weight / sqrt(var + eps)) + bias
+// y = (x - mean) (weight / sqrt(var + eps)) + bias, or 0 where that is negative and `relu` is said
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1)
     batch_apply(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
                 const T* __restrict__ mean, const T* __restrict__ var, T* __restrict__ y, T eps,
-                long long rows, int channels) {
+                bool relu, long long rows, int channels) {
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c >= channels) return;
     const T shift = mean[c], factor = weight[c] / sqrt(var[c] + eps), add = bias[c];
     long long r = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
-    for (; r < rows; r += static_cast<long long>(gridDim.y) * blockDim.y)
-        y[r * channels + c] = (x[r * channels + c] - shift) * factor + add;
+    for (; r < rows; r += static_cast<long long>(gridDim.y) * blockDim.y) {
+        const T out = (x[r * channels + c] - shift) * factor + add;
+        y[r * channels + c] = relu && out < T(0) ? T(0) : out;
+    }
 }
 
 // Of each split of the rows, (splits, channels): the sums of g and of g (x - mean).

@@ -31,8 +31,11 @@ ROWS_EACH = 8  # rows that a thread which writes takes
 
 
 @declines
-def batch_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
-    """See :func:`flagstone.ops.norm.batch_norm`; three launches."""
+def batch_norm(
+    x: Array, weight: Array, bias: Array, *, eps: float, activation: str | None = None
+) -> Any:
+    """See :func:`flagstone.ops.norm.batch_norm`; three launches. ``activation`` is ``None`` or
+    ``"relu"``."""
     if x.dtype not in BATCH_APPLY:
         return NotImplemented
     x = contiguous(x)
@@ -44,7 +47,8 @@ def batch_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
     sizes = (rows, channels, splits)
     launch(BATCH_MOMENTS[x.dtype], (wide, splits, 1), block, 0, (x, partial[0], partial[1], *sizes))
     over(BATCH_MERGE[x.dtype], channels, partial[0], partial[1], mean, var, *sizes, each=1)
-    arguments = (x, contiguous(weight), contiguous(bias), mean, var, y, eps, rows, channels)
+    parameters = (contiguous(weight), contiguous(bias))
+    arguments = (x, *parameters, mean, var, y, eps, activation == "relu", rows, channels)
     launch(BATCH_APPLY[x.dtype], (wide, _rows(rows, block), 1), block, 0, arguments)
     return y, mean, var
 

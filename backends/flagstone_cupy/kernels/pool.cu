@@ -104,10 +104,11 @@ __device__ __forceinline__ int averaged(const Window& w, const Place& p, bool co
     return max(count, 1);
 }
 
-// y = the window's largest value, NaN if there is one; index = the tap of the first such.
+// y = the window's largest value, NaN if there is one, or 0 where that is negative and `relu` is said;
+// index = the tap of the first such.
 template <typename T, typename I>
 __global__ void __launch_bounds__(THREADS, 1)
-    max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, Window w) {
+    max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, Window w, bool relu) {
     const unsigned i = blockIdx.x * THREADS + threadIdx.x, per_y = values(w.out, w.channels);
     if (i >= per_y) return;
     const Place p = place(i, w.out, w.channels);
@@ -122,7 +123,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                 chosen = tap;
             }
         });
-        y[n * per_y + i] = best;
+        y[n * per_y + i] = relu && best < T(0) ? T(0) : best;
         index[n * per_y + i] = static_cast<I>(chosen);
     }
 }

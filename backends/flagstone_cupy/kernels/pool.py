@@ -23,8 +23,10 @@ AVG_POOL_GRAD = family("pool.cu", "avg_pool_grad", T=FLOATS)
 
 
 @declines
-def max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> Any:
-    """See :func:`flagstone.ops.pool.max_pool`."""
+def max_pool(
+    x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs, activation: str | None = None
+) -> Any:
+    """See :func:`flagstone.ops.pool.max_pool`; ``activation`` is ``None`` or ``"relu"``."""
     out = _out(x.shape[1:-1], kernel, stride, padding)
     if not _served(x, x.shape[1:-1], out):
         return NotImplemented
@@ -32,7 +34,8 @@ def max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> Any:
     y = empty(shape, x.dtype)
     index = empty(shape, "uint8" if math.prod(kernel) <= 255 else "int32")
     window = _window(x.shape, out, kernel, stride, padding)
-    _launch(MAX_POOL[x.dtype, index.dtype], y, (contiguous(x), y, index, window))
+    arguments = (contiguous(x), y, index, window, activation == "relu")
+    _launch(MAX_POOL[x.dtype, index.dtype], y, arguments)
     return y, index
 
 

@@ -62,9 +62,10 @@ def _row(name: str, first: str, then: str) -> OpRow:
             return activated(result[0]), *result[1:]
         return activated(result)
 
+    refusals = tuple(r for r in part.refusals if "Tensor" not in r.message)  # those name the form
     return OpRow(
         name, FUSED[name], SAMPLES.get(name, part.samples), reference, part.differentiable,
-        part.value_samples if name not in SAMPLES else lambda _: (), part.refusals,
+        part.value_samples if name not in SAMPLES else lambda _: (), refusals,
         never_empty=part.never_empty, tolerance=part.tolerance,
     )  # fmt: skip
 
