@@ -8,8 +8,9 @@ from flagstone.benchmarking.catalogue import catalogue
 from flagstone.errors import UnavailableError, UnknownNameError
 from flagstone.plugins import registry
 
-with contextlib.suppress(ImportError):  # asv forks for each benchmark: once, and not in each
-    importlib.import_module("numba")
+for module in ("numba", "flagstone.testing"):  # once, for asv forks for each benchmark
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
 
 try:
     BACKENDS = [spec.name for spec in registry.specs("backend")]  # plugins' too

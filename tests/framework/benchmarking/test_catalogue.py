@@ -49,6 +49,12 @@ def test_every_op_runs(size: str) -> None:
             benchmark.prepare(open_backend("cpu"))()
 
 
+def test_a_step_can_be_run_more_often_than_its_training_has_steps() -> None:
+    step = catalogue()["step/speedrun"].prepare(open_backend("cpu"))
+    for _ in range(3):  # its slow weights move by a table of all steps
+        step()
+
+
 def test_a_timer_repeats_what_is_short_and_tells_one_call() -> None:
     short = Timer(Benchmark("x", lambda _: lambda: time.sleep(0.0005)), open_backend("cpu"))
     assert short.repeats > 5
