@@ -59,7 +59,7 @@ def test_what_is_no_text_is_given_back() -> None:
 def test_an_unknown_name_and_an_unknown_option() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown optimizer 'adm'.*Did you mean 'adam'"):
         make("optimizer", "adm")
-    with pytest.raises(UnknownNameError, match="unknown optimizer ''"):
+    with pytest.raises(ConfigurationError, match=r"optimizer: expected a name or .*; got ''"):
         make("optimizer", "")
     with pytest.raises(
         ConfigurationError,

@@ -18,6 +18,7 @@ EPOCHS, PER_EPOCH = 12, 5
 LOSSES = (1.0, 0.8, 0.7, 0.7, 0.7, 0.71, 0.7, 0.7, 0.7, 0.7, 0.69, 0.69)
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     "multi-step": {"milestones": (3, 6)},
+    "piecewise": {"at": (0.0, 0.5, 1.0), "factors": (0.5, 1.0, 0.0)},
     "reduce-on-plateau": {"patience": 1},
     "sequential": {"parts": ("constant", "cosine"), "at": (4,)},
     "product": {"parts": ("constant", "step(every=2)")},

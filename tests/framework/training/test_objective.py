@@ -9,6 +9,7 @@ import pytest
 
 import flagstone as fs
 from flagstone import nn
+from flagstone.errors import RunError
 from flagstone.training.objective import (
     L2,
     BinaryCrossEntropy,
@@ -86,3 +87,33 @@ def test_an_objective_without_a_loss_says_so() -> None:
         Nothing().losses(empty, empty)
     assert Nothing().measures(empty, empty) == {}
     assert Nothing().penalty(empty) is None
+
+
+# In a trainer
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_run(
+    make_trainer: Any, make_data: Any
+) -> None:
+    x, y = make_data()
+    trainer, held = make_trainer(), np.where(np.arange(50) == 7, 3, y)
+    message = r"the validation loss is nan after epoch 1: .*, or check the validation data$"
+    with pytest.raises(RunError, match=message):
+        trainer.fit(x, y, validation=(x, held))
+    assert trainer.history == []
+
+
+def test_a_penalty_is_in_the_training_loss_and_not_in_the_validation_loss(
+    make_trainer: Any,
+    make_data: Any,
+) -> None:
+    """One says what is minimised, the other what is made of the data, as ``evaluate`` does."""
+    x, y = make_data()
+    objective = L2(CrossEntropy(), 0.5)
+    layer = nn.Linear(6, 3).initialize(0)
+    trainer = make_trainer(layer, lr=0.0, epochs=1, batch_size=None, objective=objective)
+    (row,) = trainer.fit(x, y, validation=(x, y))
+    weight = trainer.layer.state_dict()["weight"]
+    penalty = 0.5 * float((weight**2).sum())
+    assert row["train"]["loss"] - row["validation"]["loss"] == pytest.approx(penalty, rel=1e-4)
+    assert penalty > 0

@@ -323,32 +323,6 @@ def test_divergence_is_one_clear_error(optimizer: str, lr: float, make_trainer: 
     assert len(trainer.history) == trainer.epoch < 100
 
 
-def test_a_validation_loss_that_is_no_number_ends_the_run(
-    make_trainer: Any, make_data: Any
-) -> None:
-    x, y = make_data()
-    trainer, held = make_trainer(), np.where(np.arange(50) == 7, 3, y)
-    message = r"the validation loss is nan after epoch 1: .*, or check the validation data$"
-    with pytest.raises(RunError, match=message):
-        trainer.fit(x, y, validation=(x, held))
-    assert trainer.history == []
-
-
-def test_a_penalty_is_in_the_training_loss_and_not_in_the_validation_loss(
-    make_trainer: Any,
-) -> None:
-    """One says what is minimised, the other what is made of the data, as ``evaluate`` does."""
-    x, y = table()
-    trainer = make_trainer(
-        linear(), optimizer="sgd", lr=0.0, epochs=1, batch_size=None, objective=L2(Linear64(), 0.5)
-    )
-    (row,) = trainer.fit(x, y, validation=(x, y))
-    weight = trainer.layer.state_dict()["weight"]
-    penalty = 0.5 * float((weight**2).sum())
-    assert row["train"]["loss"] - row["validation"]["loss"] == pytest.approx(penalty)
-    assert penalty > 0
-
-
 def test_a_label_out_of_range_ends_the_run(make_trainer: Any, make_data: Any) -> None:
     x, y = make_data()
     with pytest.raises(RunError, match="the loss is nan after epoch 1"):
