@@ -100,13 +100,26 @@ def _combine(t: Translation, f: str, call: Call) -> None:
     kinds = {x.dtype.kind for x in call.inputs if isinstance(x, Value)}
     _unserved("arithmetic of integers", kinds <= {"f"} or f in kernel.BINARY[6:])
     a, b = (t.operand(x) for x in call.inputs)
-    out = t.made(call.outputs[0])
-    a, b = (Operand(o.place, ()) if o.size == 1 and not isinstance(x, Value) else o
-            for o, x in zip((a, b), call.inputs, strict=True))  # fmt: skip
+    a, b = (
+        o if isinstance(x, Value) else Operand(o.place, ())
+        for o, x in zip((a, b), call.inputs, strict=True)
+    )
+    _pairs(t, f, t.made(call.outputs[0]), a, b)
+
+
+def _pairs(t: Translation, f: str, out: Operand, a: Operand, b: Operand) -> None:
     (rows, columns), [of_a, of_b] = _table(out.shape, a, b)
     code = kernel.BINARY.index(f)
     t.emit("BINARY", code, out.place, rows, columns, a.place, *of_a, b.place, *of_b,
            threads=out.size)  # fmt: skip
+
+
+@_of("scale_by")
+def _(t: Translation, call: Call) -> None:
+    x, by = (t.operand(v) for v in call.inputs)
+    whole = t.scratch()
+    _pairs(t, "MULTIPLY", whole, by, Operand(t.number(call.static["factor"]).place, ()))
+    _pairs(t, "MULTIPLY", t.made(call.outputs[0]), x, whole)
 
 
 @_of("power")
@@ -208,11 +221,16 @@ def _(t: Translation, call: Call) -> None:
     n = math.prod(x.shape[first : first + count])
     _unserved(f"a sum of {n} values", 0 < n < MOST_SUMMED)
     if inner == 1:
-        t.emit("SUM_ROWS", out.place, outer, n, x.place, _wide(n), threads=32 * outer)
+        _sum_rows(t, out, x, outer, n)
     else:
         (_, high, _), blocks = reduce.columns(inner)
         _unserved(f"a sum of {n} rows", reduce.split(n, 64 * high, outer * blocks) == 1)
         t.emit("SUM_COLUMNS", out.place, outer, n, inner, x.place, high, threads=outer * inner)
+
+
+def _sum_rows(t: Translation, out: Operand, x: Operand, rows: int, n: int) -> None:
+    _unserved(f"a sum of {n} values", 0 < n < MOST_SUMMED)
+    t.emit("SUM_ROWS", out.place, rows, n, x.place, _wide(n), threads=32 * rows)
 
 
 @_of("argmax")
@@ -242,6 +260,22 @@ def _(t: Translation, call: Call) -> None:
     out, (rows, classes) = t.made(call.outputs[0]), p.shape
     t.emit("CROSS_ENTROPY_GRAD", out.place, rows, classes, g.place, p.place, labels.place,
            threads=out.size)  # fmt: skip
+
+
+@_of("squared_error", "logistic_error")
+def _(t: Translation, call: Call) -> None:
+    x, target = (t.operand(v) for v in call.inputs)
+    loss, difference = (t.made(v) for v in call.outputs)
+    each, total = t.scratch(*x.shape), t.scratch()
+    if call.op.name == "squared_error":
+        _pairs(t, "SUBTRACT", difference, x, target)
+        _pairs(t, "MULTIPLY", each, difference, difference)
+    else:
+        _apply(t, "SIGMOID", each, x)
+        _pairs(t, "SUBTRACT", difference, each, target)
+        _pairs(t, "ENTROPY_OF_LOGIT", each, x, target)
+    _sum_rows(t, total, each, 1, each.size)
+    _pairs(t, "MULTIPLY", loss, total, Operand(t.number(call.static["factor"]).place, ()))
 
 
 # What writes to its arguments

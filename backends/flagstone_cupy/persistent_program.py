@@ -68,6 +68,7 @@ class Translation:
         self._numbers: dict[str, Operand] = {}
         self.constants: list[float] = []
         self._free: list[tuple[int, int]] = []
+        self._scratch: list[Operand] = []
         self._last = self._last_uses()
         self._rows_only = self._row_sources()
         self._bring_state()
@@ -118,6 +119,12 @@ class Translation:
         """What a call makes is what it takes, in another shape."""
         self._places[value] = Operand(self.operand(x).place, value.shape)
 
+    def scratch(self, *shape: int) -> Operand:
+        """A place that is free again after the call."""
+        operand = Operand(self._take(math.prod(shape)), shape)
+        self._scratch.append(operand)
+        return operand
+
     def rows_of(self, source: Value, index: Value) -> tuple[int, int, Word]:
         """For rows taken by number: which array has them, which the numbers, and their step."""
         if source.kind != KEPT or index.dtype != np.dtype("int64"):
@@ -148,10 +155,11 @@ class Translation:
 
     def done(self, call: Call) -> None:
         """Free the places of what nothing after this call uses."""
-        for value in self._last.get(call, ()):
-            operand = self._places.get(value)
-            if operand is not None and operand.size:
+        over = [self._places[value] for value in self._last.get(call, ()) if value in self._places]
+        for operand in (*over, *self._scratch):
+            if operand.size:
                 self._give(operand.place, operand.size)
+        self._scratch.clear()
 
     # The whole
 

@@ -10,7 +10,7 @@ import pytest
 
 import flagstone as fs
 from flagstone import losses, nn, ops, optim
-from flagstone.backend import Backend
+from flagstone.backend import Backend, open_backend
 from flagstone.capturing import Recorded
 from flagstone.tensors import Tensor
 from flagstone_cupy import persistent
@@ -101,8 +101,10 @@ def test_bits_of_the_ordinary_kernels(which: str, replays: Replays, simulated: B
 class Xor:
     """A perceptron and a step that learns XOR."""
 
-    def __init__(self, backend: Backend, rows: int = 8) -> None:
-        layer = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1), nn.Sigmoid())
+    def __init__(self, backend: Backend, loss: str = "mse", rows: int = 8) -> None:
+        self.loss = getattr(losses, loss)
+        last = [nn.Sigmoid()] if loss == "mse" else []
+        layer = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1), *last)
         self.layer = layer.initialize(3, device=str(backend.device))
         self.optimizer = optim.Adam(layer, 0.1)
         table = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * (rows // 4), "float32")
@@ -117,7 +119,7 @@ class Xor:
     def step(self, rows: Tensor, lr: Tensor) -> Tensor:
         x, y = ops.take(self.x, rows), ops.take(self.y, rows)
         self.optimizer.zero_grad()
-        loss = losses.mse(self.layer(x), y)
+        loss = self.loss(self.layer(x), y)
         loss.backward()
         self.optimizer.step(lr=lr)
         ops.accumulate(self.total, loss.detach())
@@ -133,9 +135,9 @@ ROWS = np.stack([np.random.default_rng(i).permutation(8)[:4] for i in range(STEP
 RATES = np.linspace(0.2, 0.01, STEPS).astype("float32")
 
 
-def trained(backend: Backend, how: str, device: Backend | None = None) -> list[Any]:
+def trained(backend: Backend, how: str, loss: str = "mse") -> list[Any]:
     """XOR after its steps: one call each, or a sweep over tables on the device."""
-    xor = Xor(backend)
+    xor = Xor(backend, loss)
     rows, rates = xor.on(backend, ROWS), xor.on(backend, RATES)
     step = fs.capture(xor.step, device=backend, strict=True)
     if how == "calls":
@@ -169,10 +171,11 @@ def test_many_steps_are_one_launch(
         np.testing.assert_array_equal(a, c)
 
 
-def test_it_learns_xor_as_numpy_does(replays: Replays, simulated: Backend) -> None:
-    for a, b in zip(
-        trained(simulated, "sweep"), trained(fs.backend.open_backend("cpu"), "calls"), strict=True
-    ):
+@pytest.mark.parametrize("loss", ["mse", "binary_cross_entropy_with_logits"])
+def test_it_learns_xor_as_numpy_does(loss: str, replays: Replays, simulated: Backend) -> None:
+    found = trained(simulated, "sweep", loss)
+    assert len(replays) == 1
+    for a, b in zip(found, trained(open_backend("cpu"), "calls", loss), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
