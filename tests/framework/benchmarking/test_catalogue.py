@@ -65,7 +65,7 @@ def test_a_timer_repeats_what_is_short_and_tells_one_call() -> None:
 
 
 def test_a_worker_of_this_environment() -> None:
-    names = ["kernel/add/small", "optimizer/lbfgs/small"]
+    names = ["kernel/add/small", "step/kmeans"]
     with worker() as side:
         assert side.names(names) == names
     added, skipped = measure(

@@ -68,12 +68,12 @@ def test_the_document(run: Callable[..., Any]) -> None:
 
 
 def test_the_table(run: Callable[..., Any]) -> None:
-    done = run("bench kernel/add/small optimizer/lbfgs/small --rounds 1 --backend cpu")
+    done = run("bench kernel/add/small step/kmeans --rounds 1 --backend cpu")
     assert done.code == 0
     header, first, second = done.out.splitlines()
     assert header.split() == ["name", "device", "time", "fastest", "spread"]
     assert first.startswith("kernel/add/small")
-    assert "skipped: here: optimizer lbfgs: its step takes a closure" in second
+    assert "skipped: here: model kmeans: it is not trained in steps" in second
     assert "2 to time, in 1 rounds" in done.err
 
 
