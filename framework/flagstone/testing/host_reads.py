@@ -28,8 +28,8 @@ class HostReadError(AssertionError):
     """A value was read on the host inside a step."""
 
 
-def refuse() -> NoReturn:
-    """Say where the value was asked for."""
+def refuse(what: str = "reads a value on the host") -> NoReturn:
+    """Say where the step does what it must not."""
     frames = [
         frame
         for frame in traceback.extract_stack()
@@ -40,8 +40,8 @@ def refuse() -> NoReturn:
     after_own = own and frames.index(own[-1]) > (frames.index(inner[-1]) if inner else -1)
     at = own[-1] if after_own or not inner else inner[-1]
     raise HostReadError(
-        "expected a step in which the host reads no value, so that a device can record it; got a "
-        f"read at {at.filename}, line {at.lineno}: {at.line}"
+        "expected a step in which the host reads no value, sends none and does not wait, so that a "
+        f"device can record it; it {what} at {at.filename}, line {at.lineno}: {at.line}"
     )
 
 
@@ -109,7 +109,13 @@ class GuardedBackend(Backend):
         self.table = _OpaqueTable(self)
 
     def asarray(self, x: Any, dtype: str | None = None) -> Any:
+        if _steps and not isinstance(x, OpaqueArray):
+            refuse("sends what is on the host")
         return opaque(np.asarray(x, dtype))
+
+    def synchronize(self) -> None:
+        if _steps:
+            refuse("waits for the device")
 
     def to_numpy(self, a: Any) -> Any:
         if _steps:
