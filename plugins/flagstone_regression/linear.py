@@ -11,8 +11,10 @@ import flagstone as fs
 from flagstone import nn
 from flagstone.errors import ConfigurationError
 from flagstone.estimator import LinearModel
+from flagstone_regression.normal_equations import Moments, solve
 
 BLOCK = 4096  # examples whose second moments are summed at once
+MOST_FEATURES = 512  # of which "auto" takes all products with each other
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -23,8 +25,12 @@ class LinearRegression(LinearModel, fs.Regressor):
     standardised units where ``standardize`` is on. Trained in float64.
 
     Attributes:
-        solver: as in :class:`LinearModel`; and ``"exact"``: by least squares (LAPACK's gelsd),
-            whatever epochs says.
+        solver: as in :class:`LinearModel`; and, both on the host and whatever epochs says,
+            ``"normal"``: by the normal equations and corrections of what they leave, in float64,
+            the table read about three times; ``"exact"``: by least squares (LAPACK's gelsd), which
+            keeps more digits of nearly collinear columns and copies the table. ``"auto"`` is
+            ``"normal"`` for a table of at most 512 features where neither weight_decay nor patience
+            is given.
         lr: the step of descent; ``None`` for 1 / L, L bounding the curvature of the loss: the
             longest step with which plain gradient descent is sure to descend (Nesterov,
             "Introductory Lectures on Convex Optimization", 2004, theorem 2.1.14).
@@ -39,18 +45,18 @@ class LinearRegression(LinearModel, fs.Regressor):
 
     epochs: int = 500
     batch_size: int | None = None
-    solver: Literal["auto", "lbfgs", "sgd", "exact"] = "auto"  # type: ignore[assignment]  # more
+    solver: Literal["auto", "lbfgs", "sgd", "normal", "exact"] = "auto"  # type: ignore[assignment]  # more
 
     descent: ClassVar[tuple[str, float, int | None]] = ("sgd", 0.0, None)  # the rate is found
 
     def check_hyperparameters(self) -> None:
         super().check_hyperparameters()
-        if self.solver == "exact":
+        if self.solver in ("normal", "exact"):
             for what, instead in (("weight_decay", "use l2"), ("patience", "there is one epoch")):
                 if getattr(self, what):
                     raise ConfigurationError(
                         f"LinearRegression: {what} belongs to the other solvers; with "
-                        f"solver='exact' {instead}"
+                        f"solver={self.solver!r} {instead}"
                     )
 
     def layer_dtype(self) -> str:
@@ -82,8 +88,45 @@ class LinearRegression(LinearModel, fs.Regressor):
             rows = (rows - state["0.mean"]) * state["0.inverse_scale"]
         return rows.reshape(len(rows), -1)
 
+    def _solver(self) -> str:
+        solver = super()._solver()
+        if self.solver != "auto" or solver != "lbfgs" or self._writes_lbfgs():
+            return solver
+        plain = not self.weight_decay and self.patience is None
+        return "normal" if plain and self._inputs.size <= MOST_FEATURES else solver
+
     def closed_form(self) -> Any:
-        return self._least_squares if self.solver == "exact" else None
+        return {"normal": self._normal_equations, "exact": self._least_squares}.get(self._solver())
+
+    def _statistics(self, X: Any, weight: Any) -> tuple[Any, Any]:
+        if self._solver() != "normal" or X.ndim != 2:
+            return super()._statistics(X, weight)
+        self._moments = Moments.of(X, weight)
+        return self._moments.mean, self._moments.scale
+
+    def _normal_equations(
+        self, layer: nn.Layer, X: Any, targets: Any, weight: Any
+    ) -> dict[str, float]:
+        """Set the layer's weights to the minimum, and return what an epoch would tell of it."""
+        moments = self.__dict__.pop("_moments", None) or Moments.of(X, weight)
+        state, width = layer.state_dict(), self._inputs.size
+        mean, inverse_scale = np.zeros(width), np.ones(width)
+        if self.standardize:
+            of = self._inputs.shape
+            mean = np.broadcast_to(state["0.mean"], of).reshape(-1)
+            inverse_scale = np.broadcast_to(state["0.inverse_scale"], of).reshape(-1)
+        w, b, errors = solve(moments, X, targets, weight, mean, inverse_scale, self.l2)
+        name = next(n for n in state if n.endswith("weight")).removesuffix("weight")
+        state[f"{name}weight"], state[f"{name}bias"] = w, b
+        layer.load_state_dict(state)
+        share = np.ones(len(X)) if weight is None else weight
+        found = {
+            "loss": errors * errors, "mse": (errors * self.target_scale_) ** 2,
+            "mae": np.abs(errors * self.target_scale_),
+        }  # fmt: skip
+        told = {k: float(share @ v.mean(axis=1)) / moments.total for k, v in found.items()}
+        told["loss"] += self.l2 * float((w * w).sum())
+        return told
 
     def _least_squares(self, layer: nn.Layer, X: Any, targets: Any, weight: Any) -> None:
         """Set the layer's weights to the minimum: least squares on centred columns, whose

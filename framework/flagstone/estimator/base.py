@@ -36,7 +36,7 @@ from flagstone.training.callbacks import Lines, Metrics
 
 _SUBCLASS = "{}: expected to derive from flagstone.Classifier or flagstone.Regressor"
 
-Solution = Callable[[Layer, Any, Any, Any], None]
+Solution = Callable[[Layer, Any, Any, Any], Metrics | None]
 State = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
@@ -99,7 +99,8 @@ class Estimator(Predictor):
 
     def closed_form(self) -> Solution | None:
         """A function (layer, X, targets, weight) that sets the layer's parameters to the optimum
-        without gradient descent; ``None`` where there is none."""
+        without gradient descent, and returns the metrics there or ``None``, to have them computed;
+        ``None`` where there is no such function."""
         return None
 
     def learning_rate(self, layer: Layer, X: Any) -> float:
@@ -247,13 +248,17 @@ class Estimator(Predictor):
     def _make_layer(self, X: Any, weight: Any, backend: Backend) -> Layer:
         layer = self._assemble(backend)
         if self.standardize:
-            mean, scale = statistics(X, weight)
+            mean, scale = self._statistics(X, weight)
             assert isinstance(layer, Sequential)  # _assemble puts Standardize first
             first = layer[0]
             assert isinstance(first, Standardize)
             for buffer, value in ((first.mean, mean), (first.inverse_scale, 1.0 / scale)):
                 buffer.array[...] = backend.asarray(value.astype(buffer.dtype_name))
         return layer
+
+    def _statistics(self, X: Any, weight: Any) -> tuple[Any, Any]:
+        """Mean and deviation of each feature or channel."""
+        return statistics(X, weight)
 
     def _assemble(self, backend: Backend) -> Layer:
         """The layer with its preprocessing, its parameters at their start."""

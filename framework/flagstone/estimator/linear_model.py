@@ -18,7 +18,7 @@ from flagstone.training import L2, Objective
 
 OWN = "auto"  # a hyper-parameter that is left to the solver
 # Coefficients to about eight digits, and still above the rounding of a mean in float64.
-TO_THE_MINIMUM = "lbfgs(tolerance_grad=1e-09, tolerance_change=0.0)"
+TO_THE_MINIMUM = "lbfgs(tolerance_grad=3e-08, tolerance_change=0.0)"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

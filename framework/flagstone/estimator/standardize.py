@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-BLOCK = 4096  # examples: their float64 copy stays small beside the data
+BLOCK = 1 << 17  # numbers, whose float64 copy stays in a second-level cache
 
 
 def statistics(x: Any, weight: Any = None) -> tuple[Any, Any]:
@@ -23,13 +23,17 @@ def statistics(x: Any, weight: Any = None) -> tuple[Any, Any]:
     total = 0.0
     shift = np.asarray(x[:1], np.float64).reshape(-1, x.shape[-1]).mean(axis=0)
     first = second = np.zeros(x.shape[-1])
-    for start in range(0, len(x), BLOCK):
-        part = np.asarray(x[start : start + BLOCK], np.float64)
-        rows = part.reshape(-1, x.shape[-1]) - shift  # near 0, so that squares do not cancel
-        w = np.ones(len(part)) if weight is None else weight[start : start + BLOCK]
-        each = np.repeat(w, len(rows) // len(part)) if len(part) != len(rows) else w
-        first = first + each @ rows
-        second = second + each @ (rows * rows)
+    examples = max(1, BLOCK // max(1, x[:1].size))
+    held = np.empty((min(examples, len(x)), *x.shape[1:]))
+    for start in range(0, len(x), examples):
+        part = x[start : start + examples]
+        rows = np.subtract(part, shift, out=held[: len(part)])  # near 0, so squares do not cancel
+        w = np.ones(len(part)) if weight is None else weight[start : start + examples]
+        flat = rows.reshape(-1, x.shape[-1])
+        each = np.repeat(w, len(flat) // len(part)) if len(part) != len(flat) else w
+        first = first + each @ flat
+        flat *= flat
+        second = second + each @ flat
         total += float(each.sum())
     mean = first / total
     variance = np.maximum(second / total - mean * mean, 0.0)

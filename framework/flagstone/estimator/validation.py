@@ -170,8 +170,18 @@ def _is_plain_table(X: Any) -> bool:
         and X.ndim == 2
         and X.size > 0
         and X.dtype.kind in "fiub"
-        and (X.dtype.kind != "f" or bool(np.isfinite(X).all()))
+        and (X.dtype.kind != "f" or all_finite(X))
     )
+
+
+def all_finite(x: Array) -> bool:
+    """Whether no number is NaN or infinite; of contiguous memory read once, without an array."""
+    if x.flags.c_contiguous and x.dtype.itemsize > 2:
+        flat = x.reshape(-1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(np.dot(flat, flat)):  # a square may overflow where no number is infinite
+                return True
+    return bool(np.isfinite(x).all())
 
 
 def _is_plain_target(y: Any, task: str) -> bool:

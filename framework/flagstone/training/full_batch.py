@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from flagstone import ops
 from flagstone.errors import ConfigurationError
-from flagstone.nn import Flatten, Layer, Linear, Sequential, Standardize, stream_position
+from flagstone.nn import Flatten, Layer, Sequential, Standardize, stream_position
 from flagstone.optim import LBFGS
 from flagstone.schedules import Constant
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 from flagstone.training.interrupt import InterruptFlag
+from flagstone.training.linear_problem import LinearProblem
 from flagstone.training.trainer import Trainer
 
 BLOCK = (
     2048  # examples that are preprocessed at once: what is between the layers stays in the cache
 )
-MOST_FEATURES = 512  # of a table whose second moments are worth taking
 
 
 class _StoppedError(Exception):
@@ -35,10 +35,12 @@ class FullBatchTrainer(Trainer):
     the measures where each iteration ended, and as ``lr`` the length of its move. The data pass
     through the layers that have nothing to learn, at the beginning, once for all iterations.
 
-    Where one linear layer is all that learns, of at most 512 features, and the objective bounds its
-    curvature, the inverse of the Hessian's bound preconditions the optimizer (for logistic
-    regression: Böhning & Lindsay, "Monotonicity of quadratic-approximation algorithms", 1988), so
-    that correlated features take no more iterations than others.
+    Where one linear layer on a table is all that learns, its standardisation is folded into the
+    weights and the table read once an evaluation; see :class:`LinearProblem`. Of at most 512
+    features, an inverse Hessian preconditions the optimizer, so that correlated features take no
+    more iterations than others: that at the minimum for a sample, where training then begins, if
+    the table is large and the objective tells the curvature; else that of a bound (for logistic
+    regression: Böhning & Lindsay, "Monotonicity of quadratic-approximation algorithms", 1988).
 
     Dropout masks are those of the first step throughout, for the loss must stay the same.
 
@@ -65,7 +67,9 @@ class FullBatchTrainer(Trainer):
                     f"{name}: expected {expected}, with the optimizer lbfgs, which goes by all the "
                     f"data at once; got {value!r}"
                 )
-        self._prepared: Tensor | None = None
+        self._is_ready = False
+        self._linear: LinearProblem | None = None
+        self._prepared: Tensor | None = None  # where it is no linear problem
         self._latest: tuple[Tensor, Tensor] | None = None  # outputs and loss last evaluated
         self._converged = False
 
@@ -80,9 +84,8 @@ class FullBatchTrainer(Trainer):
 
     def _train_epoch(self, flag: InterruptFlag) -> float:
         self.layer.train()
-        if self._prepared is None:
-            self._prepared = self._prepare()
-            self.optimizer.precondition = self._inverse_bound(self._prepared)
+        if not self._is_ready:
+            self._make_ready()
         self._flag = flag
         try:
             done = self.optimizer.iterate(self._closure)
@@ -105,17 +108,37 @@ class FullBatchTrainer(Trainer):
         self.stop = self.stop or done.converged
         return done.length
 
+    def _make_ready(self) -> None:
+        self._is_ready = True
+        fixed, learning = _divided(self.layer)
+        decay = self.optimizer.weight_decay
+        self._linear = LinearProblem.of(
+            self.layer, fixed, learning, self.objective, self._data, decay
+        )
+        if self._linear is None:
+            self._prepared = self._prepare()
+            return
+        if not self.epoch:
+            self._linear.start()
+        inverse = self._linear.inverse_curvature()
+        if inverse is not None:
+            on_device = Tensor(self.backend.asarray(inverse.astype(self._dtype)), self.backend)
+            self.optimizer.precondition = lambda gradient: self._times(gradient, on_device)
+
     def _closure(self) -> Tensor:
         if self._flag.raised:
             raise _StoppedError
         self.optimizer.zero_grad()
         out, loss = self._evaluate()
-        loss.backward()
+        if self._linear is None:  # else the gradients are there
+            loss.backward()
         self._latest = out.detach(), loss.detach()
         return loss
 
     def _evaluate(self) -> tuple[Tensor, Tensor]:
         """Outputs for all examples, and the mean loss with its penalty."""
+        if self._linear is not None:
+            return self._linear.evaluate()
         out = self._prepared
         with stream_position(self._first_step()):
             for layer in _divided(self.layer)[1]:
@@ -148,37 +171,6 @@ class FullBatchTrainer(Trainer):
                 ops.assign(whole[rows], part)
         assert whole is not None  # there is at least one example
         return whole
-
-    def _inverse_bound(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
-        """The (pseudo-)inverse of a bound of the Hessian, as a function of flat gradients: for each
-        output the examples' second moments times the curvature, and what the penalties add."""
-        last, curvature = _divided(self.layer)[1], self.objective.curvature
-        if curvature is None or len(last) != 1 or not isinstance(last[0], Linear) or x.ndim != 2:
-            return None
-        linear = last[0]
-        if len(self.optimizer.flat.tensors) != 2 or not all(
-            p.requires_grad for p in self.optimizer.flat.tensors
-        ):  # no bias, or a part is frozen
-            return None
-        features = linear.in_features
-        if features > MOST_FEATURES:
-            return None
-        with no_grad():
-            root = x[:, :1] * 0.0 + 1.0
-            if self._data.weight is not None:
-                root = ops.reshape(ops.sqrt(self._data.weight), root.shape)
-                x = x * root
-            parts = [ops.linear_weight_grad(root, a).numpy() for a in (x, root)]
-            moments = ops.linear_weight_grad(x, x).numpy()
-        bound = np.block([[moments, parts[0].T], [parts[0], parts[1]]]).astype(np.float64)
-        bound *= curvature / self._data.total_weight
-        bound += np.diag([self.objective.ridge] * features + [0.0])
-        bound += np.eye(features + 1) * self.optimizer.weight_decay
-        if not np.isfinite(bound).all():  # nor will the loss be
-            return None
-        inverse = np.linalg.pinv(bound, hermitian=True).astype(self._dtype)
-        on_device = Tensor(self.backend.asarray(inverse), self.backend)
-        return lambda gradient: self._times(gradient, on_device)
 
     def _times(self, gradient: Tensor, inverse: Tensor) -> Tensor:
         """A linear layer's flat gradient, as a matrix whose last column is the bias's, times

@@ -32,6 +32,23 @@ class Objective:
         """Name -> a value for each example (n,); their means are reported beside the loss."""
         return {}
 
+    def slopes(self, out: Tensor, y: Tensor) -> Tensor | None:
+        """The derivative of each example's loss by its outputs, (n, outputs) as these are, where
+        that takes less than the tape does; ``None`` leaves it to the tape."""
+        return None
+
+    def curvatures(self, out: Tensor, y: Tensor) -> Tensor | None:
+        """The second derivative of each example's loss by its one output, (n, 1) -> (n, 1);
+        ``None`` where it is the same everywhere or not known."""
+        return None
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if "losses" in vars(cls):  # another loss: what bases say of theirs does not hold
+            for name in ("slopes", "curvatures"):
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Objective, name))
+
     def penalty(self, layer: Layer) -> Tensor | None:
         """What is added to the mean loss, shape (), such as an L2 norm."""
         return None
@@ -73,9 +90,16 @@ class BinaryCrossEntropy(Objective):
         target = ops.astype(ops.reshape(y, out.shape), dtype=out.dtype_name)
         return losses.binary_cross_entropy_with_logits(out, target, reduction="none")
 
+    def slopes(self, out: Tensor, y: Tensor) -> Tensor:
+        return ops.sigmoid(out) - ops.astype(ops.reshape(y, out.shape), dtype=out.dtype_name)
+
     def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
         positive = ops.astype(ops.reshape(out, y.shape) > self.margin, dtype=y.dtype_name)
         return {"accuracy": ops.astype(ops.equal(positive, y), dtype=out.dtype_name)}
+
+    def curvatures(self, out: Tensor, y: Tensor) -> Tensor:
+        p = ops.sigmoid(out)
+        return p * (1.0 - p)
 
 
 class SquaredError(Objective):
@@ -109,6 +133,12 @@ class L2(Objective):
 
     def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
         return self.base.measures(out, y)
+
+    def slopes(self, out: Tensor, y: Tensor) -> Tensor | None:
+        return self.base.slopes(out, y)
+
+    def curvatures(self, out: Tensor, y: Tensor) -> Tensor | None:
+        return self.base.curvatures(out, y)
 
     def penalty(self, layer: Layer) -> Tensor | None:
         total = None

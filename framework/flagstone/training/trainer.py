@@ -161,20 +161,21 @@ class Trainer:
 
     def solve(
         self,
-        solution: Callable[[Layer, Any, Any, Any], None],
+        solution: Callable[[Layer, Any, Any, Any], Metrics | None],
         x: Any,
         y: Any,
         *,
         weight: Any = None,
         validation: tuple[Any, Any] | None = None,
     ) -> list[Metrics]:
-        """Let ``solution(layer, x, y, weight)`` set the parameters; reported as one epoch."""
+        """Let ``solution(layer, x, y, weight)`` set the parameters; reported as one epoch, with the
+        metrics that it returns if it does."""
         started = time.perf_counter()
         self.epochs = 1
         self._data = self._placed(x, y, weight, BATCH)
         self._listeners.tell("on_train_begin", self)
-        solution(self.layer, x, y, weight)
-        metrics: Metrics = {"epoch": 1, "train": self.evaluate(self._data)}
+        told = solution(self.layer, x, y, weight)
+        metrics: Metrics = {"epoch": 1, "train": told or self.evaluate(self._data)}
         if validation is not None:
             held_out = self._placed(*validation, None, BATCH)
             metrics["validation"] = self.evaluate(held_out)

@@ -112,6 +112,38 @@ def test_correlated_features_take_no_more_iterations() -> None:
     assert len(trainer(nn.Linear(10, 1)).fit(x, y)) < 20
 
 
+@pytest.mark.parametrize("far", [0.0, 1e5])
+def test_a_sample_leaves_few_iterations_for_a_large_table(far: float) -> None:
+    """Weighted, penalised, behind a standardisation that is folded into the weights or, of columns
+    far from 0, is not."""
+    x = RNG.standard_normal((70_000, 3)) * [1.0, 20.0, 0.1] + far * np.array([1.0, -20.0, 0.1])
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    y = (z @ [1.0, -2.0, 0.5] + RNG.logistic(size=len(x)) > 0.3).astype(np.int64)
+    weight = RNG.random(len(x)) + 0.5
+    weight /= weight.mean()
+    layer = nn.Sequential(nn.Normalize(x.mean(axis=0), x.std(axis=0)), nn.Linear(3, 1))
+    history = trainer(layer, L2(BinaryCrossEntropy(), 0.01)).fit(x, y, weight=weight)
+    assert len(history) < 9
+    state, rows = layer.state_dict(), np.column_stack([z, np.ones(len(z))])
+    w = np.array([*state["1.weight"].ravel(), *state["1.bias"]])
+    p = 1 / (1 + np.exp(-rows @ w))
+    gradient = rows.T @ (weight * (p - y)) / len(y) + 0.02 * w * [1, 1, 1, 0]
+    np.testing.assert_allclose(gradient, 0, atol=1e-8)
+
+
+class Doubled(BinaryCrossEntropy):
+    def losses(self, out: Any, y: Any) -> Any:
+        return super().losses(out, y) * 2.0
+
+
+def test_another_loss_does_not_inherit_the_derivatives_of_its_base() -> None:
+    once, twice = trainer(), trainer(objective=Doubled())
+    once.fit(X, Y)
+    twice.fit(X, Y)
+    expected, found = (t.layer.state_dict()["weight"] for t in (once, twice))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
+
+
 class Stop(Callback):
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch

@@ -129,7 +129,7 @@ def test_a_constant_column_and_more_features_than_rows() -> None:
     ("params", "message"),
     [
         ({"l2": -1.0}, "LinearRegression: l2 expected a finite number >= 0; got -1.0"),
-        ({"solver": "svd"}, "solver expected .*'sgd', 'exact'.*; got 'svd'"),
+        ({"solver": "svd"}, "solver expected .*'normal', 'exact'.*; got 'svd'"),
         (
             {"solver": "exact", "weight_decay": 0.1},
             "weight_decay belongs to the other solvers; with solver='exact' use l2",
