@@ -178,9 +178,10 @@ def test_an_average_of_the_parameters() -> None:
     assert results[0] == results[1]
 
 
-SLOW = ("cnn", "lenet", "resnet", "speedrun")
+IMAGES = ("cnn", "lenet", "resnet", "speedrun")
+SMALL: dict[str, dict[str, Any]] = {"resnet": {"depth": 8}, "speedrun": {"widths": (8, 8, 8)}}
 MODELS = [
-    pytest.param(spec, id=spec.name, marks=[pytest.mark.slow] if spec.name in SLOW else [])
+    pytest.param(spec, id=spec.name, marks=[pytest.mark.slow] if spec.name in IMAGES else [])
     for spec in registry.specs("model")
     if spec.name != "ensemble"  # of models, each of which is here
 ]
@@ -188,11 +189,11 @@ MODELS = [
 
 @pytest.mark.parametrize("spec", MODELS)
 def test_every_model(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trained through fit, with a last smaller batch and validation, captured and not."""
+    """Trained for 200 steps through fit, with a last smaller batch, captured and not."""
     rng = np.random.default_rng(0)
-    images = spec.name in SLOW
-    n = 13 if images else 37
-    x = rng.standard_normal((n, *((28, 28) if images else (5,)))).astype(np.float32)
+    images = spec.name in IMAGES
+    n = 38
+    x = rng.standard_normal((n, *((8, 8) if images else (5,)))).astype(np.float32)
     y = x.reshape(n, -1)[:, 0] * 2 if spec.task == "regression" else rng.integers(0, 2, n)
     results = []
     for captured in (True, False):
@@ -201,8 +202,8 @@ def test_every_model(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         model = fs.model(spec.name)
         if not hasattr(model, "optimizer"):
             pytest.skip("not trained in steps")
-        model.set_params(epochs=4 if images else 40, batch_size=4 if images else 8)
-        model.set_params(validation_fraction=0.25, device="cpu")
+        model.set_params(**SMALL.get(spec.name, {}))
+        model.set_params(epochs=23, batch_size=4, validation_fraction=0.1, device="cpu")
         if spec.name != "speedrun":  # which has an optimizer of its own
             model.set_params(optimizer="adam", lr=0.01)
         if spec.name == "linear":
@@ -210,6 +211,7 @@ def test_every_model(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         model.fit(x, y)
         timeless = [{k: v for k, v in e.items() if k != "seconds"} for e in model.history_]
         results.append((as_bytes(model.layer_.flat.values), repr(timeless)))
+        assert len(timeless) * 9 >= 200
     assert results[0] == results[1]
 
 
