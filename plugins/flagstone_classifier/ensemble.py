@@ -10,11 +10,11 @@ from typing import Any
 
 import flagstone as fs
 from flagstone import nn, ops
-from flagstone.errors import ConfigurationError, RunError
+from flagstone.errors import ConfigurationError
 from flagstone.estimator import LabelPredictor
 from flagstone.named import parse
 from flagstone.random import SCHEME, key
-from flagstone.training import Callback, Lines, Rounds
+from flagstone.training import Callback, Lines, Rounds, require_same_run
 
 TOO = ("seed", "device", "verbose")  # what the ensemble has itself
 Metrics = dict[str, Any]
@@ -220,12 +220,7 @@ class _Training:
         ensemble.__dict__.pop("n_members_", None)
         if resume_from is not None:
             arrays, metadata = resume_from
-            for name, value in self._identity().items():
-                if metadata.get(name) != value:
-                    raise RunError(
-                        f"resume: the checkpoint was made with {name} {metadata.get(name)}; "
-                        f"this run has {value}, so it cannot go on exactly"
-                    )
+            require_same_run(metadata, self._identity())
             self.finished = int(metadata["finished"])
             now = {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith("trainer.")}
             self.state_of_member = now, metadata["trainer"]

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flagstone.errors import ConfigurationError, RunError
+from flagstone.errors import ConfigurationError
 from flagstone.estimator import validation as check
 from flagstone.estimator.predictor import Predictor
 from flagstone.estimator.spec import Spec
 from flagstone.random import SCHEME
-from flagstone.training import Callback, Lines
+from flagstone.training import Callback, Lines, require_same_run
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -86,12 +86,7 @@ class Unsupervised(Predictor):
         return {"scheme": SCHEME, "seed": self.seed, "examples": n}
 
     def _require_identity(self, metadata: Any, n: int) -> None:
-        for name, value in self._identity(n).items():
-            if metadata.get(name) != value:
-                raise RunError(
-                    f"resume: the checkpoint was made with {name} {metadata.get(name)}; "
-                    f"this run has {value}, so it cannot go on exactly"
-                )
+        require_same_run(metadata, self._identity(n))
 
     def _require(self, what: str, holds: bool, expected: str) -> None:
         if not holds:

@@ -3,7 +3,7 @@
 from flagstone.training.callbacks import Callback, Lines
 from flagstone.training.full_batch import FullBatchTrainer
 from flagstone.training.objective import L2, CrossEntropy, Objective
-from flagstone.training.rounds import Rounds
+from flagstone.training.rounds import Rounds, require_same_run
 from flagstone.training.trainer import Trainer
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "Objective",
     "Rounds",
     "Trainer",
+    "require_same_run",
 ]

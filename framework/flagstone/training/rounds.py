@@ -1,16 +1,36 @@
-"""Fits whose epochs are not a :class:`Trainer`'s, as callbacks see them."""
+"""Fits whose epochs are not a :class:`Trainer`'s, as callbacks see them; and what any fit that goes
+on asks first."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from flagstone.errors import RunError
 from flagstone.nn import Layer
 from flagstone.training.callbacks import Callback, Listeners, Metrics
 from flagstone.training.interrupt import InterruptFlag
 
 State = tuple[dict[str, Any], dict[str, Any]]
+
+
+def require_same_run(metadata: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raise unless a state to go on from was made with what this run has.
+
+    Args:
+        metadata: of the state.
+        own: name -> value of what must be equal; an absent one is taken for ``""``.
+
+    Raises:
+        RunError: names the first that differs.
+    """
+    for name, value in own.items():
+        if metadata.get(name, "") != value:
+            raise RunError(
+                f"resume: the checkpoint was made with {name} {metadata.get(name)}; "
+                f"this run has {value}, so it cannot go on exactly"
+            )
 
 
 class Rounds:

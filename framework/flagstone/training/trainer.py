@@ -33,6 +33,7 @@ from flagstone.training.device_data import DeviceData, Rows
 from flagstone.training.evaluation import BATCH, Evaluation, read
 from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.objective import Mixed, Objective
+from flagstone.training.rounds import require_same_run
 from flagstone.training.streaming import placed
 
 PROGRESS_EVERY = 0.1  # seconds
@@ -329,12 +330,7 @@ class Trainer:
         }
 
     def _restore(self, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        for name, value in self._identity().items():
-            if metadata.get(name, "") != value:
-                raise RunError(
-                    f"resume: the checkpoint was made with {name} {metadata.get(name)}; "
-                    f"this run has {value}, so it cannot go on exactly"
-                )
+        require_same_run(metadata, self._identity())
         parts: dict[str, dict[str, Any]] = {"optimizer": {}, "best": {}, "sum": {}, "": {}}
         for name, a in arrays.items():
             kind, dot, rest = name.partition(".")
