@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import warnings
@@ -11,7 +12,7 @@ from typing import Any
 from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device
 from flagstone.errors import CaptureError, InputError
-from flagstone.recording import Note, Program, Recorder, compare
+from flagstone.recording import Note, Program, Recorder, compare, guard
 from flagstone.step_arguments import filled, taken_apart, tensors_in
 from flagstone.tape import observe, state
 from flagstone.tensors import Tensor, host
@@ -145,6 +146,16 @@ class Captured:
             warnings.warn(
                 f"{reason}. It runs uncaptured, more slowly", RuntimeWarning, stacklevel=4
             )
+
+
+@contextlib.contextmanager
+def forgotten(*steps: Captured) -> Iterator[None]:
+    """At its end they drop their captures and with them the device's memory."""
+    try:
+        yield
+    finally:
+        for step in steps:
+            step.forget()
 
 
 def sweep(
@@ -305,7 +316,7 @@ class Recorded:
                 replay = program.run if self._build is None else self._build(program)
                 distinct = repeats == [*range(len(repeats))]
                 self._replay = replay if distinct else _only_for(repeats, replay)
-                self.program, self._form, self.fits = program, form, _guard(program)
+                self.program, self._form, self.fits = program, form, guard(program)
                 return
             self._before = (program, form)
         except CaptureError as error:
@@ -364,27 +375,6 @@ def _signature(x: Any) -> Any:
 def _fits(step: Any) -> bool:
     fits = getattr(step, "fits", None)
     return True if fits is None else fits()
-
-
-def _guard(program: Program) -> Callable[[], bool]:
-    """A function that tells whether what ``program`` took from objects is as it was.
-
-    It is asked before every step, so it is one expression without a loop.
-    """
-    names: dict[str, Any] = {}
-    terms = []
-    for i, (tensor, array, requires_grad) in enumerate(program.tensors):
-        names[f"t{i}"], names[f"a{i}"] = tensor, array
-        wanted = f"t{i}.requires_grad" if requires_grad else f"not t{i}.requires_grad"
-        terms.append(f"t{i}.array is a{i} and {wanted}")
-    for i, (layer, training) in enumerate(program.modes):
-        names[f"l{i}"] = layer
-        terms.append(f"l{i}.training" if training else f"not l{i}.training")
-    for i, (optimizer, settings) in enumerate(program.optimizers):
-        names[f"o{i}"] = optimizer
-        terms.append(f"o{i}.settings == {settings}")
-    guard: Callable[[], bool] = eval(f"lambda: {' and '.join(terms) or 'True'}", names)
-    return guard
 
 
 def _tape_left(returned: Sequence[Tensor]) -> str | None:

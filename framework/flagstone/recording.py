@@ -346,3 +346,24 @@ def _equal_arrays(x: Value, y: Value, backend: Backend) -> bool:
         return False
     here, there = (backend.to_numpy(v.array).tobytes() for v in (x, y))
     return bool(here == there)
+
+
+def guard(program: Program) -> Callable[[], bool]:
+    """A function that tells whether what ``program`` took from objects is as it was.
+
+    It is asked before every step, so it is one expression without a loop.
+    """
+    names: dict[str, Any] = {}
+    terms = []
+    for i, (tensor, array, requires_grad) in enumerate(program.tensors):
+        names[f"t{i}"], names[f"a{i}"] = tensor, array
+        wanted = f"t{i}.requires_grad" if requires_grad else f"not t{i}.requires_grad"
+        terms.append(f"t{i}.array is a{i} and {wanted}")
+    for i, (layer, training) in enumerate(program.modes):
+        names[f"l{i}"] = layer
+        terms.append(f"l{i}.training" if training else f"not l{i}.training")
+    for i, (optimizer, settings) in enumerate(program.optimizers):
+        names[f"o{i}"] = optimizer
+        terms.append(f"o{i}.settings == {settings}")
+    guard: Callable[[], bool] = eval(f"lambda: {' and '.join(terms) or 'True'}", names)
+    return guard

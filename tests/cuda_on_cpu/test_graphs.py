@@ -303,3 +303,12 @@ def test_predicting_in_batches_of_one_size(
     assert model.predict_proba(x).tobytes() == captured.tobytes()
     np.testing.assert_allclose(model.predict_proba(x[160:]), captured[160:], rtol=1e-6)
     assert len(captured) == 165
+
+
+def test_a_fit_gives_its_graphs_memory_back(simulated: Backend, card: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((60, 5)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(int)
+    model: Any = fs.model("mlp", epochs=3, batch_size=8, optimizer="adam", device="simulated")
+    model.fit(x, y, validation_data=(x, y))
+    assert card.graphs.captured >= 2
+    assert not card.graphs.rooms

@@ -17,11 +17,15 @@ BATCH = 1000  # examples; without gradients a batch costs memory only
 
 class Evaluation:
     """How well ``layer`` does by ``objective``. Penalties on the layer, such as an L2 norm, are no
-    part of it: it tells what is made of the data, as a model's ``evaluate`` does."""
+    part of it: it tells what is made of the data, as a model's ``evaluate`` does.
+
+    Attributes:
+        step: what it does with a batch, captured.
+    """
 
     def __init__(self, layer: Layer, objective: Objective, backend: Backend) -> None:
         self.layer, self.objective = layer, objective
-        self._step = capture(self._sums_of, device=backend)
+        self.step = capture(self._sums_of, device=backend)
 
     def __call__(self, data: DeviceData) -> dict[str, float]:
         """The mean loss and measures over ``data``."""
@@ -31,7 +35,7 @@ class Evaluation:
         with no_grad():
             for start in range(0, data.n, BATCH):
                 batch = data.slice(start, min(start + BATCH, data.n))
-                for name, part in self._step(*batch).items():
+                for name, part in self.step(*batch).items():
                     sums[name] = part + sums[name] if name in sums else part
         self.layer.train(was_training)
         return {name: value / data.total_weight for name, value in read(sums).items()}

@@ -21,7 +21,7 @@ import numpy as np
 
 from flagstone import ops, random
 from flagstone.augment import Augmentation, Chain
-from flagstone.capturing import capture
+from flagstone.capturing import capture, forgotten
 from flagstone.errors import ConfigurationError, InputError, RunError
 from flagstone.nn import Layer, stream_position
 from flagstone.optim import Optimizer
@@ -140,10 +140,12 @@ class Trainer:
             held_out = self._placed(*validation, None, BATCH)
         if resume_from is not None:
             self._restore(*resume_from)
-        self._step = capture(self._train_step, device=self.backend)  # these data are kept arrays
+        captured = capture(self._train_step, device=self.backend)  # these data are kept arrays
+        self._step: Callable[..., None] = captured
         self._layers = [layer for _, layer in self.layer.named_layers()]
         self._listeners.tell("on_train_begin", self)
-        with InterruptFlag() as flag, np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+        with forgotten(captured, self.evaluate.step), InterruptFlag() as flag, quiet:
             while self.epoch < self.epochs and not self.stop:
                 started = time.perf_counter()
                 lr = self._train_epoch(flag)
