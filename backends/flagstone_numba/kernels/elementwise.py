@@ -24,7 +24,8 @@ def relu(x: Array) -> Any:
     return _relu(np.empty_like(x), x) if _serves(x) else NotImplemented
 
 
-def _relu_into(y: Array, x: Array) -> None:
+def relu_into(y: Array, x: Array) -> None:
+    """Write ``relu(x)`` to ``y``."""
     if _serves(y, x):
         _relu(y, x)
     else:
@@ -84,7 +85,7 @@ def _keep(y: Array, x: Array, mask: Array, scale: float) -> Array:
     return y
 
 
-for _kernel, _into in ((relu, _relu_into), (relu_grad, _relu_grad_into), (keep, _keep_into)):
+for _kernel, _into in ((relu, relu_into), (relu_grad, _relu_grad_into), (keep, _keep_into)):
     _kernel.into, _kernel.serves = _into, is_large  # type: ignore[attr-defined]  # it may have any
     _kernel.least = LEAST  # type: ignore[attr-defined]
 

@@ -9,8 +9,9 @@ import numpy as np
 from flagstone.backend import declines
 from flagstone_numba.kernels import conv as convolution
 from flagstone_numba.kernels import pool
-from flagstone_numba.kernels.elementwise import relu_in_place
+from flagstone_numba.kernels.elementwise import relu_in_place, relu_into
 from flagstone_numba.kernels.flat import is_large
+from flagstone_numpy.kernels import conv as numpys
 from flagstone_numpy.kernels import linear as products
 from flagstone_numpy.kernels import norm
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes
@@ -40,6 +41,14 @@ def conv_relu(
     how: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     y = convolution.conv(x, w, b, groups=groups, **how)
     return y if y is NotImplemented else relu_in_place(y)
+
+
+def _conv_relu_into(out: Array, x: Array, w: Array, b: Array | None = None, **how: Any) -> None:
+    y = convolution.conv(x, w, b, **how)
+    relu_into(out, numpys.conv(x, w, b, **how) if y is NotImplemented else y)
+
+
+conv_relu.into = _conv_relu_into  # type: ignore[attr-defined]  # it may
 
 
 def batch_norm_relu(
