@@ -8,6 +8,7 @@ from typing import Any
 from flagstone_numpy.kernels import (
     activation,
     adaptive,
+    axis_norm,
     conv,
     elementwise,
     fused,
@@ -58,6 +59,9 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     loss.logistic_error,
     loss.scale_by,
     loss.squared_error,
+    axis_norm.axis_norm,
+    axis_norm.axis_norm_grad,
+    axis_norm.axis_rms_norm,
     norm.batch_norm,
     norm.batch_norm_grad,
     reduction.sum,

@@ -15,6 +15,7 @@ from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.reduction import sum_to
 from flagstone.ops.shape import reshape
+from flagstone.tape import state
 from flagstone.tensors import Tensor
 
 MACHINE_EPS = {
@@ -166,6 +167,11 @@ def _(
 ) -> Any:
     dy, d_mean, d_var = dys
     _, mean, var = ys
+    alone = d_mean is None and d_var is None and not state.grad_enabled
+    shape = () if weight is None else weight.shape
+    if dy is not None and alone and bias_shape in ((), shape):
+        found = axis_norm_grad(dy, x, mean, var, weight, axis=axis, eps=eps)
+        return tuple(d if wanted else None for d, wanted in zip(found, need, strict=True))
     centred = x - mean
     share = _share(x, axis)
     d_x = d_weight = d_bias = None
@@ -183,6 +189,44 @@ def _(
         through = centred * (d_var * (2.0 * share))
         d_x = through if d_x is None else d_x + through
     return (d_x, d_weight, d_bias)
+
+
+@op(differentiable=False, optional=("weight",))
+def axis_norm_grad(
+    xp: Any, g: Any, x: Any, mean: Any, var: Any, weight: Any, *, axis: tuple[int, ...], eps: float
+) -> Any:
+    """The gradients of :func:`axis_norm`'s x, weight and bias from that of its output.
+
+    Args:
+        g, x: the gradient of the output, and the input.
+        mean, var, weight: what the forward pass found and was given.
+        axis, eps: as there.
+
+    Returns:
+        The gradients, the last two of the weight's shape; of shape () without one.
+    """
+    share = 1.0 / math.prod(x.shape[a] for a in axis)
+    scale = 1 / xp.sqrt(var + float(eps))
+    normal = (x - mean) * scale
+    through = g if weight is None else g * weight
+    along = xp.sum(through * normal, axis=axis, keepdims=True, dtype=g.dtype) * share
+    level = xp.sum(through, axis=axis, keepdims=True, dtype=g.dtype) * share
+    over = tuple(range(x.ndim - (0 if weight is None else weight.ndim)))
+    d_weight = xp.sum(g * normal, axis=over, dtype=g.dtype)
+    return (through - level - normal * along) * scale, d_weight, xp.sum(g, axis=over, dtype=g.dtype)
+
+
+@axis_norm_grad.check
+def _(g: Any, x: Any, mean: Any, var: Any, weight: Any, *, axis: Any, eps: float) -> None:
+    _check_axes("axis_norm_grad", x, axis, weight=weight)
+    same_dtype("axis_norm_grad", g=g, x=x, mean=mean, var=var)
+    over = axes("axis_norm_grad", axis, x.ndim)
+    kept = tuple(1 if i in over else n for i, n in enumerate(x.shape))
+    if g.shape != x.shape or mean.shape != kept or var.shape != kept:
+        raise ShapeError(
+            f"axis_norm_grad: expected g of the shape of x {x.shape}, and mean and var {kept}; got "
+            f"{g.shape}, {mean.shape} and {var.shape}"
+        )
 
 
 @op(optional=("weight",))

@@ -9,6 +9,7 @@ import numpy as np
 
 from flagstone import ops
 from flagstone.errors import DTypeError, InputError, ShapeError
+from flagstone.ops.axis_norm import axis_norm_grad
 from flagstone.testing.op_row import Array, Draw, OpRow, Raw, Refusal, Sample
 from flagstone.testing.rows_elementwise import F4
 
@@ -32,6 +33,7 @@ def _axis_norms(draw: Draw) -> Iterator[Sample]:
         ((3, 4), (1,), (4,)), ((2, 3, 4), (1, 2), (3, 4)), ((2, 3, 4), (1,), (4,)),
         ((2, 3, 2, 2), (1, 3), (2, 2)), ((1,), (0,), (1,)), ((0, 3), (1,), (3,)),
         ((2, 3), (-1,), (3,)), ((5,), (), (5,)), ((2, 3), (0, 1), (2, 3)),
+        ((3, 5, 2, 2), (1, 2), (2,)), ((30, 9, 7, 4, 2), (1, 2, 4), (4, 2)),
     ):  # fmt: skip
         yield Sample(draw(*shape), draw(*affine), draw(*affine), axis=axis, eps=0.1)
     yield Sample(draw(2, 3, 4), None, None, axis=(2,), eps=0.1)
@@ -44,6 +46,39 @@ def _axis_norm(
 ) -> tuple[Array, ...]:
     y, mean, var = _standard(x, axis, eps)
     return _affine(y, weight, bias), mean, var
+
+
+def _axis_norm_grads(draw: Draw) -> Iterator[Sample]:
+    for shape, axis, affine in (
+        ((3, 4), (1,), (4,)), ((2, 3, 4), (1, 2), (3, 4)), ((2, 3, 4), (1,), (4,)),
+        ((2, 3, 2, 2), (1, 3), (2, 2)), ((2, 3), (-1,), (3,)), ((2, 3), (0, 1), (2, 3)),
+        ((700, 6), (1,), (6,)), ((5, 20, 20, 3), (1, 2), (3,)),
+        ((30, 9, 7, 4, 8), (1, 2, 4), (4, 8)), ((3, 4), (1,), None), ((4, 5, 3), (1,), None),
+        ((2, 3, 4), (1,), (3, 4)), ((3, 4), (1,), ()),
+    ):  # fmt: skip
+        x = draw(*shape)
+        mean, var = x.mean(axis, keepdims=True), x.var(axis, keepdims=True)
+        weight = None if affine is None else draw(*affine)
+        yield Sample(draw(*shape), x, mean, var, weight, axis=axis, eps=0.1)
+
+
+def _axis_norm_grad(
+    g: Array, x: Array, mean: Array, var: Array, weight: Any, axis: tuple[int, ...], eps: float
+) -> tuple[Array, ...]:
+    """By the Jacobian of each group's normalised values, a matrix."""
+    scale = 1 / np.sqrt(var + eps)
+    normal = (x - mean) * scale
+    pulled, through = np.empty_like(x), g * (1.0 if weight is None else weight)
+    kept = [a for a in range(x.ndim) if a not in {a % x.ndim for a in axis}]
+    for place in np.ndindex(*[x.shape[a] for a in kept]):
+        at: list[Any] = [slice(None)] * x.ndim
+        for a, i in zip(kept, place, strict=True):
+            at[a] = i
+        u, v = normal[tuple(at)].ravel(), through[tuple(at)].ravel()
+        jacobian = np.eye(len(u)) - 1 / len(u) - np.outer(u, u) / len(u)
+        pulled[tuple(at)] = (jacobian @ v).reshape(normal[tuple(at)].shape)
+    over = tuple(range(x.ndim - np.ndim(weight))) if weight is not None else None
+    return pulled * scale, (g * normal).sum(over), g.sum(over)
 
 
 def _axis_rms_norms(draw: Draw) -> Iterator[Sample]:
@@ -145,6 +180,16 @@ ROWS = (
             Refusal(InputError, "axis_norm: axis expected integers from -3 to 2", X, None, None,
                     axis=(3,), eps=0.1),
         ),
+    ),
+    OpRow(
+        "axis_norm_grad", axis_norm_grad, _axis_norm_grads, _axis_norm_grad,
+        refusals=(
+            Refusal(ShapeError, r"axis_norm_grad: expected g of the shape of x \(2, 3, 4\), and "
+                    r"mean and var \(2, 3, 1\); got \(2, 3, 4\), \(4,\) and \(4,\)", X, X, W4, W4,
+                    None, axis=(2,), eps=0.1),
+        ),
+        never_empty=NO_MEAN,
+        tolerance={"float32": 2e-4, "float64": 1e-10},
     ),
     OpRow(
         "axis_rms_norm", ops.axis_rms_norm, _axis_rms_norms, _axis_rms_norm, (0, 1),
