@@ -17,10 +17,25 @@ from flagstone.devices import Device
 from flagstone.errors import UnavailableError
 from flagstone_cupy import launch, persistent
 from flagstone_cupy.graph import GraphReplay
+from flagstone_cupy.kernels import tiles
 from flagstone_cupy.room import CupyRoom
 from flagstone_cupy.runner import CupyRunner, memory_of
+from flagstone_cupy.signature import BFLOAT16
 from flagstone_cupy.staging import CupyStaging
 from flagstone_cupy.table import KERNELS
+
+
+def precisions_of(capability: int) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What a card of this compute capability (86 for 8.6) computes in, and why not the rest."""
+    lacks = {}
+    if capability < tiles.TENSOR_CORES_SINCE:
+        told = f"it needs compute capability 8.0; this card has {capability / 10}"
+        lacks = {"tf32": told, "mixed-bf16": told}
+    elif BFLOAT16.names is not None:
+        lacks["mixed-bf16"] = "CuPy has bfloat16 from ml_dtypes, which is not installed"
+    has = (p for p in ("exact", "tf32", "mixed-fp16", "mixed-bf16") if p not in lacks)
+    return tuple(has), lacks | {"fast": "it is a way of NumPy's convolutions"}
+
 
 PINNED_BYTES = 1 << 16  # from this size on, an array comes to the host through pinned memory
 
@@ -39,6 +54,7 @@ class CupyBackend(Backend):
         self._memory = memory_of(self._card.id)
         self._rooms: weakref.WeakSet[CupyRoom] = weakref.WeakSet()
         launch.install(_RUNNER)
+        self.precisions, self.lacks = precisions_of(_RUNNER.capability)
 
     @classmethod
     def of_card(cls, index: int) -> CupyBackend:

@@ -18,13 +18,24 @@ import numpy as np
 
 KERNELS = Path(__file__).parent / "kernels"
 
-C_TYPES = {
-    "float": "float32", "double": "float64", "__half": "float16", "__nv_bfloat16": "uint16",
+
+def _bfloat16() -> np.dtype:
+    """The dtype that CuPy knows as bfloat16; without ml_dtypes one that no array has."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        return np.dtype([("bits", "uint16")])
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+BFLOAT16 = _bfloat16()
+C_TYPES: dict[str, Any] = {
+    "float": "float32", "double": "float64", "__half": "float16", "__nv_bfloat16": BFLOAT16,
     "bool": "bool", "signed char": "int8", "unsigned char": "uint8", "short": "int16",
     "unsigned short": "uint16", "int": "int32", "unsigned": "uint32", "unsigned int": "uint32",
     "long long": "int64", "unsigned long long": "uint64",
 }  # fmt: skip
-"""C++ type -> NumPy dtype. bfloat16, which NumPy has not, travels as the 16 bits that it is."""
+"""C++ type -> dtype."""
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _LOCAL_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)

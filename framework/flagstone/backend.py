@@ -76,8 +76,6 @@ class Backend:
         lacks: name of a precision that others have -> why this one has it not.
         precision: what it computes in, one of ``precisions``.
         low: of a mixed precision, the dtype of 16 bits; else ``None``.
-        skips_updates: whether its kernels of updates write nothing where their ``scale`` is NaN,
-            which is how a step is skipped whose gradients overflowed.
     """
 
     name: str
@@ -87,7 +85,6 @@ class Backend:
     lacks: Mapping[str, str] = {}
     precision: str = EXACT
     low: str | None = None
-    skips_updates = False
 
     def __init__(self, device: Device) -> None:
         self.device = device

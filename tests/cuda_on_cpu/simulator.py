@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.backend import Backend
+from flagstone.backend import Backend, OpTable
 from flagstone.capturing import Recorded
 from flagstone.devices import Device
 from flagstone.plugins import BackendSpec, hookimpl
@@ -208,6 +208,7 @@ class SimulatedBackend(Backend):
 
     name = "simulated"
     xp = np
+    precisions = ("exact", "tf32", "mixed-fp16", "mixed-bf16")
 
     def __init__(self, device: Device) -> None:
         super().__init__(device)
@@ -215,6 +216,12 @@ class SimulatedBackend(Backend):
 
         self.kernels = KERNELS
         self.table = graphs.Table(self, lambda: _card().graphs)
+
+    def with_precision(self, precision: str) -> Backend:
+        other = super().with_precision(precision)
+        if type(other.table) is OpTable:
+            other.table = graphs.Table(other, lambda: _card().graphs)
+        return other
 
     def asarray(self, x: Any, dtype: str | None = None) -> np.ndarray:
         return np.asarray(x, dtype=dtype)

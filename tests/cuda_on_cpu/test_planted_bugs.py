@@ -19,6 +19,7 @@ from flagstone_cupy.kernels import (
     elementwise,
     gather,
     loss,
+    loss_scale,
     norm,
     pool,
     reduce,
@@ -60,6 +61,27 @@ def columns_in_rounds() -> None:
         close(reduce.sum(x, axis=1), x.sum(1))
     finally:
         reduce.MOST_BLOCKS = before  # type: ignore[misc]  # as it was
+
+
+def half_means() -> None:
+    x = RNG.uniform(0, 100, (2, 6, 6, 3)).astype("float16")
+    how: Any = {"kernel": (6, 6), "stride": (6, 6), "padding": ((0, 0), (0, 0))}
+    y = pool.avg_pool(x, count_include_pad=False, **how)
+    assert np.allclose(y, x.astype("f8").mean((1, 2), keepdims=True), rtol=6e-4), "a mean is off"
+
+
+def not_finite() -> None:
+    g, one = np.ones(600_000, "float32"), np.ones((), "float32")
+    g[-1] = np.inf
+    assert np.isnan(loss_scale.gradient_factor(g, one, one)), "an infinity was not seen"
+
+
+def loss_scales() -> None:
+    scale, steps = np.full((), 8, "float32"), np.zeros((), "float32")
+    for _ in range(2):
+        factor = np.ones((), "float32")
+        loss_scale.adapt_loss_scale(scale, steps, factor, growth=2.0, backoff=0.5, interval=2)
+    assert scale == 16, "the scale is another"
 
 
 def layer_norm() -> None:
@@ -154,16 +176,21 @@ class Bug:
 FLOAT_ROWS = (reduce.SUM_ROWS[np.dtype("float32")],)
 FLOAT_COLUMNS = (reduce.SUM_COLUMNS[np.dtype("float32")], *FLOAT_ROWS)
 LAYER = (norm.AXIS_NORM["float", True],)
-BATCH = (norm.BATCH_MOMENTS["float"], norm.BATCH_MERGE["float"], norm.BATCH_APPLY["float"])
+BATCH = (
+    norm.BATCH_MOMENTS["float", "float"], norm.BATCH_MERGE["float"],
+    norm.BATCH_APPLY["float", "float"],
+)  # fmt: skip
 MAX = (pool.MAX_POOL["float", "unsigned char"], pool.MAX_POOL_GRAD["float", "unsigned char"])
 ENTROPY = (loss.CROSS_ENTROPY["float", "long long"],)
 TAKE, ADD = (gather.TAKE_ROWS["unsigned", "long long"],), (gather.ADD_ROWS["float", "long long"],)
 ADAM = (update.ADAM["float"], update.COUNT_STEP["float"])
+MEAN = (pool.AVG_POOL["__half"],)
+FACTOR = (loss_scale.UNFINITE["float"], loss_scale.GRADIENT_FACTOR["float"])
 RELU = (elementwise.ACTIVATION["float", "Relu"],)
 
 BUGS = [
     Bug("values past the end are written", relu, RELU, "elementwise.cu",
-        "if (i < n) y[i] = F", "y[i] = F"),
+        "if (i < n) y[i] = rounded<T>(F", "y[i] = rounded<T>(F"),
     Bug("a block starts where the last one started", relu, RELU, "common.cuh",
         "(blockIdx.x) * (THREADS * EACH)", "(blockIdx.x) * THREADS"),
     Bug("warps' sums are read before they are written", rows, FLOAT_ROWS, "common.cuh",
@@ -197,7 +224,8 @@ BUGS = [
     Bug("threads past the last output write", max_pool, MAX, "pool.cu",
         "if (i >= per_y) return;\n    const Place p = place(i, w.out, w.channels);\n"
         "    for (long long n = blockIdx.y; n < w.images; n += gridDim.y) {\n"
-        "        const T* image = x + n * values(w.size, w.channels);\n        T best",
+        "        const T* image = x + n * values(w.size, w.channels);\n"
+        "        typename Wide<T>::type best",
         "const Place p = place(i, w.out, w.channels);\n"
         "    for (long long n = blockIdx.y; n < w.images; n += gridDim.y) {\n"
         "        const T* image = x + n * values(w.size, w.channels);\n        T best"),
@@ -226,6 +254,12 @@ BUGS = [
         "m[i] * rest1 + gradient * beta1;\n        const T square = v[i] * beta2 + gradient * "
         "gradient * rest2;\n        m[i] = mean;\n        v[i] = square;\n        p[i] = start - "
         "mean * (entry"),
+    Bug("16 bits are added up in 16 bits", half_means, MEAN, "pool.cu",
+        "total += wide(image[at]); }", "total = wide(rounded<T>(total + wide(image[at]))); }"),
+    Bug("the last block's values are not looked at", not_finite, FACTOR, "loss_scale.cu",
+        "i < n; i += step", "i + THREADS < n; i += step"),
+    Bug("the scale grows a step late", loss_scales, (loss_scale.ADAPT["float"],), "loss_scale.cu",
+        "count >= interval", "count > interval"),
     Bug("the bias correction without its step", adam, ADAM, "update.cu",
         "c1 = correction(log_beta1, *t), c2 = correction(log_beta2, *t);\n    each_value(n, [&]("
         "long long i) {\n        const T old",

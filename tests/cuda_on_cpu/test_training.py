@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import flagstone as fs
-from flagstone.backend import Backend
+from flagstone import nn
+from flagstone.backend import Backend, open_backend
+from flagstone.optim import Adam
+from flagstone.training.objective import CrossEntropy
 
 RNG = np.random.default_rng(5)
 TABLE = RNG.standard_normal((60, 5))
@@ -40,3 +43,39 @@ def test_a_convolutional_network_learns_the_same(simulated: Backend, card: Any) 
     there = losses("simulated", "cnn", IMAGES, y, **given)
     np.testing.assert_allclose(there, here, rtol=1e-3)
     assert {"pool.cu:max_pool", "pool.cu:max_pool_grad"} <= card.launched
+
+
+@pytest.mark.parametrize("precision", ["tf32", "mixed-fp16", "mixed-bf16"])
+def test_in_fewer_bits_it_learns_nearly_the_same(
+    simulated: Backend, card: Any, precision: str
+) -> None:
+    pytest.importorskip("ml_dtypes")
+    given = {"epochs": 3, "batch_size": 16, "hidden": (16, 16), "lr": 1e-2}
+    here = losses("cpu", "mlp", TABLE, CLASSES, **given)
+    there = losses("simulated", "mlp", TABLE, CLASSES, precision=precision, **given)
+    assert here[-1] < here[0]
+    np.testing.assert_allclose(there, here, rtol=2e-2)
+
+
+@pytest.mark.parametrize("precision", ["mixed-fp16", "mixed-bf16"])
+def test_a_network_with_all_layers_in_16_bits(
+    simulated: Backend, card: Any, precision: str
+) -> None:
+    pytest.importorskip("ml_dtypes")
+    found = []
+    for device, chosen in (("cpu", "exact"), ("simulated", precision)):
+        here = open_backend(device, chosen)
+        layer = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Dropout(0.2), nn.Flatten(),
+            nn.Linear(64, 3),
+        ).initialize(0, device=here)  # fmt: skip
+        trainer = fs.Trainer(
+            layer, CrossEntropy(), Adam(layer, 1e-2), epochs=2, batch_size=8, seed=0
+        )
+        images = IMAGES[..., None].astype("float32")
+        trainer.fit(images, np.arange(24) % 3)
+        found.append([epoch["train"]["loss"] for epoch in trainer.history])
+    np.testing.assert_allclose(found[1], found[0], rtol=3e-2)
+    state = trainer.optimizer.state_dict()
+    assert ("loss_scale" in state) is (precision == "mixed-fp16")

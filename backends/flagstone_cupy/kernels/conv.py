@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 
-from flagstone_cupy.kernels import depthwise, narrow
+from flagstone_cupy.kernels import depthwise, narrow, tiles
 from flagstone_cupy.kernels.products import check_precision, gather, weight_product
 from flagstone_cupy.kernels.window import (
     POINTS,
@@ -45,9 +45,9 @@ def conv(
     x, w, b = contiguous(x), contiguous(w), None if b is None else contiguous(b)
     layout, shape = _forward("conv", x.shape, w.shape, stride, padding, dilation, groups)
     y = empty(shape, x.dtype)
-    if depthwise.serves(x.dtype.name, x.shape[-1], w.shape, groups):
+    if depthwise.serves(tiles.kind(x), x.shape[-1], w.shape, groups):
         depthwise.forward(layout, x, w, b, y, activation)
-    elif narrow.serves(x.dtype.name, x.shape[-1], w.shape, groups):
+    elif narrow.serves(tiles.kind(x), x.shape[-1], w.shape, groups):
         narrow.forward(layout, x, w, b, y, activation)
     else:
         gather(layout, x, w, b, y, across=False, precision=precision, activation=activation)
@@ -63,7 +63,7 @@ def conv_input_grad(
     g, w = contiguous(g), contiguous(w)
     layout = _input_grad(g.shape, w.shape, size, stride, padding, dilation, groups)
     dx = empty((g.shape[0], *size, w.shape[-1] * groups), g.dtype)
-    if depthwise.serves(g.dtype.name, dx.shape[-1], w.shape, groups):
+    if depthwise.serves(tiles.kind(g), dx.shape[-1], w.shape, groups):
         depthwise.forward(layout, g, w, None, dx, None)
     else:
         gather(layout, g, w, None, dx, across=True, precision=precision)
@@ -91,7 +91,7 @@ def weight_and_bias_grad(
     dw = empty((g.shape[-1], *kernel, x.shape[-1] // groups), g.dtype)
     db = empty((g.shape[-1],), g.dtype) if bias else None
     layout, _ = _forward("conv_weight_grad", x.shape, dw.shape, stride, padding, dilation, groups)
-    if depthwise.serves(x.dtype.name, x.shape[-1], dw.shape, groups):
+    if depthwise.serves(tiles.kind(x), x.shape[-1], dw.shape, groups):
         depthwise.weight_grad(layout, g, x, dw, db)
     elif narrow.serves_weight_grad(x.shape[-1], dw.shape, groups):
         narrow.weight_grad(layout, g, x, dw, db)

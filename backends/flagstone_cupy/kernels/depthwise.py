@@ -38,7 +38,7 @@ def forward(
     layout: Layout, x: Array, w: Array, b: Array | None, y: Array, activation: str | None
 ) -> None:
     """Write ``y``: the convolution of ``x``, or by an input gradient's layout that gradient."""
-    dtype, c = x.dtype.name, x.shape[-1]
+    dtype, c = tiles.kind(x), x.shape[-1]
     vec = 4 if min(tiles.divides(a, c) for a in (x, y)) >= 4 and dtype != "float64" else 1
     lanes = 1
     while lanes < min(LANES, c // vec):
@@ -54,7 +54,7 @@ def forward(
 
 def weight_grad(layout: Layout, g: Array, x: Array, dw: Array, db: Array | None) -> None:
     """Write ``dw`` and, unless it is ``None``, ``db``, the gradient of the bias."""
-    dtype, c = x.dtype.name, x.shape[-1]
+    dtype, c = tiles.kind(x), x.shape[-1]
     blocks, splits, made = _splitting(layout, c, dw.size)
     slices = empty((splits, dw.size), SUMS[dtype])
     sums = None if db is None else empty((splits, c), SUMS[dtype])

@@ -4,6 +4,7 @@
 // under way. Traffic: each array once, 8 bytes a float32 value (12 for gradients); the arithmetic is
 // hidden behind it.
 #include "common.cuh"
+#include "half.cuh"
 
 template <typename T>
 struct Relu {  // max(x, 0); NaN stays
@@ -72,12 +73,14 @@ struct HardSwish {  // x times x / 6 + 1 / 2 limited to [0, 1]
 // y = F(x)
 template <typename T, template <typename> class F>
 __global__ void __launch_bounds__(THREADS, 1)
-    activation(const T* __restrict__ x, T* __restrict__ y, T parameter, long long n) {
+    activation(const T* __restrict__ x, T* __restrict__ y, double parameter, long long n) {
+    using W = typename Wide<T>::type;
+    const W given = static_cast<W>(parameter);
     const long long first = first_value();
 #pragma unroll
     for (int j = 0; j < EACH; j++) {
         const long long i = first + j * THREADS;
-        if (i < n) y[i] = F<T>::of(x[i], parameter);
+        if (i < n) y[i] = rounded<T>(F<W>::of(wide(x[i]), given));
     }
 }
 
@@ -85,11 +88,15 @@ __global__ void __launch_bounds__(THREADS, 1)
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1) add_relu(const T* __restrict__ a, const T* __restrict__ b,
                                                     T* __restrict__ y, long long period, long long n) {
+    using W = typename Wide<T>::type;
     const long long first = first_value();
 #pragma unroll
     for (int j = 0; j < EACH; j++) {
         const long long i = first + j * THREADS;
-        if (i < n) y[i] = Relu<T>::of(a[i] + b[period == n ? i : i % period], T(0));
+        if (i < n) {
+            const W sum = wide(a[i]) + wide(b[period == n ? i : i % period]);
+            y[i] = rounded<T>(Relu<W>::of(sum, W(0)));
+        }
     }
 }
 
@@ -101,6 +108,6 @@ __global__ void __launch_bounds__(THREADS, 1) relu_grad(const T* __restrict__ g,
 #pragma unroll
     for (int j = 0; j < EACH; j++) {
         const long long i = first + j * THREADS;
-        if (i < n) y[i] = kept[i] > T(0) ? g[i] : T(0);
+        if (i < n) y[i] = wide(kept[i]) > 0 ? g[i] : rounded<T>(0);
     }
 }

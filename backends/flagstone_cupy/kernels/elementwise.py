@@ -9,7 +9,7 @@ from flagstone.backend import declines
 from flagstone_cupy.kernel import family
 from flagstone_cupy.launch import Array, contiguous, empty, over
 
-FLOATS = ("float", "double")
+FLOATS = ("float", "double", "__half", "__nv_bfloat16")
 SHAPES = (
     "Relu", "LeakyRelu", "Elu", "Sigmoid", "Softplus", "Silu", "GeluExact", "GeluTanh", "Mish",
     "HardSwish",

@@ -11,7 +11,7 @@ from flagstone_cupy.kernels import gemm, norm, pool
 from flagstone_cupy.kernels.window import Pairs, Sizes
 from flagstone_cupy.launch import Array, contiguous, empty, over
 
-ADD_RELU = family("elementwise.cu", "add_relu", T=("float", "double"))
+ADD_RELU = family("elementwise.cu", "add_relu", T=("float", "double", "__half", "__nv_bfloat16"))
 
 
 def linear_relu(x: Array, w: Array, b: Array | None = None, *, precision: str = "exact") -> Array:

@@ -37,7 +37,7 @@ def forward(
     layout: Layout, x: Array, w: Array, b: Array | None, y: Array, activation: str | None
 ) -> None:
     """Write ``y``, the convolution of ``x`` with ``w``, plus ``b``, activated."""
-    dtype, k = x.dtype.name, w.shape[0]
+    dtype, k = tiles.kind(x), w.shape[0]
     rows = THREADS // max(1, -(-k // 4)) * ROWS  # of a block
     blocks = -(-layout.most_rows // rows) if k else 0
     launch(
@@ -54,7 +54,7 @@ def serves_weight_grad(channels: int, w: Sizes, groups: int) -> bool:
 
 def weight_grad(layout: Layout, g: Array, x: Array, dw: Array, db: Array | None) -> None:
     """Write ``dw`` and, unless it is ``None``, ``db``, the gradient of the bias."""
-    dtype = x.dtype.name
+    dtype = tiles.kind(x)
     splits, made = _splitting(layout, dw.size)
     slices = empty((splits, dw.size), SUMS[dtype])
     sums = None if db is None else empty((splits, dw.shape[0]), SUMS[dtype])

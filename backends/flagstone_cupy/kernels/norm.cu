@@ -3,9 +3,11 @@
 // batch_norm: x is (rows, channels), a thread a channel along x, threads along y share the rows of a
 // split. One pass finds each split's mean and sum of squared deviations, a small one adds them up in
 // order (Chan, Golub & LeVeque, 1979), a third writes y: x is read twice and y written, 12 bytes a
-// float32 value. Backward likewise: two sums over g and x, then dx; 20 bytes. axis_norm: a row of threads has one group of values and reads it three times, the
-// second and third time from the cache: 8 bytes.
+// float32 value. Backward likewise: two sums over g and x, then dx; 20 bytes. x and y may have 16 bits (T)
+// where the rest is float (S). axis_norm: a row of threads has one group of values and reads it three
+// times, the second and third time from the cache: 8 bytes.
 #include "common.cuh"
+#include "half.cuh"
 
 // Count, mean, and sum of squared deviations from it, of values seen so far.
 template <typename T>
@@ -23,26 +25,26 @@ __device__ __forceinline__ Moments<T> merged(const Moments<T>& a, const Moments<
 }
 
 // The mean (splits, channels) and the sum of squared deviations of each split of the rows.
-template <typename T>
+template <typename T, typename S>
 __global__ void __launch_bounds__(THREADS, 1)
-    batch_moments(const T* __restrict__ x, T* __restrict__ mean, T* __restrict__ square, long long rows,
+    batch_moments(const T* __restrict__ x, S* __restrict__ mean, S* __restrict__ square, long long rows,
                   int channels, int splits) {
-    __shared__ Moments<T> partial[THREADS];
+    __shared__ Moments<S> partial[THREADS];
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     const long long each = (rows + splits - 1) / splits;
     const long long from = blockIdx.y * each, to = min(from + each, rows);
-    Moments<T> mine = {0, 0, 0};
+    Moments<S> mine = {0, 0, 0};
     const long long first = from + threadIdx.y;
     if (c < channels && first < to) {
         // Sums of distances from this thread's first value: it is near the mean, so little cancels.
-        const T near = x[first * channels + c];
-        T sum = 0, square_sum = 0;
+        const S near = wide(x[first * channels + c]);
+        S sum = 0, square_sum = 0;
         for (long long r = first; r < to; r += blockDim.y) {
-            const T d = x[r * channels + c] - near;
+            const S d = wide(x[r * channels + c]) - near;
             sum += d;
             square_sum += d * d;
         }
-        const T count = static_cast<T>((to - first + blockDim.y - 1) / blockDim.y);
+        const S count = static_cast<S>((to - first + blockDim.y - 1) / blockDim.y);
         mine = {count, near + sum / count, square_sum - sum * (sum / count)};
     }
     partial[threadIdx.y * blockDim.x + threadIdx.x] = mine;
@@ -73,39 +75,39 @@ __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // y = (x - mean) (weight / sqrt(var + eps)) + bias, or 0 where that is negative and `relu` is said
-template <typename T>
+template <typename T, typename S>
 __global__ void __launch_bounds__(THREADS, 1)
-    batch_apply(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
-                const T* __restrict__ mean, const T* __restrict__ var, T* __restrict__ y, T eps,
+    batch_apply(const T* __restrict__ x, const S* __restrict__ weight, const S* __restrict__ bias,
+                const S* __restrict__ mean, const S* __restrict__ var, T* __restrict__ y, S eps,
                 bool relu, long long rows, int channels) {
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c >= channels) return;
-    const T shift = mean[c], factor = weight[c] / sqrt(var[c] + eps), add = bias[c];
+    const S shift = mean[c], factor = weight[c] / sqrt(var[c] + eps), add = bias[c];
     long long r = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
     for (; r < rows; r += static_cast<long long>(gridDim.y) * blockDim.y) {
-        const T out = (x[r * channels + c] - shift) * factor + add;
-        y[r * channels + c] = relu && out < T(0) ? T(0) : out;
+        const S out = (wide(x[r * channels + c]) - shift) * factor + add;
+        y[r * channels + c] = rounded<T>(relu && out < S(0) ? S(0) : out);
     }
 }
 
 // Of each split of the rows, (splits, channels): the sums of g and of g (x - mean).
-template <typename T>
+template <typename T, typename S>
 __global__ void __launch_bounds__(THREADS, 1)
-    batch_grad_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ mean,
-                    T* __restrict__ sums, T* __restrict__ products, long long rows, int channels,
+    batch_grad_sums(const T* __restrict__ g, const T* __restrict__ x, const S* __restrict__ mean,
+                    S* __restrict__ sums, S* __restrict__ products, long long rows, int channels,
                     int splits) {
-    __shared__ T of_g[THREADS], of_product[THREADS];
+    __shared__ S of_g[THREADS], of_product[THREADS];
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     const int mine = threadIdx.y * blockDim.x + threadIdx.x;
     const long long each = (rows + splits - 1) / splits;
     const long long from = blockIdx.y * each, to = min(from + each, rows);
-    T sum = 0, product = 0;
+    S sum = 0, product = 0;
     if (c < channels) {
-        const T centre = mean[c];
+        const S centre = mean[c];
         for (long long r = from + threadIdx.y; r < to; r += blockDim.y) {
-            const T here = g[r * channels + c];
+            const S here = wide(g[r * channels + c]);
             sum += here;
-            product += here * (x[r * channels + c] - centre);
+            product += here * (wide(x[r * channels + c]) - centre);
         }
     }
     of_g[mine] = sum;
@@ -138,21 +140,21 @@ __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // dx = weight / sqrt(var + eps) (g - d_bias / rows - (x - mean) / sqrt(var + eps) d_weight / rows)
-template <typename T>
+template <typename T, typename S>
 __global__ void __launch_bounds__(THREADS, 1)
-    batch_grad_apply(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ mean,
-                     const T* __restrict__ var, const T* __restrict__ weight,
-                     const T* __restrict__ d_weight, const T* __restrict__ d_bias, T* __restrict__ dx,
-                     T eps, long long rows, int channels) {
+    batch_grad_apply(const T* __restrict__ g, const T* __restrict__ x, const S* __restrict__ mean,
+                     const S* __restrict__ var, const S* __restrict__ weight,
+                     const S* __restrict__ d_weight, const S* __restrict__ d_bias, T* __restrict__ dx,
+                     S eps, long long rows, int channels) {
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c >= channels) return;
-    const T centre = mean[c], scale = T(1) / sqrt(var[c] + eps), factor = scale * weight[c];
-    const T less = d_bias[c] / static_cast<T>(rows);
-    const T slope = scale * d_weight[c] / static_cast<T>(rows);
+    const S centre = mean[c], scale = S(1) / sqrt(var[c] + eps), factor = scale * weight[c];
+    const S less = d_bias[c] / static_cast<S>(rows);
+    const S slope = scale * d_weight[c] / static_cast<S>(rows);
     long long r = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
     for (; r < rows; r += static_cast<long long>(gridDim.y) * blockDim.y) {
         const long long at = r * channels + c;
-        dx[at] = (g[at] - less - (x[at] - centre) * slope) * factor;
+        dx[at] = rounded<T>((wide(g[at]) - less - (wide(x[at]) - centre) * slope) * factor);
     }
 }
 

@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from flagstone.backend import declines
-from flagstone_cupy.kernel import family
+from flagstone_cupy.kernel import Family, Kernel, family
 from flagstone_cupy.kernels.reduce import columns, split
 from flagstone_cupy.launch import (
     MOST_BLOCKS,
@@ -20,12 +20,22 @@ from flagstone_cupy.launch import (
 )
 
 FLOATS = ("float", "double")
-BATCH_MOMENTS = family("norm.cu", "batch_moments", T=FLOATS)
+# dtypes of x and of the statistics
+PAIRS = (
+    ("float", "float"), ("double", "double"), ("__half", "float"), ("__nv_bfloat16", "float"),
+)  # fmt: skip
+
+
+def _batch(name: str) -> Family:
+    return Family({(t, s): Kernel("norm.cu", name, T=t, S=s) for t, s in PAIRS})
+
+
+BATCH_MOMENTS = _batch("batch_moments")
 BATCH_MERGE = family("norm.cu", "batch_merge", T=FLOATS)
-BATCH_APPLY = family("norm.cu", "batch_apply", T=FLOATS)
-BATCH_GRAD_SUMS = family("norm.cu", "batch_grad_sums", T=FLOATS)
+BATCH_APPLY = _batch("batch_apply")
+BATCH_GRAD_SUMS = _batch("batch_grad_sums")
 BATCH_GRAD_MERGE = family("norm.cu", "batch_grad_merge", T=FLOATS)
-BATCH_GRAD_APPLY = family("norm.cu", "batch_grad_apply", T=FLOATS)
+BATCH_GRAD_APPLY = _batch("batch_grad_apply")
 AXIS_NORM = family("norm.cu", "axis_norm", T=FLOATS, CENTRED=(False, True))
 ROWS_EACH = 8  # rows that a thread which writes takes
 
@@ -36,20 +46,22 @@ def batch_norm(
 ) -> Any:
     """See :func:`flagstone.ops.norm.batch_norm`; three launches. ``activation`` is ``None`` or
     ``"relu"``."""
-    if x.dtype not in BATCH_APPLY:
+    types, wide_type = (x.dtype, weight.dtype), weight.dtype
+    if types not in BATCH_APPLY:
         return NotImplemented
     x = contiguous(x)
     channels, rows = x.shape[-1], math.prod(x.shape[:-1])
     block, wide = columns(channels)
     splits = split(rows, 64 * block[1], wide)
-    partial = empty((2, splits, channels), x.dtype)
-    mean, var, y = empty((channels,), x.dtype), empty((channels,), x.dtype), empty(x.shape, x.dtype)
+    partial = empty((2, splits, channels), wide_type)
+    mean, var = empty((channels,), wide_type), empty((channels,), wide_type)
+    y = empty(x.shape, x.dtype)
     sizes = (rows, channels, splits)
-    launch(BATCH_MOMENTS[x.dtype], (wide, splits, 1), block, 0, (x, partial[0], partial[1], *sizes))
-    over(BATCH_MERGE[x.dtype], channels, partial[0], partial[1], mean, var, *sizes, each=1)
+    launch(BATCH_MOMENTS[types], (wide, splits, 1), block, 0, (x, partial[0], partial[1], *sizes))
+    over(BATCH_MERGE[wide_type], channels, partial[0], partial[1], mean, var, *sizes, each=1)
     parameters = (contiguous(weight), contiguous(bias))
     arguments = (x, *parameters, mean, var, y, eps, activation == "relu", rows, channels)
-    launch(BATCH_APPLY[x.dtype], (wide, _rows(rows, block), 1), block, 0, arguments)
+    launch(BATCH_APPLY[types], (wide, _rows(rows, block), 1), block, 0, arguments)
     return y, mean, var
 
 
@@ -58,20 +70,21 @@ def batch_norm_grad(
     g: Array, x: Array, mean: Array, var: Array, weight: Array, *, eps: float
 ) -> Any:
     """See :func:`flagstone.ops.norm.batch_norm_grad`; three launches."""
-    if x.dtype not in BATCH_GRAD_APPLY:
+    types, wide_type = (x.dtype, weight.dtype), weight.dtype
+    if types not in BATCH_GRAD_APPLY:
         return NotImplemented
     g, x, mean, var, weight = (contiguous(a) for a in (g, x, mean, var, weight))
     channels, rows = x.shape[-1], math.prod(x.shape[:-1])
     block, wide = columns(channels)
     splits = split(rows, 64 * block[1], wide)
-    sums, products = empty((2, splits, channels), x.dtype)
-    d_x, d_weight, d_bias = (empty(a.shape, x.dtype) for a in (x, weight, weight))
+    sums, products = empty((2, splits, channels), wide_type)
+    d_x, d_weight, d_bias = (empty(a.shape, a.dtype) for a in (x, weight, weight))
     summed = (g, x, mean, sums, products, rows, channels, splits)
-    launch(BATCH_GRAD_SUMS[x.dtype], (wide, splits, 1), block, 0, summed)
+    launch(BATCH_GRAD_SUMS[types], (wide, splits, 1), block, 0, summed)
     merged = (sums, products, var, d_weight, d_bias, eps, channels, splits)
-    over(BATCH_GRAD_MERGE[x.dtype], channels, *merged, each=1)
+    over(BATCH_GRAD_MERGE[wide_type], channels, *merged, each=1)
     arguments = (g, x, mean, var, weight, d_weight, d_bias, d_x, eps, rows, channels)
-    launch(BATCH_GRAD_APPLY[x.dtype], (wide, _rows(rows, block), 1), block, 0, arguments)
+    launch(BATCH_GRAD_APPLY[types], (wide, _rows(rows, block), 1), block, 0, arguments)
     return d_x, d_weight, d_bias
 
 

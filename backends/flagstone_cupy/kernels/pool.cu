@@ -6,6 +6,7 @@
 // nothing is written twice. Traffic: x once (windows that overlap find it in the cache), y once, and
 // a byte an output for the place of the maximum.
 #include "common.cuh"
+#include "half.cuh"
 
 // Axes that are not there have size 1, kernel 1, stride 1 and no padding.
 struct Window {
@@ -114,16 +115,16 @@ __global__ void __launch_bounds__(THREADS, 1)
     const Place p = place(i, w.out, w.channels);
     for (long long n = blockIdx.y; n < w.images; n += gridDim.y) {
         const T* image = x + n * values(w.size, w.channels);
-        T best = -__int_as_float(0x7F800000);  // -infinity
+        typename Wide<T>::type best = -__int_as_float(0x7F800000);  // -infinity
         int chosen = 0;
         each_tap(w, p, [&](int tap, long long at) {
-            const T here = image[at];
+            const auto here = wide(image[at]);
             if (here > best || (here != here && best == best)) {
                 best = here;
                 chosen = tap;
             }
         });
-        y[n * per_y + i] = relu && best < T(0) ? T(0) : best;
+        y[n * per_y + i] = rounded<T>(relu && best < 0 ? 0 : best);
         index[n * per_y + i] = static_cast<I>(chosen);
     }
 }
@@ -137,12 +138,12 @@ __global__ void __launch_bounds__(THREADS, 1)
     const Place p = place(i, w.size, w.channels);
     const unsigned per_y = values(w.out, w.channels);
     for (long long n = blockIdx.y; n < w.images; n += gridDim.y) {
-        T total = 0;
+        typename Wide<T>::type total = 0;
         each_window(w, p, [&](int tap, const Place& output) {
             const long long at = n * per_y + offset(w, output);
-            if (static_cast<int>(index[at]) == tap) total += g[at];
+            if (static_cast<int>(index[at]) == tap) total += wide(g[at]);
         });
-        dx[n * per_x + i] = total;
+        dx[n * per_x + i] = rounded<T>(total);
     }
 }
 
@@ -156,7 +157,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     for (long long n = blockIdx.y; n < w.images; n += gridDim.y) {
         const T* image = x + n * values(w.size, w.channels);
         const int chosen = static_cast<int>(index[n * per_y + i]);
-        T value = 0;
+        T value = rounded<T>(0);
         each_tap(w, p, [&](int tap, long long at) {
             if (tap == chosen) value = image[at];
         });
@@ -171,12 +172,12 @@ __global__ void __launch_bounds__(THREADS, 1)
     const unsigned i = blockIdx.x * THREADS + threadIdx.x, per_y = values(w.out, w.channels);
     if (i >= per_y) return;
     const Place p = place(i, w.out, w.channels);
-    const T count = static_cast<T>(averaged(w, p, count_padding));
+    const auto count = static_cast<typename Wide<T>::type>(averaged(w, p, count_padding));
     for (long long n = blockIdx.y; n < w.images; n += gridDim.y) {
         const T* image = x + n * values(w.size, w.channels);
-        T total = 0;
-        each_tap(w, p, [&](int, long long at) { total += image[at]; });
-        y[n * per_y + i] = total / count;
+        typename Wide<T>::type total = 0;
+        each_tap(w, p, [&](int, long long at) { total += wide(image[at]); });
+        y[n * per_y + i] = rounded<T>(total / count);
     }
 }
 
@@ -189,10 +190,11 @@ __global__ void __launch_bounds__(THREADS, 1)
     const Place p = place(i, w.size, w.channels);
     const unsigned per_y = values(w.out, w.channels);
     for (long long n = blockIdx.y; n < w.images; n += gridDim.y) {
-        T total = 0;
+        typename Wide<T>::type total = 0;
         each_window(w, p, [&](int, const Place& output) {
-            total += g[n * per_y + offset(w, output)] / static_cast<T>(averaged(w, output, count_padding));
+            const int count = averaged(w, output, count_padding);
+            total += wide(g[n * per_y + offset(w, output)]) / static_cast<typename Wide<T>::type>(count);
         });
-        dx[n * per_x + i] = total;
+        dx[n * per_x + i] = rounded<T>(total);
     }
 }

@@ -13,7 +13,7 @@ from flagstone_cupy.launch import MOST_BLOCKS, THREADS, Array, contiguous, empty
 Sizes = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 
-FLOATS = ("float", "double")
+FLOATS = ("float", "double", "__half", "__nv_bfloat16")
 PLACES = ("unsigned char", "int")
 MAX_POOL = family("pool.cu", "max_pool", T=FLOATS, I=PLACES)
 MAX_POOL_GRAD = family("pool.cu", "max_pool_grad", T=FLOATS, I=PLACES)

@@ -21,7 +21,7 @@ ADD_SLICES = {
     dtype: Kernel("slices.cu", "add_slices", T=TYPES[dtype][0], S=TYPES[dtype][1])
     for dtype in TYPES
 }
-PRECISIONS = ("exact", "tf32")
+PRECISIONS = ("exact", "tf32", "mixed-fp16", "mixed-bf16")  # 16 bits are known by their dtype
 ACTIVATIONS = {None: 0, "relu": 1}
 
 
@@ -45,7 +45,7 @@ def gather(
         precision: ``"tf32"`` lets float32 go through the tensor cores; 16-bit types always do.
         activation: ``None`` or ``"relu"``, of the result.
     """
-    dtype = x.dtype.name
+    dtype = tiles.kind(x)
     first = tiles.divides(x, layout.channels, *layout.x)
     second = tiles.divides(w, layout.columns if across else layout.channels, *layout.w)
     tensor = _uses_tensor_cores(dtype, precision, min(first, second))
@@ -69,7 +69,7 @@ def weight_product(
         y, x, w, bias: of one dtype; ``bias`` may be ``None``.
         precision: as for :func:`gather`.
     """
-    dtype = x.dtype.name
+    dtype = tiles.kind(x)
     first = tiles.divides(y, layout.columns, *layout.y)
     second = tiles.divides(x, layout.channels, *layout.x)
     tensor = _uses_tensor_cores(dtype, precision, min(first, second))
@@ -90,7 +90,7 @@ def add_slices(
     slices: Array, bias: Array | None, y: Array, activation: str | None = None
 ) -> None:  # fmt: skip
     """``y``, of any shape, gets the sum of (splits, size) ``slices`` and bias, activated."""
-    kernel = ADD_SLICES[y.dtype.name]
+    kernel = ADD_SLICES[tiles.kind(y)]
     columns = 1 if bias is None else bias.size
     launch(
         kernel, (-(-y.size // 256), 1, 1), (256, 1, 1), 0,

@@ -5,6 +5,21 @@
 // sum_columns: a thread along x for each of the inner values; threads along y share the rows of a split.
 // Traffic: x once; the partial sums are at most a 64th of it.
 #include "common.cuh"
+#include "half.cuh"
+
+// A value as what it is added up in.
+template <typename A, typename T>
+__device__ __forceinline__ A as(T x) {
+    return static_cast<A>(x);
+}
+template <>
+__device__ __forceinline__ float as<float, __half>(__half x) {
+    return wide(x);
+}
+template <>
+__device__ __forceinline__ float as<float, __nv_bfloat16>(__nv_bfloat16 x) {
+    return wide(x);
+}
 
 template <typename T>
 struct Plain {
@@ -28,7 +43,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         A total = 0;
         if (row < rows)
             for (long long i = from + threadIdx.x; i < to; i += blockDim.x)
-                total += F<A>::of(static_cast<A>(x[row * n + i]));
+                total += F<A>::of(as<A>(x[row * n + i]));
         total = row_sum(total);
         if (row < rows && threadIdx.x == 0) out[row * splits + blockIdx.x] = total;
     }
@@ -47,7 +62,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         A total = 0;
         if (i < inner)
             for (long long r = from + threadIdx.y; r < to; r += blockDim.y)
-                total += static_cast<A>(x[(o * n + r) * inner + i]);
+                total += as<A>(x[(o * n + r) * inner + i]);
         partial[threadIdx.y * blockDim.x + threadIdx.x] = total;
         __syncthreads();
         if (threadIdx.y == 0 && i < inner) {

@@ -24,7 +24,7 @@ from flagstone_cupy.launch import (
 _PAIRS = {
     "float": "float", "double": "double", "bool": "long long", "int": "long long",
     "long long": "long long", "unsigned char": "unsigned long long",
-    "unsigned long long": "unsigned long long",
+    "unsigned long long": "unsigned long long", "__half": "float", "__nv_bfloat16": "float",
 }  # fmt: skip
 _ROWS = {t: Kernel("reduce.cu", "sum_rows", T=t, A=a, F="Plain") for t, a in _PAIRS.items()}
 _COLUMNS = {t: Kernel("reduce.cu", "sum_columns", T=t, A=a) for t, a in _PAIRS.items()}
@@ -57,8 +57,11 @@ def sum(  # noqa: A001  # the op's name
         n, inner = math.prod(shape[first : first + count]), math.prod(shape[first + count :])
         shape[first : first + count] = [1] * count
         total = sum_middle(total, math.prod(shape[:first]), n, inner)
-    if total.dtype != SUM_ROWS[x.dtype].dtypes[1] or not reduced:
-        return converted(x, SUM_ROWS[x.dtype].dtypes[1])  # nothing was summed
+    wanted = x.dtype if x.dtype.itemsize == 2 else SUM_ROWS[x.dtype].dtypes[1]
+    if not reduced:  # nothing was summed
+        return converted(x, wanted)
+    if total.dtype != wanted:
+        total = converted(total, wanted)
     return total.reshape(kept if keepdims else [n for a, n in enumerate(kept) if a not in reduced])
 
 

@@ -4,6 +4,7 @@
 // by ten rounds of two 64 x 64 -> 128-bit products. dropout_mask: a thread a value, half a word read
 // and a byte written for 4 of them. keep: a thread takes EACH values, 9 bytes each in float32.
 #include "common.cuh"
+#include "half.cuh"
 
 // Words 4 i to 4 i + 3 are Philox of the counter (start + i + 1, step, epoch, 0); `counter` holds step
 // and epoch.
@@ -51,11 +52,13 @@ __global__ void __launch_bounds__(THREADS, 1)
 // y = scale x where the mask holds, else 0
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1)
-    keep(const T* __restrict__ x, const bool* __restrict__ mask, T* __restrict__ y, T scale, long long n) {
+    keep(const T* __restrict__ x, const bool* __restrict__ mask, T* __restrict__ y, double scale,
+         long long n) {
+    const auto factor = static_cast<typename Wide<T>::type>(scale);
     const long long first = first_value();
 #pragma unroll
     for (int j = 0; j < EACH; j++) {
         const long long i = first + j * THREADS;
-        if (i < n) y[i] = mask[i] ? x[i] * scale : T(0);
+        if (i < n) y[i] = rounded<T>(mask[i] ? wide(x[i]) * factor : 0);
     }
 }

@@ -10,7 +10,7 @@ from flagstone_cupy.launch import Array, contiguous, empty, launch, over, table
 
 RANDOM_BITS = Kernel("stochastic.cu", "random_bits")
 DROPOUT_MASK = Kernel("stochastic.cu", "dropout_mask")
-KEEP = family("stochastic.cu", "keep", T=("float", "double"))
+KEEP = family("stochastic.cu", "keep", T=("float", "double", "__half", "__nv_bfloat16"))
 
 
 def random_bits(counter: Array, *, key: tuple[int, int], blocks: int, start: int = 0) -> Array:

@@ -32,6 +32,12 @@ TYPES = {"float32": ("float", "float"), "float64": ("double", "double"),
 SUMS = {"float32": "float32", "float64": "float64", "float16": "float32", "uint16": "float32"}
 
 
+def kind(a: Array) -> str:
+    """The key of an array's dtype in these tables."""
+    name: str = a.dtype.name
+    return "uint16" if name == "bfloat16" else name
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """A kernel and the part of the product that one of its blocks adds up.
@@ -193,7 +199,7 @@ def divides(array: Array, *distances: int) -> int:
 
 def address(array: Array) -> int:
     """Where the array's first value lies."""
-    return int(array.data.ptr if hasattr(array.data, "ptr") else array.ctypes.data)
+    return int(array.ctypes.data if hasattr(array, "ctypes") else array.data.ptr)
 
 
 def has_tensor_cores() -> bool:

@@ -11,6 +11,7 @@ from flagstone import ops
 from flagstone.backend import Backend, open_backend
 from flagstone.errors import GradientError, InputError
 from flagstone.nn.init import Initializer, zeros
+from flagstone.ops.elementwise import cast
 from flagstone.tape import Node
 from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
@@ -163,8 +164,7 @@ class Flat:
             self._make_low(backend, backend.low)
 
     def _make_low(self, backend: Backend, dtype: str) -> None:
-        array = backend.xp.astype(self.values.array, getattr(backend.xp, dtype))
-        self.low = Tensor(array, backend)
+        self.low = cast(self.values, dtype=dtype)
         for t, view in zip(self.tensors, self._views(self.low), strict=True):
             view.edge = Node(_LOWERED, [t], (), {}, 1, backend), 0
             t.low, t.low_edge = view, view.edge

@@ -30,7 +30,6 @@ class Adam(Optimizer):
     """
 
     decoupled = False
-    one_pass = True
 
     def __init__(
         self,
@@ -93,8 +92,6 @@ class NAdam(Optimizer):
         decoupled_weight_decay: decay as :class:`AdamW` does.
     """
 
-    one_pass = True
-
     def __init__(
         self,
         layer: Layer,
@@ -136,8 +133,6 @@ class RAdam(Optimizer):
         decoupled_weight_decay: decay as :class:`AdamW` does.
     """
 
-    one_pass = True
-
     def __init__(
         self,
         layer: Layer,
@@ -172,8 +167,6 @@ class Adamax(Optimizer):
         layer, lr, betas, weight_decay, common: as in :class:`Adam`.
         eps: added to the gradient's magnitude, positive.
     """
-
-    one_pass = True
 
     def __init__(
         self,

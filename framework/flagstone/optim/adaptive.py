@@ -32,8 +32,6 @@ class RMSprop(Optimizer):
         common: see :class:`Optimizer`.
     """
 
-    one_pass = True
-
     def __init__(
         self,
         layer: Layer,
@@ -77,8 +75,6 @@ class Adagrad(Optimizer):
         common: see :class:`Optimizer`.
     """
 
-    one_pass = True
-
     def __init__(
         self,
         layer: Layer,
@@ -117,8 +113,6 @@ class Adadelta(Optimizer):
         weight_decay: added to the gradient as ``weight_decay * p``.
         common: see :class:`Optimizer`.
     """
-
-    one_pass = True
 
     def __init__(
         self,

@@ -24,8 +24,6 @@ class Lion(Optimizer):
         common: see :class:`Optimizer`.
     """
 
-    one_pass = True
-
     def __init__(
         self,
         layer: Layer,

@@ -28,9 +28,10 @@ class LossScale:
     def __init__(self, scale: Tensor, steps: Tensor) -> None:
         self.scale, self.steps = scale, steps
         self.growth_factor, self.backoff_factor, self.growth_interval = 2.0, 0.5, 2000
-        self.factor = scale
         self._is_scaled = False
-        self._one = Tensor(scale.backend.xp.ones_like(scale.array), scale.backend)
+        self.factor, self._one = (
+            Tensor(scale.backend.xp.ones_like(scale.array), scale.backend) for _ in range(2)
+        )
 
     def backward(self, loss: Tensor, by: Tensor | None) -> None:
         """The gradients of ``loss * by``, as much larger as :attr:`scale` says."""
@@ -47,7 +48,7 @@ class LossScale:
         """
         by = (self._one, self.scale) if self._is_scaled else (scale, self._one)
         self._is_scaled = False
-        self.factor = ops.gradient_factor(gradients, *by)
+        ops.assign(self.factor, ops.gradient_factor(gradients, *by))
         if clip_value is not None:  # by no NaN, which would stay in the gaps between parameters
             ops.limit(gradients, clip_value * by[1] / by[0])
         ops.adapt_loss_scale(

@@ -71,13 +71,9 @@ class Optimizer:
 
     __signature__: ClassVar[inspect.Signature]
     settings = 0
-    one_pass: ClassVar[bool] = False
-    """:meth:`update` is one op, which is given its ``scale``."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "update" in vars(cls) and "one_pass" not in vars(cls):
-            cls.one_pass = False
         cls.__signature__ = _spelled_out(cls)
 
     def __init__(
@@ -228,19 +224,15 @@ class Optimizer:
             if self.loss_scale is None:
                 self.update(self.flat.values, gradients, lr, scale)
             else:
-                with self._skippable(self.one_pass):
+                with self._skippable():
                     self.update(self.flat.values, gradients, lr, scale)
             self.flat.lower()
         finally:
             tape_state.grad_enabled = before
 
-    def _skippable(self, one_pass: bool = False) -> AbstractContextManager[None]:
-        """What is done within is undone if the gradients of this step overflowed.
-
-        Args:
-            one_pass: it is done by one op that sees to this itself where its ``scale`` is NaN.
-        """
-        if self.loss_scale is None or (one_pass and self.backend.skips_updates):
+    def _skippable(self) -> AbstractContextManager[None]:
+        """What is done within is undone if the gradients of this step overflowed."""
+        if self.loss_scale is None:
             return nullcontext()
         scales = (self.loss_scale.scale, self.loss_scale.steps)
         own = {name: t for name, t in self.states.items() if not name.startswith("base.")}

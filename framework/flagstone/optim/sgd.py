@@ -27,8 +27,6 @@ class SGD(Optimizer):
         common: see :class:`Optimizer`.
     """
 
-    one_pass = True
-
     def __init__(
         self,
         layer: Layer,

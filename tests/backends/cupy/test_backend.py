@@ -188,7 +188,7 @@ def test_a_kernel_is_loaded_once_and_launched(paper: Any, monkeypatch: pytest.Mo
     grid, block, arguments, shared = function.calls[0]
     assert (grid, block, shared) == ((3, 1, 1), (256, 1, 1), 0)
     assert arguments[0] is x
-    assert [type(a) for a in arguments] == [np.ndarray, np.ndarray, np.float32, np.int64]
+    assert [type(a) for a in arguments] == [np.ndarray, np.ndarray, np.float64, np.int64]
 
 
 @needs_nvrtc
