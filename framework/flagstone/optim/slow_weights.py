@@ -93,6 +93,7 @@ class Lookahead(Wrapper):
             return  # the slow weights are where they started
         for fast, slow, _ in self._averaged:
             ops.assign(fast, slow)
+        self.flat.lower()
 
     def _copy(self, name: str, values: Tensor) -> Tensor:
         """A state that starts as ``values`` are."""

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 import flagstone as fs
-from flagstone import nn, optim, schedules
+from flagstone import nn, optim, plugins, schedules
+from flagstone.backend import Backend, open_backend
+from flagstone.devices import Device
 from flagstone.errors import ConfigurationError
 from flagstone.named import make
-from flagstone.plugins import registry
+from flagstone.plugins import BackendSpec, hookimpl, registry
 from flagstone.training import CrossEntropy, Trainer
 
 NAMES = sorted({*registry.names("optimizer")} - {"lbfgs", "lookahead"})
@@ -192,3 +194,42 @@ def test_the_best_parameters_are_kept_where_patience_asks_for_them() -> None:
 def test_what_cannot_be_is_said(build: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         build(a_layer())
+
+
+class Mixed(Backend):
+    """NumPy that says it has 16 bits."""
+
+    name, xp, precisions = "mixed-too", np, ("exact", "mixed-fp16")
+
+
+def open_mixed(index: int | None) -> Backend:
+    return Mixed(Device("mixed-too"))
+
+
+class MixedPlugin:
+    @hookimpl
+    def flagstone_backends(self) -> Any:
+        target = f"{__name__}:open_mixed"
+        yield BackendSpec("mixed-too", target, summary="", devices=("mixed-too",))
+
+
+def test_in_mixed_precision_the_copies_follow_to_the_end() -> None:
+    """What products are computed from is what the parameters are, also after ``finish``."""
+    plugins.register(MixedPlugin(), "mixed-too-backend")
+    try:
+        backend = open_backend("mixed-too", "mixed-fp16")
+        layer = nn.Linear(3, 2).initialize(0, device=backend)
+        optimizer = optim.Lookahead(optim.SGD(layer, 0.5), k=2, alpha=0.5)
+        x = fs.tensor(np.ones((2, 3), np.float32), device=backend)
+        for _ in range(3):
+            optimizer.zero_grad()
+            optimizer.backward((layer(x) ** 2).sum() * 1e-3)
+            optimizer.step()
+        assert np.abs(optimizer.states["slow"].numpy() - optimizer.flat.values.numpy()).max() > 0
+        optimizer.finish()
+        assert optimizer.flat.low is not None
+        low, values = optimizer.flat.low.numpy(), optimizer.flat.values.numpy()
+        np.testing.assert_array_equal(low, values.astype(low.dtype))
+        np.testing.assert_array_equal(values, optimizer.states["slow"].numpy())
+    finally:
+        plugins.unregister("mixed-too-backend")
