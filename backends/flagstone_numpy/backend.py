@@ -27,6 +27,7 @@ class NumpyBackend(Backend):
         "mixed-fp16": "a CPU computes float16 by way of float32, which would be slower",
         "mixed-bf16": "NumPy has no bfloat16",
     }
+    is_immediate = True
 
     def describe(self) -> str:
         """The array library, its BLAS, and how many threads kernels use: what is true just now."""

@@ -76,6 +76,7 @@ class Backend:
         lacks: name of a precision that others have -> why this one has it not.
         precision: what it computes in, one of ``precisions``.
         low: of a mixed precision, the dtype of 16 bits; else ``None``.
+        is_immediate: whether a kernel's work is done when it returns, and a value read at no cost.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Backend:
     lacks: Mapping[str, str] = {}
     precision: str = EXACT
     low: str | None = None
+    is_immediate = False
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -241,8 +243,7 @@ def declines(kernel: Kernel) -> Kernel:
     """Mark a kernel that returns ``NotImplemented`` for arguments it does not serve.
 
     The generic form then serves the call, and a ``RuntimeWarning`` says so once. A plugin's kernel
-    that declines is followed by the backend's own; one with an attribute ``least`` is not even
-    asked where its first array has fewer values.
+    with an attribute ``least`` is not even asked where its first array has fewer values.
     """
     kernel.may_decline = True  # type: ignore[attr-defined]  # a function takes attributes
     return kernel
@@ -344,8 +345,6 @@ def _before(added: Kernel, own: Kernel | None) -> Kernel:
         return own(*arrays, **static) if result is NotImplemented else result
 
     def precise(*arrays: Array, precision: str = EXACT, **static: Any) -> Any:
-        if least and arrays[0].size < least:
-            return own(*arrays, **static, **({"precision": precision} if takes[1] else {}))
         first, second = ({"precision": precision} if wanted else {} for wanted in takes)
         result = added(*arrays, **static, **first)
         return own(*arrays, **static, **second) if result is NotImplemented else result

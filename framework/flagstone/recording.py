@@ -357,8 +357,8 @@ def guard(program: Program) -> Callable[[], bool]:
     terms = []
     for i, (tensor, array, requires_grad) in enumerate(program.tensors):
         names[f"t{i}"], names[f"a{i}"] = tensor, array
-        wanted = f"t{i}.requires_grad" if requires_grad else f"not t{i}.requires_grad"
-        terms.append(f"t{i}.array is a{i} and {wanted}")
+        wanted = "is not" if requires_grad else "is"
+        terms.append(f"t{i}.array is a{i} and t{i}.edge {wanted} None")
     for i, (layer, training) in enumerate(program.modes):
         names[f"l{i}"] = layer
         terms.append(f"l{i}.training" if training else f"not l{i}.training")

@@ -207,6 +207,27 @@ def test_every_word_of_a_pullback() -> None:
     np.testing.assert_array_equal(a.grad.numpy(), [5.0, 5.0])
 
 
+def test_a_pullback_may_ask_for_one_of_several_outputs() -> None:
+    @op
+    def split_up(xp, a):
+        return a * 2.0, a * a
+
+    @split_up.pullback
+    def _(dys, y1):
+        return dys[1] * y1
+
+    a = x(3.0, requires_grad=True)
+    first, second = split_up(a)
+    second.sum().backward(retain_graph=True)
+    assert a.grad is not None
+    assert a.grad.item() == 9.0
+    assert first.node is second.node
+    assert first.node is not None
+    assert first.node.saved is not None
+    (kept,) = first.node.saved
+    assert kept is second.array
+
+
 def kept_by(y: Tensor) -> list[object]:
     assert y.node is not None
     assert y.node.saved is not None

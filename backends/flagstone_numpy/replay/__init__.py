@@ -8,7 +8,8 @@ do the calls that make what the step returns, which belongs to the caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -29,11 +30,23 @@ Array = np.ndarray
 def build(program: Program) -> Callable[..., Sequence[Array]]:
     """The replay of a program, called with the arrays of the step's arguments.
 
-    It has two attributes: ``source``, its text, and ``memory``, the bytes that it holds on to
-    between steps.
+    It has three attributes: ``source``, its text, ``memory``, the bytes that it holds on to between
+    steps, and ``sweep``, which does a step for every row of some tables, as
+    :meth:`flagstone.capturing.Captured.sweep`.
     """
     source, memory, function = Writer(program).finish()
-    vars(function).update(source=source, memory=memory)
+    body = source.partition("\n")[2]
+    read = [re.search(rf"\bi{i}\b", body) for i in range(len(program.inputs))]
+
+    def sweep(
+        tables: Sequence[Array], first: int, last: int, rest: Sequence[Array]
+    ) -> Iterator[int]:
+        needed = list(zip(tables, read, strict=False))
+        for i in range(first, last):
+            function(*[table[i, ...] if is_read else None for table, is_read in needed], *rest)
+            yield i + 1
+
+    vars(function).update(source=source, memory=memory, sweep=sweep)
     return function
 
 

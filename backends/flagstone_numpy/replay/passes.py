@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,9 @@ def roots(program: Program) -> dict[Value, Value]:
 def simplify(program: Program) -> tuple[list[Call], list[Value]]:
     """The calls that a replay needs, in order, and the values of the results.
 
-    A call on constants is done now; one that repeats another is left out, and so is one that
-    nothing depends on. Kept arrays may change between steps, so nothing that reads them is a
-    constant, and one that reads what the step writes to is no repetition.
+    A call on constants is done now; left out are one that repeats another, one that changes nothing
+    and one that nothing depends on. Kept arrays may change between steps, so nothing that reads
+    them is a constant, and one that reads what the step writes to is no repetition.
     """
     root = roots(program)
     written = {root[value] for call in program.calls for value in call.mutates}
@@ -89,6 +90,9 @@ def simplify(program: Program) -> tuple[list[Call], list[Value]]:
                 fixed.add(value)
             continue
         if pure and not any(root[x] in written for x in values):
+            if _is_first_input(call, fixed):
+                instead.update(zip(call.outputs, inputs, strict=False))
+                continue
             key = _key(call)
             if key is not None and key in seen:
                 instead.update(zip(call.outputs, seen[key].outputs, strict=True))
@@ -97,7 +101,15 @@ def simplify(program: Program) -> tuple[list[Call], list[Value]]:
                 seen[key] = call
         calls.append(call)
     results = [instead.get(value, value) for value in program.results]
-    return _needed(calls, results), results
+    return _joined(_needed(calls, results), results, program.backend), results
+
+
+def _is_first_input(call: Call, fixed: set[Value]) -> bool:
+    """Whether a call gives its first input unchanged: one that is scaled by 1."""
+    if call.op.name != "scale_by":
+        return False
+    by: Any = call.inputs[1]
+    return by in fixed and float(by.array) * call.static["factor"] == 1
 
 
 def constants(program: Program, root: dict[Value, Value]) -> set[Value]:
@@ -125,6 +137,29 @@ def _key(call: Call) -> Any:
     except TypeError:
         return None
     return key
+
+
+COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
+
+
+def _joined(calls: list[Call], results: list[Value], backend: Any) -> list[Call]:
+    """The calls, those that only turn the truth values of a comparison into numbers left out: the
+    comparison writes the numbers at once, as its form can."""
+    uses = Counter([x for call in calls for x in call.inputs if isinstance(x, Value)] + results)
+    made = {
+        call.outputs[0]: call for call in calls
+        if call.op.name in COMPARISONS and call.op.name not in backend.kernels
+    }  # fmt: skip
+    instead: dict[Call, Call | None] = {}
+    for call in calls:
+        before = made.get(call.inputs[0]) if call.op.name == "cast" else None
+        if before is None or uses[call.inputs[0]] > 1 or call.outputs[0].note.order is None:
+            continue
+        if call.outputs[0].dtype.kind == "f":
+            instead[before] = Call(before.op, before.inputs, before.static, call.outputs)
+            instead[call] = None
+    joined = [instead.get(call, call) for call in calls]
+    return [call for call in joined if call is not None]
 
 
 def _needed(calls: list[Call], results: list[Value]) -> list[Call]:

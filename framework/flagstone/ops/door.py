@@ -90,7 +90,8 @@ class Op:
         self.defaults = {p.name: p.default for p in keyword_only if p.default is not p.empty}
         may_be_none = [p.name for p in parameters if p.name in self.arrays and p.default is None]
         self.numbers, self.optional = numbers, (*optional, *may_be_none)
-        self._may_be_none = frozenset(self.arrays.index(name) for name in self.optional)
+        self._may_be_none = frozenset(map(self.arrays.index, self.optional))
+        self._may_be_numbers = frozenset(map(self.arrays.index, numbers))
         self._pullback: Callable[..., Any] | None = None
         self._tape_use: Pullback | None = None
         self._check: Callable[..., None] | None = None
@@ -142,8 +143,10 @@ class Op:
                 if x.edge is not None:
                     wanted = True
                 arrays.append(x.array)
-            elif x is None and len(arrays) in self._may_be_none:
-                arrays.append(None)
+            elif (type(x) is float and len(arrays) in self._may_be_numbers) or (
+                x is None and len(arrays) in self._may_be_none
+            ):
+                arrays.append(x)
             else:
                 number = self._plain(x, len(arrays))
                 if number is not x:

@@ -98,7 +98,10 @@ def _share(dy: Tensor, a: Any, b: Any, wins: Op, a_shape: Any, b_shape: Any, nee
 
 
 def _two_numbers(op: str, a: Any, b: Any) -> None:
-    if isinstance(a, Tensor) and is_floating(a):
+    if type(a) is float:
+        if is_floating(b):
+            return
+    elif isinstance(a, Tensor) and is_floating(a):
         if isinstance(b, Tensor):
             if a.array.dtype is b.array.dtype and a.array.shape == b.array.shape:
                 return

@@ -103,6 +103,7 @@ class Optimizer:
         self.weight_decay, self.clip_norm, self.clip_value = weight_decay, clip_norm, clip_value
         self.options = options_of_parameters(name, layer, weight_decay, groups, decay_biases)
         self._first_options = self.options
+        self._holds_from = min((o.epochs for o in self.options), default=0)
         self.use_options()
         self._trained = [p.requires_grad for p in self.flat.tensors]
         self.states: dict[str, Tensor] = {}
@@ -164,6 +165,8 @@ class Optimizer:
             epochs: of the whole training.
             steps: of each epoch.
         """
+        if epoch < self._holds_from and self.options is self._first_options:
+            return
         now = [held(o) if o.epochs <= epoch else o for o in self._first_options]
         if now != self.options:
             self.options = now

@@ -8,7 +8,7 @@ from flagstone.backend import Backend
 from flagstone.capturing import capture
 from flagstone.nn import Layer
 from flagstone.tape import no_grad
-from flagstone.tensors import Tensor
+from flagstone.tensors import Tensor, host
 from flagstone.training.device_data import DeviceData
 from flagstone.training.objective import Objective
 
@@ -55,6 +55,8 @@ def read(sums: Mapping[str, Tensor]) -> dict[str, float]:
     if not sums:
         return {}
     first = next(iter(sums.values()))
+    if first.backend.is_immediate and host.watcher is None:
+        return {name: float(t.array) for name, t in sums.items()}
     together = first.backend.xp.stack([t.array for t in sums.values()])
     values = Tensor(together, first.backend).numpy()
     return {name: float(value) for name, value in zip(sums, values, strict=True)}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from flagstone import losses, ops
 from flagstone.augment import Mixture
+from flagstone.losses.reduction import per_example
 from flagstone.nn.layer import Layer
 from flagstone.tensors import Tensor
 
@@ -19,14 +20,22 @@ class Objective:
         curvature: at most how much a loss's derivative by one output changes per unit of it;
             ``None`` where there is no bound, or none is known.
         ridge: the second derivative of the penalty by each weight.
+        takes_floats: whether targets are numbers of the layer's dtype, whatever they came as.
     """
 
     curvature: float | None = None
     ridge: float = 0.0
+    takes_floats = False
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         """The loss of each example: (n, ...), (n, ...) -> (n,)."""
         raise NotImplementedError(f"{type(self).__name__} defines no losses")
+
+    def total(self, out: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """The sum of the losses, times the examples' weights (n,) if there are any: shape ()."""
+        each = self.losses(out, y)
+        total: Tensor = ops.sum(each if weight is None else each * weight)
+        return total
 
     def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Name -> a value for each example (n,); their means are reported beside the loss."""
@@ -82,13 +91,22 @@ class BinaryCrossEntropy(Objective):
     """
 
     curvature = 0.25  # p (1 - p)
+    takes_floats = True
 
     def __init__(self, margin: float = 0.0) -> None:
         self.margin = margin
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
+        return self._reduced(out, y, "none")
+
+    def total(self, out: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        if weight is not None or type(self).losses is not BinaryCrossEntropy.losses:
+            return super().total(out, y, weight)
+        return self._reduced(out, y, "sum")
+
+    def _reduced(self, out: Tensor, y: Tensor, reduction: str) -> Tensor:
         target = ops.astype(ops.reshape(y, out.shape), dtype=out.dtype_name)
-        return losses.binary_cross_entropy_with_logits(out, target, reduction="none")
+        return losses.binary_cross_entropy_with_logits(out, target, reduction=reduction)
 
     def slopes(self, out: Tensor, y: Tensor) -> Tensor:
         return ops.sigmoid(out) - ops.astype(ops.reshape(y, out.shape), dtype=out.dtype_name)
@@ -116,9 +134,15 @@ class SquaredError(Objective):
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         return losses.mse(out, y, reduction="none")
 
+    def total(self, out: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        if weight is not None or type(self).losses is not SquaredError.losses:
+            return super().total(out, y, weight)
+        return losses.mse(out, y, reduction="sum")
+
     def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
         error = (out - y) * self.scale
-        return {"mse": ops.mean(error * error, axis=1), "mae": ops.mean(ops.abs(error), axis=1)}
+        each = {"mse": error * error, "mae": ops.abs(error)}
+        return {name: per_example(name, values) for name, values in each.items()}
 
 
 class L2(Objective):
@@ -127,9 +151,13 @@ class L2(Objective):
     def __init__(self, base: Objective, strength: float) -> None:
         self.base, self.strength = base, strength
         self.curvature, self.ridge = base.curvature, base.ridge + 2.0 * strength
+        self.takes_floats = base.takes_floats
 
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
         return self.base.losses(out, y)
+
+    def total(self, out: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        return self.base.total(out, y, weight)
 
     def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
         return self.base.measures(out, y)

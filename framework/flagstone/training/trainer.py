@@ -35,6 +35,7 @@ from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.objective import Mixed, Objective
 from flagstone.training.rounds import require_same_run
 from flagstone.training.streaming import placed
+from flagstone.training.whole_batches import WholeBatches, prepares
 
 PROGRESS_EVERY = 0.1  # seconds
 
@@ -144,6 +145,10 @@ class Trainer:
         self._step: Callable[..., None] = captured
         self._layers = [layer for _, layer in self.layer.named_layers()]
         self._listeners.tell("on_train_begin", self)
+        self._whole = None
+        is_alone = len(x) <= (self.batch_size or len(x)) and not self._listeners.has("on_progress")
+        if is_alone and prepares(self._data, self.schedule):
+            self._whole = WholeBatches(self._step, self._data, self._scale, self._rate, self.epochs)
         quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
         with forgotten(captured, self.evaluate.step), InterruptFlag() as flag, quiet:
             while self.epoch < self.epochs and not self.stop:
@@ -159,6 +164,7 @@ class Trainer:
                 self._finish_epoch(metrics)
                 self._heed(flag)  # Ctrl-C came while evaluating, or in a callback
             self._settle()
+            self._whole = None  # what it replays is forgotten
         self._listeners.tell("on_train_end", self)
         return self.history
 
@@ -188,26 +194,27 @@ class Trainer:
         return self.history
 
     def _placed(self, x: Any, y: Any, weight: Any, batch_size: int | None) -> DeviceData:
+        y = y.astype(self._dtype) if self.objective.takes_floats else y
         return placed(x, y, weight, self.backend, self._dtype, batch_size)
 
     def _train_epoch(self, flag: InterruptFlag) -> float:
         """Run the epoch's remaining steps; the learning rate of its last one."""
+        if self._whole is not None and not self._step_in_epoch:
+            self.optimizer.start_epoch(self.epoch, self.epochs, 1)
+            self._train_layers()
+            return self._whole.step(self.epoch)  # ``fit`` heeds the flag
         data, n = self._data, self._data.n
         size = n if self.batch_size is None else min(self.batch_size, n)
         steps = -(-n // size)
         first = self.epoch * steps
-        rates = [
-            self.lr * self.schedule.factor(first + i, self.epochs * steps, steps)
-            for i in range(steps)
-        ]
+        rates = [self._rate(first + i, steps) for i in range(steps)]
         counters = np.array([[i, self.epoch] for i in range(steps)], np.uint64)
         self.optimizer.start_epoch(self.epoch, self.epochs, steps)
         tables = [
             Tensor(self.backend.asarray(a), self.backend)
             for a in (np.array(rates, self._dtype), counters)
         ]
-        if not all(layer.training for layer in self._layers):
-            self.layer.train()
+        self._train_layers()
         key = (self.seed, self.epoch)
         told, wants_progress = time.perf_counter(), self._listeners.has("on_progress")
         begun = self._step_in_epoch
@@ -219,6 +226,16 @@ class Trainer:
                 told = time.perf_counter()
                 self._listeners.tell("on_progress", self, done, steps)
         return rates[-1]
+
+    def _rate(self, step: int, steps: int = 1) -> float:
+        """The learning rate at a step, from 0, where an epoch has so many."""
+        return self.lr * self.schedule.factor(step, self.epochs * steps, steps)
+
+    def _train_layers(self) -> None:
+        for layer in self._layers:
+            if not layer.training:
+                self.layer.train()
+                return
 
     def _heed(self, flag: InterruptFlag) -> None:
         if flag.raised:
@@ -235,10 +252,7 @@ class Trainer:
                 objective, weight = Mixed(objective, mixture, weight), None
         with stream_position(place):
             out = self.layer(x)
-        losses = objective.losses(out, y)
-        if weight is not None:
-            losses = losses * weight
-        total = losses.sum()
+        total = objective.total(out, y, weight)
         penalty = objective.penalty(self.layer)
         if penalty is not None:
             total = total + penalty / scale

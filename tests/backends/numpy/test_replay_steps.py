@@ -274,3 +274,23 @@ def test_nothing_goes_to_the_host_or_comes_from_it_in_a_step(optimizer: str) -> 
         place, scale = np.array([i, 0], np.uint64), np.asarray(0.5, np.float32)
         captured(*[Tensor(backend.asarray(a), backend) for a in (x, y, place, scale)])
     assert replay_of(captured) is not None
+
+
+def test_a_comparison_writes_the_numbers_it_is_cast_to() -> None:
+    """What is counted in every step: the sum of truth values as numbers."""
+
+    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        right = ops.equal(ops.astype(x > 0.25, "float32"), y)
+        both = x < y
+        return ops.sum(ops.astype(right, "float32")), ops.sum(
+            ops.astype(both, "float32")
+        ) + ops.sum(ops.where(both, x, y))
+
+    captured = fs.capture(step, strict=True)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        x = tensor(rng.random((7, 3), np.float32))
+        y = tensor(rng.integers(0, 2, (7, 3)).astype(np.float32))
+        assert as_bytes(captured(x, y)) == as_bytes(step(x, y))
+    source = replay_of(captured).source
+    assert source.count("copyto") < 4  # two casts are left out; ``where`` and ``both`` are not

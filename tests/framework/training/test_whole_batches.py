@@ -1,0 +1,79 @@
+"""Epochs of one step are prepared many at a time; what they do is what one at a time does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flagstone.training import Callback
+from flagstone.training.objective import BinaryCrossEntropy, SquaredError
+from flagstone.training.whole_batches import AHEAD
+
+
+class Look(Callback):
+    """Whether epochs were prepared."""
+
+    found: bool | None = None
+
+    def on_epoch_end(self, trainer: Any, epoch: int, metrics: Any) -> None:
+        self.found = trainer._whole is not None
+
+
+class OneByOne(Look):
+    """Who hears of progress hears of every step, so nothing is prepared."""
+
+    def on_progress(self, trainer: Any, step: int, steps: int) -> None: ...
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine(warmup=5)", "exponential(gamma=0.99)"])
+@pytest.mark.parametrize("optimizer", ["sgd(momentum=0.9)", "adam(weight_decay=0.01)"])
+def test_the_same_bits(
+    make_trainer: Any, make_data: Any, timeless: Any, schedule: str, optimizer: str
+) -> None:
+    x, y = make_data(20)
+    runs = []
+    for look, prepared in ((Look(), True), (OneByOne(), False)):
+        options = {"schedule": schedule, "optimizer": optimizer, "epochs": AHEAD + 7}
+        trainer = make_trainer(batch_size=None, callbacks=[look], **options)
+        trainer.fit(x, y, validation=make_data(10))
+        assert look.found == prepared
+        assert trainer._whole is None  # its memory went with it
+        runs.append(trainer)
+    assert timeless(runs[0].history) == timeless(runs[1].history)
+    for a, b in zip(*[run.layer.state_dict().values() for run in runs], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rates_that_follow_from_losses_are_not_prepared(make_trainer: Any, make_data: Any) -> None:
+    look = Look()
+    schedule = "reduce-on-plateau(patience=1)"
+    make_trainer(batch_size=None, schedule=schedule, callbacks=[look]).fit(*make_data(20))
+    assert look.found is False
+
+
+def test_an_objective_that_changes_the_losses_changes_their_sum() -> None:
+    import flagstone as fs
+
+    class Doubled(SquaredError):  # noqa: N818  # no exception
+        def losses(self, out: Any, y: Any) -> Any:
+            return super().losses(out, y) * 2.0
+
+    class Halved(BinaryCrossEntropy):
+        def losses(self, out: Any, y: Any) -> Any:
+            return super().losses(out, y) * 0.5
+
+    rng = np.random.default_rng(0)
+    out, y = (fs.tensor(rng.uniform(0, 1, (5, 1))) for _ in range(2))
+    weight = fs.tensor(rng.uniform(0.5, 2, 5))
+    one = fs.tensor(np.ones(1))
+    for base, other, factor in ((SquaredError(one), Doubled(one), 2.0),
+                                (BinaryCrossEntropy(), Halved(), 0.5)):  # fmt: skip
+        for given in (None, weight):
+            expected = base.losses(out, y).numpy()
+            expected = expected.sum() if given is None else (expected * weight.numpy()).sum()
+            np.testing.assert_allclose(base.total(out, y, given).item(), expected, rtol=1e-12)
+            np.testing.assert_allclose(
+                other.total(out, y, given).item(), factor * expected, rtol=1e-12
+            )
