@@ -15,7 +15,7 @@ from flagstone.backend import Backend, MemoryInfo
 from flagstone.capturing import Recorded
 from flagstone.devices import Device
 from flagstone.errors import UnavailableError
-from flagstone_cupy import launch, persistent
+from flagstone_cupy import launch, persistent, ranges
 from flagstone_cupy.graph import GraphReplay
 from flagstone_cupy.kernels import tiles
 from flagstone_cupy.room import CupyRoom
@@ -99,6 +99,10 @@ class CupyBackend(Backend):
 
     def synchronize(self) -> None:
         self._card.synchronize()
+
+    def mark(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """An NVTX range, which Nsight Systems shows above the kernels that it started."""
+        return ranges.marked(name)
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[cupy.cuda.Stream]:

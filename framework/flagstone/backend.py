@@ -8,6 +8,7 @@ kept, so a training step only calls bound functions.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import threading
@@ -151,6 +152,10 @@ class Backend:
 
     def synchronize(self) -> None:
         """Return when all work that was asked of the device is done."""
+
+    def mark(self, _name: str) -> contextlib.AbstractContextManager[None]:
+        """A range in the device's own profiler, which ``flagstone profile`` asks for; none here."""
+        return contextlib.nullcontext()
 
     def capture(self, step: Callable[..., Any], *_example: Any) -> Callable[..., Any]:
         """A function that does what ``step`` does, for arguments like the example's.

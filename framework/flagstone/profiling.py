@@ -45,6 +45,9 @@ class OpCall:
 class Profiler:
     """A context in which a backend's op calls on this thread are noted in :attr:`calls`.
 
+    Each time it is entered is a step; steps, layers and ops are marked for the device's own
+    profiler as well (:meth:`Backend.mark`).
+
     Args:
         backend: whose op calls.
         layer: its layers' paths and kinds name what calls are for.
@@ -58,13 +61,16 @@ class Profiler:
         self._running: list[str] = []
         self._made_by: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
         self._pulling: Node | None = None
-        self._live = 0
+        self._live = self._steps = 0
 
     def __enter__(self) -> Profiler:
         self._table, self._watcher = self.backend.table, state.watcher
         self.backend.table = _Timed(self)  # type: ignore[assignment]  # a table like the other
         state.watcher = self
         self._started = time.perf_counter()
+        self._steps += 1
+        self._range = self.backend.mark(f"step {self._steps}")
+        self._range.__enter__()
         return self
 
     def __exit__(
@@ -73,15 +79,18 @@ class Profiler:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._range.__exit__(None, None, None)
         self.backend.table, state.watcher = self._table, self._watcher
 
     # A watcher of the tape
 
     def call(self, layer: Any, inputs: tuple[Any, ...]) -> Any:
         """Run a layer, and remember that it runs."""
-        self._running.append(self._paths.get(id(layer), type(layer).__name__))
+        name = self._paths.get(id(layer), type(layer).__name__)
+        self._running.append(name)
         try:
-            return layer.forward(*inputs)
+            with self.backend.mark(name):
+                return layer.forward(*inputs)
         finally:
             self._running.pop()
 
@@ -106,14 +115,25 @@ class Profiler:
 
         def run(*arrays: Any, **static: Any) -> Any:
             synchronize()
-            start = time.perf_counter()
-            result = kernel(*arrays, **static)
-            synchronize()
-            end = time.perf_counter()
+            with self._marked(op.name):
+                start = time.perf_counter()
+                result = kernel(*arrays, **static)
+                synchronize()
+                end = time.perf_counter()
             self._note(op.name, start, end, result if type(result) is tuple else (result,), arrays)
             return result
 
         return run
+
+    @contextlib.contextmanager
+    def _marked(self, op: str) -> Iterator[None]:
+        """A range of the op's name, in one of the layer whose gradients it computes."""
+        layer = "" if self._pulling is None else self._made_by.get(self._pulling, "")
+        with contextlib.ExitStack() as ranges:
+            if layer:
+                ranges.enter_context(self.backend.mark(f"{layer} backward"))
+            ranges.enter_context(self.backend.mark(op))
+            yield
 
     def _note(self, op: str, start: float, end: float, made: Any, arrays: Any) -> None:
         size = sum(self._hold(a) for a in made if not any(_shares(a, x) for x in arrays))

@@ -95,7 +95,8 @@ class ProfileSteps(Callback):
 
     def _time(self, name: str, step: Any, arguments: Any) -> None:
         self._backend.synchronize()
-        start = time.perf_counter()
-        step(*arguments)
-        self._backend.synchronize()
-        self.seconds[name].append(time.perf_counter() - start)
+        with self._backend.mark(f"{name} step"):
+            start = time.perf_counter()
+            step(*arguments)
+            self._backend.synchronize()
+            self.seconds[name].append(time.perf_counter() - start)
