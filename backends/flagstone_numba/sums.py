@@ -9,10 +9,13 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from flagstone_numba.scratch import scratch
 from flagstone_numpy.threads import share
 
 MOST_GROUPS = 8
-PARTIAL_BYTES = 1 << 25
+LEAST_GROUPS = 4
+PARTIAL_BYTES = 1 << 21
+"""Of all groups' sums together, unless :data:`LEAST_GROUPS` take more."""
 Array: TypeAlias = npt.NDArray[Any]
 Piece = TypeVar("Piece")
 
@@ -33,10 +36,11 @@ def share_sum(
     if not pieces:
         return np.zeros(shape, dtype)
     each = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
-    count = min(len(pieces), MOST_GROUPS, max(2, PARTIAL_BYTES // each))
-    totals = np.zeros((count, *shape), dtype)
+    count = min(len(pieces), MOST_GROUPS, max(LEAST_GROUPS, PARTIAL_BYTES // each))
+    totals = scratch("totals", (count, *shape), dtype)
+    totals[...] = 0
     ends = [len(pieces) * i // count for i in range(count + 1)]
     groups = [(totals[i], pieces[ends[i] : ends[i + 1]]) for i in range(count)]
     share(work, groups)
-    total: Array = totals[0] if count == 1 else np.add.reduce(totals, axis=0)
+    total: Array = np.add.reduce(totals, axis=0)
     return total

@@ -22,6 +22,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     xp = np
     kernels = KERNELS
+    precisions = ("exact", "fast")
     lacks: Mapping[str, str] = {
         "tf32": "it is a way in which NVIDIA's cards round products",
         "mixed-fp16": "a CPU computes float16 by way of float32, which would be slower",

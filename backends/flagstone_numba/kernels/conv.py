@@ -1,9 +1,8 @@
 """Convolution and its gradients with compiled loops; the products are still BLAS's.
 
-The cases are those of :mod:`flagstone_numpy.kernels.conv`. Compiled are the transforms of
-``winograd``, the columns of ``im2col``, and ``depthwise`` whole; every piece of work is shared by
-threads. Few input channels (a compiled gather was no faster than NumPy's copies), grouped columns
-and three spatial axes stay NumPy's.
+The cases are those of :mod:`flagstone_numpy.kernels.conv`. Compiled are ``winograd`` and
+``depthwise``, and ``direct``, which needs no columns, stands for ``im2col`` and ``narrow``; every
+piece of work is shared by threads. Grouped columns and three spatial axes stay NumPy's.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.backend import declines
-from flagstone_numba.kernels import columns, depthwise, tiles
+from flagstone_numba.kernels import depthwise, direct, tiles
 from flagstone_numba.loading import loops
 from flagstone_numpy.kernels import conv as numpys
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
@@ -20,40 +19,42 @@ ALGORITHMS = {
     **numpys.ALGORITHMS,
     "winograd": tiles,
     "depthwise": depthwise,
-    "im2col": columns,
+    "narrow": direct,
+    "im2col": direct,
 }
 
 
 @declines
 def conv(
     x: Array, w: Array, b: Array | None = None, *, stride: Sizes, padding: Pairs, dilation: Sizes,
-    groups: int,
+    groups: int, precision: str = "exact",
 ) -> Any:  # fmt: skip
     """See :func:`flagstone_numpy.kernels.conv.conv`."""
     if loops("winograd") is None:
         return NotImplemented
     window = Window(w.shape[1:-1], stride, padding, dilation)
-    return numpys.forward(ALGORITHMS, x, w, b, window, groups)
+    return numpys.forward(ALGORITHMS, x, w, b, window, groups, precision)
 
 
 @declines
 def conv_input_grad(
-    g: Array, w: Array, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
-) -> Any:
+    g: Array, w: Array, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
+    groups: int, precision: str = "exact",
+) -> Any:  # fmt: skip
     """See :func:`flagstone_numpy.kernels.conv.conv_input_grad`."""
     if loops("winograd") is None:
         return NotImplemented
     window = Window(w.shape[1:-1], stride, padding, dilation)
-    return numpys.input_grad(ALGORITHMS, g, w, size, window, groups)
+    return numpys.input_grad(ALGORITHMS, g, w, size, window, groups, precision)
 
 
 @declines
 def conv_weight_grad(
     g: Array, x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
-    groups: int,
+    groups: int, precision: str = "exact",
 ) -> Any:  # fmt: skip
     """See :func:`flagstone_numpy.kernels.conv.conv_weight_grad`."""
     if loops("winograd") is None:
         return NotImplemented
     window = Window(kernel, stride, padding, dilation)
-    return numpys.weight_grad(ALGORITHMS, g, x, window, groups)
+    return numpys.weight_grad(ALGORITHMS, g, x, window, groups, precision)

@@ -1,125 +1,145 @@
-"""3x3 convolution of stride 1 by Winograd's F(2x2, 3x3), its transforms compiled.
+"""3x3 convolution of stride 1 by Winograd's F(2x2, 3x3) or F(4x4, 3x3), compiled.
 
-The method is that of :mod:`flagstone_numpy.kernels.winograd`; here a piece of work is a block of
-tiles whose transformed inputs and products stay in the second-level cache, and pieces are shared
-among threads.
+The method is that of :mod:`flagstone_numpy.kernels.winograd`; here a block's transformed inputs
+and products stay in the second-level cache, products are our own
+(:mod:`flagstone_numba.loops.product`), and blocks are shared among threads.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
+from flagstone_numba.kernels import direct
+from flagstone_numba.kernels.direct import block_rows, product_tile
 from flagstone_numba.loading import loops
 from flagstone_numba.scratch import scratch
 from flagstone_numba.sums import share_sum
-from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks
-from flagstone_numpy.kernels.winograd import KERNEL, spans
+from flagstone_numpy.kernels.windows import Array, Sizes, Window, blocks
+from flagstone_numpy.kernels.winograd import MATRICES
 from flagstone_numpy.threads import share
 
-BLOCK_BYTES = 3 << 19
+BLOCK_BYTES = 3 << 18
 """Of transformed inputs and products together."""
-LEAST_TILES = 128
-"""In a product; with fewer BLAS is slow."""
+LEAST_TILES = 64
+"""In a block."""
+MOST_PIECES = 16
 LINE = 16  # float32 in a cache line; streams stand an odd number of lines apart
 
 
 def forward(
-    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int
-) -> Array:
-    """Return the convolution, (n, *positions, k)."""
-    run = loops("winograd")
-    x = np.ascontiguousarray(x)
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int = 1,
+    size: int = 2,
+) -> Array:  # fmt: skip
+    """Return the convolution, (n, *positions, k), by tiles of ``size`` outputs a side."""
     n, c, k = x.shape[0], x.shape[-1], w.shape[0]
+    if not serves(c, k):
+        return direct.forward(x, w, b, window, positions)
+    run = loops("winograd").forward
+    x = np.ascontiguousarray(x)
     y = np.empty((n, *positions, k), np.float32)
-    weights = np.ascontiguousarray(_transformed(w).swapaxes(-1, -2))  # (16, c, k)
+    plan = _plan(n, positions, c, k, size)
+    tile = product_tile(plan.least, k, 4, divides=True)
+    weights = _transformed(w, size, tile.columns)
     bias = np.zeros(k, np.float32) if b is None else np.ascontiguousarray(b)
-    pieces, columns, most = _blocks(n, positions, c + k)
     low = _low(window)
+    zeros, none = np.zeros(tile.columns, np.float32), np.zeros(1, np.int64)
 
-    def work(mine: Iterator[Block]) -> None:
-        seen = _streams("seen", most * c)
-        inputs = scratch("inputs", (8, (columns + 1) * c), np.float32)
-        products = _streams("products", most * k)
-        outputs = scratch("outputs", (8, columns * k), np.float32)
-        for block in mine:
-            images, first, rows = _place(block)
-            tiles = math.prod(block.shape) * columns
-            run.inputs(x, images, first, low, rows, columns, seen, inputs)
-            for s, e in spans(tiles, c * k):
-                np.matmul(
-                    seen[:, s * c : e * c].reshape(16, e - s, c),
-                    weights,
-                    out=products[:, s * k : e * k].reshape(16, e - s, k),
-                )
-            run.outputs(products, bias, images, first, rows, columns, y, outputs)
+    def work(mine: Iterator[Array]) -> None:
+        seen, products = plan.streams("seen", c), plan.streams("products", k)
+        padded = scratch("padded", (plan.laid(c),), np.float32)
+        edge = scratch("edge", (size * size * k,), np.float32)
+        for places in mine:
+            run(
+                (0,) * size, tile.rows, tile.vectors, x, weights, bias, places, low, plan.columns,
+                none, zeros, padded, seen, products, edge, y,
+            )  # fmt: skip
 
-    share(work, pieces)
+    share(work, plan.pieces())
     return y
 
 
-def weight_grad(dy: Array, x: Array, window: Window, _groups: int) -> Array:
+def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int = 2) -> Array:
     """Return the gradient of the weights, (k, 3, 3, c)."""
-    run = loops("winograd")
-    dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
     n, k, c = dy.shape[0], dy.shape[-1], x.shape[-1]
-    pieces, columns, most = _blocks(n, dy.shape[1:-1], c + k)
-    low = _low(window)
+    if not serves(c, k):
+        return direct.weight_grad(dy, x, window)
+    run = loops("winograd").weight_grad
+    dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
+    plan = _plan(n, dy.shape[1:-1], c, k, size)
+    tile = product_tile(block_rows(), k, 4, divides=True)
+    low, none = _low(window), np.zeros(1, np.int64)
 
-    def work(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
-        seen = _streams("seen", most * c)
-        inputs = scratch("inputs", (8, (columns + 1) * c), np.float32)
-        spread = _streams("products", most * k)
-        halves = scratch("outputs", (8, columns * k), np.float32)
-        part = scratch("part", (16, k, c), np.float32)
+    def work(mine: Iterator[tuple[Array, Sequence[Array]]]) -> None:
+        seen, spread = plan.streams("seen", c), plan.streams("products", k)
+        padded = scratch("padded", (plan.laid(max(c, k)),), np.float32)
         for total, group in mine:
-            for block in group:
-                images, first, rows = _place(block)
-                tiles = math.prod(block.shape) * columns
-                run.inputs(x, images, first, low, rows, columns, seen, inputs)
-                run.gradients(dy, images, first, rows, columns, spread, halves)
-                for s, e in spans(tiles, c * k):
-                    given = spread[:, s * k : e * k].reshape(16, e - s, k)
-                    column = seen[:, s * c : e * c].reshape(16, e - s, c)
-                    total += np.matmul(given.swapaxes(-1, -2), column, out=part)
+            run(
+                (0,) * size, tile.rows, tile.vectors, dy, x, np.concatenate(group), low,
+                plan.columns, tile.columns, none, padded, seen, spread, total,
+            )  # fmt: skip
 
-    total = share_sum(work, pieces, (16, k, c), np.float32).reshape(4, 4 * k * c)
-    half = (KERNEL.T @ total).reshape(3, 4, k * c)
-    taps = np.matmul(KERNEL.T, half).reshape(9, k, c)  # (3, 3, k * c)
-    return np.ascontiguousarray(taps.transpose(1, 0, 2)).reshape(k, 3, 3, c)
+    side = size + 2
+    total = share_sum(work, plan.pieces(), (side * side, c, k), np.float32)
+    kernel = MATRICES[size].kernel
+    half = (kernel.T @ total.reshape(side, side * c * k)).reshape(3, side, c * k)
+    taps = np.matmul(kernel.T, half).reshape(9, c, k)
+    return np.ascontiguousarray(taps.transpose(2, 0, 1)).reshape(k, 3, 3, c)
 
 
-def _transformed(w: Array) -> Array:
-    """Return G w G', (16, k, c), of weights (k, 3, 3, c)."""
+def _transformed(w: Array, size: int, columns: int) -> Array:
+    """G w G' of weights (k, 3, 3, c), packed for products: (elements, blocks, c, columns)."""
     k, c = w.shape[0], w.shape[-1]
-    taps = np.ascontiguousarray(w.reshape(k, 9, c).transpose(1, 0, 2))  # (9, k, c)
-    half = (KERNEL @ taps.reshape(3, 3 * k * c)).reshape(4, 3, k * c)
-    return np.matmul(KERNEL, half).reshape(16, k, c)
+    taps = w.reshape(k, 9, c).transpose(1, 2, 0).reshape(9, c * k)  # a copy
+    kernel = MATRICES[size].kernel
+    elements = (np.kron(kernel, kernel) @ taps).reshape(-1, c, k // columns, columns)
+    return np.ascontiguousarray(elements.transpose(0, 2, 1, 3))
 
 
-def _low(window: Window) -> Any:
+def serves(c: int, k: int) -> bool:
+    """Whether channels fill registers: others are left to products without tiles."""
+    lanes: int = loops("transform").LANES
+    return c % lanes == k % lanes == 0
+
+
+def _low(window: Window) -> Array:
     return np.array([low for low, _ in window.padding], np.int64)
 
 
-def _place(block: Block) -> tuple[Any, int, int]:
-    """Return a block's images, its first row of tiles and how many rows it has."""
-    images = np.array([block.images.start, block.images.stop], np.int64)
-    return images, block.rows.start, block.shape[1]
+class _Plan:
+    """The tiles of n images, cut into blocks."""
+
+    def __init__(self, n: int, positions: Sizes, c: int, k: int, size: int) -> None:
+        rows, self.columns = (-(-p // size) for p in positions)
+        self._size = size
+        tile = (size + 2) ** 2 * (c + k) * 4
+        found = list(blocks(n, rows, self.columns * tile, max(BLOCK_BYTES, LEAST_TILES * tile)))
+        self.most = math.prod(found[0].shape) * self.columns
+        self._rows = found[0].shape[1]
+        self._places = np.array(
+            [(b.images.start, b.images.stop, b.rows.start, b.shape[1]) for b in found], np.int64
+        )
+        self.least = min(math.prod(b.shape) for b in (found[0], found[-1])) * self.columns
+
+    def pieces(self) -> list[Array]:
+        """Blocks in pieces of work."""
+        count = min(len(self._places), MOST_PIECES)
+        return np.array_split(self._places, count)
+
+    def streams(self, name: str, channels: int) -> Array:
+        """Scratch (elements, numbers), the elements an odd number of cache lines apart."""
+        apart = (-(-self.most * channels // LINE) | 1) * LINE
+        return scratch(name, ((self._size + 2) ** 2, apart), np.float32)
+
+    def laid(self, channels: int) -> int:
+        """How many numbers the part of an image that a block sees takes, with its padding."""
+        rows, columns = self._rows * self._size + 2, self.columns * self._size + 2
+        return rows * columns * channels
 
 
-def _streams(name: str, size: int) -> Array:
-    """Return scratch (16, size), the streams an odd number of cache lines apart."""
-    apart = (-(-size // LINE) | 1) * LINE
-    return scratch(name, (16, apart), np.float32)
-
-
-def _blocks(n: int, positions: Sizes, channels: int) -> tuple[list[Block], int, int]:
-    """Cut the tiles of n images into blocks; also the tiles in a row, and in the largest block."""
-    rows, columns = (-(-p // 2) for p in positions)
-    tile = 16 * channels * 4
-    found = list(blocks(n, rows, columns * tile, max(BLOCK_BYTES, LEAST_TILES * tile)))
-    most = math.prod(found[0].shape) * columns if found else 0
-    return found, columns, most
+@functools.lru_cache(maxsize=256)
+def _plan(n: int, positions: Sizes, c: int, k: int, size: int) -> _Plan:
+    return _Plan(n, positions, c, k, size)

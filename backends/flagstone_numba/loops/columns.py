@@ -1,4 +1,4 @@
-"""The columns of a convolution, gathered from an image and added back to one.
+"""The columns of a convolution, added back to an image.
 
 Images are (n, h, w, c); a row of columns is one position's window, (r, s, c) in order.
 """
@@ -8,34 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone_numba.loops.compiling import compiled
-
-
-@compiled
-def gather(
-    x: Any, images: Any, first_row: int, rows: int, positions: int, kernel: Any, stride: Any,
-    low: Any, dilation: Any, out: Any,
-) -> None:  # fmt: skip
-    """Write the windows of ``rows`` rows of ``positions`` to ``out`` (m, r * s * c)."""
-    h, w, c = x.shape[1], x.shape[2], x.shape[3]
-    m = 0
-    for n in range(images[0], images[1]):
-        for p in range(first_row, first_row + rows):
-            for q in range(positions):
-                row = out[m]
-                m += 1
-                place = 0
-                for i in range(kernel[0]):
-                    at = p * stride[0] + i * dilation[0] - low[0]
-                    for j in range(kernel[1]):
-                        beside = q * stride[1] + j * dilation[1] - low[1]
-                        into = row[place : place + c]
-                        place += c
-                        if 0 <= at < h and 0 <= beside < w:
-                            seen = x[n, at, beside]
-                            for k in range(c):
-                                into[k] = seen[k]
-                        else:
-                            into[:] = 0
 
 
 @compiled

@@ -40,6 +40,8 @@ ALGORITHMS: Mapping[str, Any] = {
     "winograd": winograd,
     "im2col": im2col,
 }
+TILES = {"exact": 2, "fast": 4}
+"""The outputs of a side of ``winograd``'s tiles."""
 SCATTER_RATIO = 4
 """g must have this many times the channels of x for adding back columns to be the faster."""
 WINOGRAD_CHANNELS = 32
@@ -61,6 +63,7 @@ def conv(
     padding: Pairs,
     dilation: Sizes,
     groups: int,
+    precision: str = "exact",
 ) -> Array:
     """Return the convolution of ``x`` with ``w``, plus ``b``.
 
@@ -72,12 +75,14 @@ def conv(
         padding: one pair (low, high) of numbers of zeros for each spatial axis.
         groups: a divisor of c and k; output channels i*k/groups and up see input channels
             i*c/groups and up.
+        precision: "fast" allows errors of 1e-5 of the largest value where tiles are used.
 
     Returns:
         (n, *positions, k), where positions = (size + low + high - dilation * (kernel - 1) - 1)
         // stride + 1 along each axis.
     """
-    return forward(ALGORITHMS, x, w, b, Window(w.shape[1:-1], stride, padding, dilation), groups)
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    return forward(ALGORITHMS, x, w, b, window, groups, precision)
 
 
 def conv_input_grad(
@@ -89,6 +94,7 @@ def conv_input_grad(
     padding: Pairs,
     dilation: Sizes,
     groups: int,
+    precision: str = "exact",
 ) -> Array:
     """Return the gradient with respect to ``x`` of <conv(x, w), g>, (n, *size, c).
 
@@ -99,7 +105,7 @@ def conv_input_grad(
         stride, padding, dilation, groups: those of the convolution.
     """
     window = Window(w.shape[1:-1], stride, padding, dilation)
-    return input_grad(ALGORITHMS, g, w, size, window, groups)
+    return input_grad(ALGORITHMS, g, w, size, window, groups, precision)
 
 
 def conv_weight_grad(
@@ -111,6 +117,7 @@ def conv_weight_grad(
     padding: Pairs,
     dilation: Sizes,
     groups: int,
+    precision: str = "exact",
 ) -> Array:
     """Return the gradient with respect to ``w`` of <conv(x, w), g>, (k, *kernel, c / groups).
 
@@ -120,36 +127,42 @@ def conv_weight_grad(
         kernel: the window's spatial shape.
         stride, padding, dilation, groups: those of the convolution.
     """
-    return weight_grad(ALGORITHMS, g, x, Window(kernel, stride, padding, dilation), groups)
+    window = Window(kernel, stride, padding, dilation)
+    return weight_grad(ALGORITHMS, g, x, window, groups, precision)
 
 
 def forward(
-    algorithms: Mapping[str, Any], x: Array, w: Array, b: Array | None, window: Window, groups: int
-) -> Array:
+    algorithms: Mapping[str, Any], x: Array, w: Array, b: Array | None, window: Window, groups: int,
+    precision: str = "exact",
+) -> Array:  # fmt: skip
     """Return the convolution by the algorithm for its case.
 
     ``algorithms`` has a module, or anything, under each name of :data:`ALGORITHMS`, with functions
     ``forward(x, w, b, window, positions, groups)``, ``weight_grad(g, x, window, groups)`` and, but
-    for ``winograd``, ``input_grad(g, w, size, window, groups)``.
+    for ``winograd``, ``input_grad(g, w, size, window, groups)``. ``winograd``'s are told the side
+    of a tile as well.
     """
     positions = window.positions(x.shape[1:-1])
     case = _case(x, window, positions, w.shape[0], groups, WINOGRAD_SIDE)
-    y: Array = algorithms[case].forward(x, w, b, window, positions, groups)
+    how = _how(case, precision)
+    y: Array = algorithms[case].forward(x, w, b, window, positions, groups, **how)
     return y
 
 
 def weight_grad(
-    algorithms: Mapping[str, Any], g: Array, x: Array, window: Window, groups: int
-) -> Array:
+    algorithms: Mapping[str, Any], g: Array, x: Array, window: Window, groups: int,
+    precision: str = "exact",
+) -> Array:  # fmt: skip
     """Return the weights' gradient by the algorithm for its case."""
     case = _case(x, window, g.shape[1:-1], g.shape[-1], groups, WINOGRAD_GRADIENT_SIDE)
-    dw: Array = algorithms[case].weight_grad(g, x, window, groups)
+    dw: Array = algorithms[case].weight_grad(g, x, window, groups, **_how(case, precision))
     return dw
 
 
 def input_grad(
-    algorithms: Mapping[str, Any], g: Array, w: Array, size: Sizes, window: Window, groups: int
-) -> Array:
+    algorithms: Mapping[str, Any], g: Array, w: Array, size: Sizes, window: Window, groups: int,
+    precision: str = "exact",
+) -> Array:  # fmt: skip
     """Return the input's gradient by the algorithm for its case."""
     c = w.shape[-1] * groups
     if _is_pointwise(window):
@@ -164,7 +177,7 @@ def input_grad(
         kept, opposite = _opposite_padding(g.shape[1:-1], size, window)
         seen = g[(slice(None), *kept)]
         flipped = window._replace(padding=opposite)
-        return forward(algorithms, seen, _flipped(w, groups), None, flipped, groups)
+        return forward(algorithms, seen, _flipped(w, groups), None, flipped, groups, precision)
     dx: Array = algorithms[case].input_grad(g, w, size, window, groups)
     return dx
 
@@ -180,6 +193,10 @@ def _case(x: Array, window: Window, positions: Sizes, k: int, groups: int, least
     if _has_tiles(x, window, positions, k, groups, least_side):
         return "winograd"
     return "im2col"
+
+
+def _how(case: str, precision: str) -> dict[str, int]:
+    return {"size": TILES[precision]} if case == "winograd" else {}
 
 
 def _is_pointwise(window: Window) -> bool:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("numba", reason="numba is not installed: pip install flagstone[fast]")
 
 from flagstone_numba.kernels import conv as fast_conv
-from flagstone_numba.kernels import elementwise, pool, reduction, update
+from flagstone_numba.kernels import direct, elementwise, pool, reduction, update
 from flagstone_numpy import threads
 from flagstone_numpy.kernels import conv as numpys_conv
 from flagstone_numpy.kernels import elementwise as numpys_elementwise
@@ -34,16 +34,26 @@ def agree(got, want, dtype):
     assert np.abs(got - want).max(initial=0) <= TOLERANCE[dtype] * scale
 
 
-# Which algorithm serves each: winograd, narrow of 1, 3 and 2 channels, depthwise, depthwise with
-# a multiplier, columns, and the grouped and pointwise ones that stay NumPy's.
-CHANNELS = [(32, 40, 1), (1, 32, 1), (3, 16, 1), (2, 8, 1), (8, 8, 8), (6, 12, 6), (17, 8, 1),
-            (16, 8, 4)]  # fmt: skip
+# Which algorithm serves each: tiles, tiles that leave it to products, products of 1, 3 and 2
+# channels, depthwise, depthwise with a multiplier, products, and NumPy's columns in groups.
+CHANNELS = [(32, 48, 1), (32, 40, 1), (1, 32, 1), (3, 16, 1), (2, 8, 1), (8, 8, 8), (6, 12, 6),
+            (17, 8, 1), (16, 8, 4)]  # fmt: skip
+
+
+@pytest.fixture
+def few_products(monkeypatch):
+    """Products of fewer shapes, since each is compiled."""
+    monkeypatch.setattr(direct, "ROWS", (1, 4, 8, 9, 14))
+    direct.product_tile.cache_clear()
+    yield
+    direct.product_tile.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("channels", CHANNELS, ids=str)
 @pytest.mark.parametrize("same", [True, False], ids=["3 stride 1", "any window"])
+@pytest.mark.usefixtures("few_products")
 def test_convolution_and_its_gradients(channels, axes, same, dtype):
     rng = np.random.default_rng([*channels, axes, same])
     c, k, groups = channels
@@ -71,6 +81,28 @@ def test_convolution_and_its_gradients(channels, axes, same, dtype):
             numpys_conv.conv_weight_grad(g, x, kernel=kernel, **static),
             dtype,
         )
+
+
+@pytest.mark.usefixtures("few_products")
+def test_larger_tiles_are_within_their_tolerance():
+    """36 products for 16 outputs, which ``precision="fast"`` allows: errors of some 1e-5."""
+    rng = np.random.default_rng(0)
+    static = {"stride": (1, 1), "padding": ((1, 1), (1, 2)), "dilation": (1, 1), "groups": 1}
+    for size, c, k in (((14, 13), 32, 48), ((8, 8), 64, 32)):
+        x, w, b = normal(rng, 9, *size, c), normal(rng, k, 3, 3, c), normal(rng, k)
+        y = numpys_conv.conv(x, w, b, **static)
+        g = normal(rng, *y.shape)
+        for name, given, more in (
+            ("conv", (x, w, b), {}),
+            ("conv_input_grad", (g, w), {"size": size}),
+            ("conv_weight_grad", (g, x), {"kernel": (3, 3)}),
+        ):
+            want = getattr(numpys_conv, name)(*given, **more, **static)
+            single = [a.astype("float32") for a in given]
+            for kernels in (fast_conv, numpys_conv):
+                got = getattr(kernels, name)(*single, **more, **static, precision="fast")
+                error = np.abs(got - want).max() / np.abs(want).max()
+                assert 1e-6 < error < 3e-5
 
 
 def test_arrays_in_another_order_are_taken():

@@ -1,4 +1,4 @@
-"""Winograd's F(2x2, 3x3) in float32 against direct convolution in float64, and its error.
+"""Winograd's F(2x2, 3x3) and F(4x4, 3x3) in float32 against direct convolution in float64.
 
 The error that the kernel's header names is what this prints, largest over a few seeds:
 
@@ -16,6 +16,7 @@ from flagstone_numpy.kernels import im2col, winograd
 from flagstone_numpy.kernels.windows import Window
 
 WORST = 2e-6  # of the largest number of the result; float32 rounds to 6e-8
+WORST_LARGE = 5e-5  # with tiles of 4x4 outputs
 SHAPES = {
     "even": ((6, 14, 14, 32), 64, ((1, 1), (1, 1))),
     "odd": ((9, 7, 7, 64), 48, ((1, 1), (1, 1))),
@@ -55,38 +56,41 @@ def block_bytes(request, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(("number", "size"), [(1, 2), (2, 2), (3, 4)])
 @pytest.mark.usefixtures("block_bytes")
-def test_direct_convolution_in_float64(monkeypatch, name, number):
+def test_direct_convolution_in_float64(monkeypatch, name, number, size):
     monkeypatch.setattr(threads, "_settings", (number, 1))
     window, positions, x, w, b, g = arrays(*SHAPES[name])
+    worst = WORST if size == 2 else WORST_LARGE
     want = im2col.forward(*exact(x, w, b), window, positions, 1)
-    y = winograd.forward(x, w, b, window, positions)
+    y = winograd.forward(x, w, b, window, positions, size=size)
     assert y.dtype == np.float32
-    assert error(y, want) < WORST
-    without = winograd.forward(x, w, None, window, positions)
-    assert error(without, want - b) < WORST
-    dw = winograd.weight_grad(g, x, window)
+    assert error(y, want) < worst
+    without = winograd.forward(x, w, None, window, positions, size=size)
+    assert error(without, want - b) < worst
+    dw = winograd.weight_grad(g, x, window, size=size)
     assert dw.dtype == np.float32
     assert dw.shape == w.shape
-    assert error(dw, im2col.weight_grad(*exact(g, x), window, 1)) < WORST
+    assert error(dw, im2col.weight_grad(*exact(g, x), window, 1)) < worst
 
 
 @pytest.mark.parametrize("channels", [32, 128])
 def test_the_error_is_as_documented(channels):
-    worst = {"Winograd": 0.0, "direct": 0.0}
+    worst = {"Winograd": 0.0, "4x4 outputs": 0.0, "direct": 0.0}
     for seed in range(3):
         shape = (8, 14, 14, channels)
         window, positions, x, w, b, _ = arrays(shape, channels, ((1, 1), (1, 1)), seed)
         want = im2col.forward(*exact(x, w, b), window, positions, 1)
         for name, y in (
             ("Winograd", winograd.forward(x, w, b, window, positions)),
+            ("4x4 outputs", winograd.forward(x, w, b, window, positions, size=4)),
             ("direct", im2col.forward(x, w, b, window, positions, 1)),
         ):
             worst[name] = max(worst[name], error(y, want))
     print({name: f"{value:.1e}" for name, value in worst.items()})  # noqa: T201  # the command above
     assert worst["Winograd"] < 1e-6
     assert worst["Winograd"] < 8 * worst["direct"]
+    assert worst["4x4 outputs"] < 2e-5
 
 
 def test_infinities_and_nan_do_not_leave_their_tiles():
@@ -120,7 +124,9 @@ def test_what_it_is_chosen_for(monkeypatch, change, taken):
     for module, name in ((winograd, "Winograd"), (im2col, "im2col")):
         forward = module.forward
         monkeypatch.setattr(
-            module, "forward", lambda *a, f=forward, n=name: called.append(n) or f(*a)
+            module,
+            "forward",
+            lambda *a, f=forward, n=name, **how: called.append(n) or f(*a, **how),
         )
     c, groups = change.get("channels", 64), change.get("groups", 1)
     dtype = change.get("dtype", np.float32)

@@ -1,0 +1,224 @@
+"""Convolution without columns, for one and two spatial axes and one group, in either dtype.
+
+A product takes as many positions of a row, or numbers of a window, as registers hold sums of;
+see :mod:`flagstone_numba.loops.product`. Grouped channels and three axes are NumPy's.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flagstone_numba.kernels import columns
+from flagstone_numba.kernels.planes import Geometry, as_planes
+from flagstone_numba.loading import loops
+from flagstone_numba.scratch import scratch
+from flagstone_numba.sums import share_sum
+from flagstone_numpy.kernels import im2col, narrow
+from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks
+from flagstone_numpy.threads import share
+
+PIECE = 1 << 25
+"""Multiply-adds of a piece of work: some 400 us."""
+IMAGE_BYTES = 1 << 20
+"""Larger images are cut by rows, so that what is laid in scratch memory stays in the cache."""
+TOGETHER = 256
+"""Positions of a weight gradient's product, where images are small enough to lie together."""
+ROWS = (1, 2, 4, 6, 7, 8, 9, 10, 12, 14)
+"""Of products: few, for each is compiled on its own, in half a second."""
+PARTS = 4
+LEAST_PIECES = 8
+LARGE_WEIGHTS = 1 << 17
+"""Numbers from which threads share the weights' gradient rather than the images it sums over."""
+
+
+class Tile(NamedTuple):
+    """The shape of a product: tuples of so many rows and vectors, as loops want them."""
+
+    rows: tuple[int, ...]
+    vectors: tuple[int, ...]
+    columns: int
+
+
+def forward(
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, groups: int = 1
+) -> Array:
+    """Return the convolution, (n, *positions, k)."""
+    if groups > 1 or x.ndim > 4:
+        return im2col.forward(x, w, b, window, positions, groups)
+    run = loops("direct").forward
+    k = w.shape[0]
+    y = np.empty((x.shape[0], *positions, k), x.dtype)
+    if not y.size:
+        return y
+    seen, into = as_planes(x), as_planes(y)
+    how = _Plan(window, seen, into.shape[1:3])
+    tile = product_tile(into.shape[2], k, x.itemsize)
+    weights = packed(w.reshape(k, -1).T, tile.columns)
+    bias = np.zeros(weights.shape[0] * tile.columns, x.dtype)
+    if b is not None:
+        bias[:k] = b
+    depth, offsets = how.run, how.starts
+
+    def work(mine: Iterator[Block]) -> None:
+        padded = scratch("padded", (how.area(pieces[0].shape[1]),), x.dtype)
+        edge = scratch("edge", (len(tile.rows) * tile.columns,), x.dtype)
+        for block in mine:
+            images = np.array([block.images.start, block.images.stop], np.int64)
+            run(
+                tile.rows, tile.vectors, seen, weights, bias, images, block.rows.start,
+                block.shape[1], how.stride, how.low, how.reach, offsets, depth, padded, edge, into,
+            )  # fmt: skip
+
+    pieces = how.cut(seen.shape[0], k)
+    share(work, pieces)
+    return y
+
+
+def weight_grad(dy: Array, x: Array, window: Window, groups: int = 1) -> Array:
+    """Return the gradient of the weights, (k, *kernel, c / groups)."""
+    if groups > 1 or x.ndim > 4:
+        return im2col.weight_grad(dy, x, window, groups)
+    if x.shape[-1] < block_rows() and not is_short(window.kernel[-1] * x.shape[-1]):
+        return narrow.weight_grad(dy, x, window)
+    run = loops("direct").weight_grad
+    k, c = dy.shape[-1], x.shape[-1]
+    given, seen = as_planes(dy), as_planes(x)
+    rows, beside = given.shape[1:3]
+    how = _Plan(window, seen, (rows, beside), most_channels=block_rows())
+    tile = product_tile(how.run, k, x.itemsize)
+    wide = -(-k // tile.columns)
+    shape = (-(-c // how.size), how.starts.size, how.run, wide * tile.columns)
+    pieces = how.cut(seen.shape[0], k)
+    together = max(1, TOGETHER // max(1, rows * beside))
+
+    def add(block: Block, blocks: tuple[int, int], total: Array) -> None:
+        images, count = block.images.stop - block.images.start, block.shape[1]
+        held = min(together, images) if count == rows else 1
+        run(
+            tile.rows, tile.vectors, given, seen,
+            np.array([block.images.start, block.images.stop], np.int64), held, block.rows.start,
+            count, np.array(blocks, np.int64), how.stride, how.low, how.reach, how.starts,
+            how.size, how.lines(held, count),
+            scratch("padded", (shape[0] * held * how.area(count),), x.dtype),
+            scratch("given", (held * count * beside, tile.columns), x.dtype), total,
+        )  # fmt: skip
+
+    if math.prod(shape) >= LARGE_WEIGHTS:
+        total = np.zeros(shape, x.dtype)
+
+        def work(mine: Iterator[tuple[int, int]]) -> None:
+            for blocks in mine:
+                for block in pieces:
+                    add(block, blocks, total)
+
+        parts = min(wide, PARTS)
+        share(work, [(wide * i // parts, wide * (i + 1) // parts) for i in range(parts)])
+    else:
+
+        def part(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
+            for sums, group in mine:
+                for block in group:
+                    add(block, (0, wide), sums)
+
+        total = share_sum(part, pieces, shape, x.dtype)
+    by_tap = total[..., :k].reshape(shape[0], window.taps, -1, k)  # (blocks, taps, size, k)
+    dw = by_tap.transpose(3, 1, 0, 2).reshape(k, window.taps, -1)[..., :c]
+    return np.ascontiguousarray(dw).reshape(k, *window.kernel, c)
+
+
+def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int = 1) -> Array:
+    """Return the gradient of the input, (n, *size, c), for strides and few channels."""
+    if groups > 1 or len(size) > 2:
+        return im2col.input_grad(dy, w, size, window, groups)
+    if w.shape[-1] <= narrow.FEW_CHANNELS:
+        return narrow.input_grad(dy, w, size, window)
+    return columns.input_grad(dy, w, size, window)
+
+
+def block_rows() -> int:
+    """Channels that lie together for a weight gradient, each a row of its products."""
+    return 8 if loops("product").SUMS >= 16 else 4
+
+
+def is_short(run: int) -> bool:
+    """Whether so many numbers, a window's row, are the rows of a weight gradient's product."""
+    most: int = loops("product").SUMS // 2
+    return run in ROWS and block_rows() <= run <= most
+
+
+def packed(a: Array, columns: int) -> Array:
+    """Columns of ``a`` (m, k) in blocks of ``columns``, the last filled up with zeros."""
+    m, k = a.shape
+    count = -(-k // columns)
+    found = np.empty((count, m, columns), a.dtype)
+    if k % columns:
+        found[-1] = 0
+    whole = k // columns
+    found[:whole] = a[:, : whole * columns].reshape(m, whole, columns).transpose(1, 0, 2)
+    found[whole:, :, : k % columns] = a[None, :, whole * columns :]
+    return found
+
+
+class _Plan:
+    """Where windows of a convolution lie in an image that is laid with its padding."""
+
+    def __init__(
+        self, window: Window, x: Array, positions: Sizes, most_channels: int | None = None
+    ) -> None:
+        geometry = Geometry.of(window)
+        self.stride, self.low = geometry.stride, geometry.low
+        c, (r, s), (down, right) = x.shape[-1], geometry.kernel, geometry.dilation.tolist()
+        self.reach = np.array([(r - 1) * down + 1, (s - 1) * right + 1], np.int64)
+        self._positions, self._taps, self._c = positions, r * s, c
+        self._wide = (positions[1] - 1) * int(self.stride[1]) + int(self.reach[1])
+        joined = right == 1 and (most_channels is None or is_short(s * c))
+        self.size = c if joined or most_channels is None else most_channels
+        self.run = s * self.size if joined else self.size
+        along = [0] if joined else [j * right for j in range(s)]
+        self.starts = np.array(
+            [(i * down * self._wide + j) * self.size for i in range(r) for j in along], np.int64
+        )
+
+    def cut(self, images: int, k: int) -> list[Block]:
+        """Cut the work into pieces of whole images, or of rows of large ones."""
+        rows, columns = self._positions
+        row = columns * k * (self._taps * self._c + 16)
+        size = rows * (self._wide * self._c * int(self.stride[0]) + columns * k) * 4
+        budget = max(1, min(PIECE, row * rows * images // LEAST_PIECES))
+        if size > IMAGE_BYTES:
+            budget = min(budget, max(1, row * rows * IMAGE_BYTES // size))
+        return list(blocks(images, rows, row, budget))
+
+    def area(self, rows: int) -> int:
+        """How many numbers of a block of channels the windows of so many rows see."""
+        return self._tall(rows) * self._wide * self.size
+
+    def lines(self, images: int, rows: int) -> Array:
+        """Where the windows of every row start, of so many images that lie together."""
+        step = self._wide * self.size
+        image = np.arange(images, dtype=np.int64) * self._tall(rows) * step
+        row = np.arange(rows, dtype=np.int64) * self.stride[0] * step
+        return (image[:, None] + row).reshape(-1)
+
+    def _tall(self, rows: int) -> int:
+        return (rows - 1) * int(self.stride[0]) + int(self.reach[0])
+
+
+@functools.lru_cache(maxsize=512)
+def product_tile(length: int, k: int, itemsize: int, *, divides: bool = False) -> Tile:
+    """The product's shape for runs of ``length`` rows, cut into nearly equal parts, and k columns.
+
+    ``divides``: k, a multiple of one vector's numbers, shall be one of the columns' too.
+    """
+    product: Any = loops("product")
+    lanes = product.VECTOR_BYTES // itemsize
+    fits = k % (2 * lanes) == 0 if divides else k > lanes
+    vectors = 2 if fits else 1
+    most = min(length, product.SUMS // 2)
+    rows = min((r for r in ROWS if r <= most), key=lambda r: -(-length // r) * (r + 3))
+    return Tile((0,) * rows, (0,) * vectors, vectors * lanes)
