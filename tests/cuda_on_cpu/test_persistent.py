@@ -26,6 +26,20 @@ Replays = list[PersistentReplay]
 
 
 @pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many steps each launch did."""
+    seen: list[int] = []
+    run = kernel.run
+
+    def counted(program: Any, parts: Any, values: int, widest: int, steps: int, *rest: Any) -> None:
+        seen.append(steps)
+        run(program, parts, values, widest, steps, *rest)
+
+    monkeypatch.setattr(kernel, "run", counted)
+    return seen
+
+
+@pytest.fixture
 def replays(simulated: Backend, monkeypatch: pytest.MonkeyPatch) -> Replays:
     """The simulated backend replays every step in one block; which it does is in the list."""
     made: Replays = []
@@ -68,14 +82,18 @@ NUMPYS = ("tanh", "logistic", "two layers, sigmoid")  # ops that NumPy does in t
 
 @pytest.mark.covers("persistent.cu:persistent")
 @pytest.mark.parametrize("which", MODELS)
-def test_models_train_to_the_same_numbers(which: str, replays: Replays) -> None:
+def test_models_train_to_the_same_numbers(
+    which: str, replays: Replays, launches: list[int]
+) -> None:
     """Those of the ordinary kernels, bit for bit where it is they that are called, and NumPy's."""
     name, y, given = MODELS[which]
     schedule = "cosine(warmup=0.1)" if name == "mlp" else "constant"
     given = {"epochs": 6, "batch_size": 6, "schedule": schedule, **given}
     here = fitted(name, y, device="cpu", **given)
     there = fitted(name, y, device="simulated", **given)
-    assert len(replays) == (1 if given["batch_size"] is None else 2)  # the last has two rows
+    if given["batch_size"] is not None:
+        assert len(replays) == 2  # the last batch has two rows
+        assert launches[-4:] == [3, 1, 3, 1]  # an epoch's steps of six rows are one launch
     rtol = 1e-11 if there.layer_.dtype_name == "float64" else 2e-5
     for values, expected in ((there.layer_.state_dict(), here.layer_.state_dict()),):
         for key, value in expected.items():
@@ -149,18 +167,11 @@ def trained(backend: Backend, how: str, loss: str = "mse") -> list[Any]:
 
 
 def test_many_steps_are_one_launch(
-    replays: Replays, simulated: Backend, monkeypatch: pytest.MonkeyPatch
+    replays: Replays, launches: list[int], simulated: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one_by_one = trained(simulated, "calls")
     assert len(replays) == 1
-    launches: list[int] = []
-    run = kernel.run
-
-    def counted(program: Any, parts: Any, values: int, widest: int, steps: int, *rest: Any) -> None:
-        launches.append(steps)
-        run(program, parts, values, widest, steps, *rest)
-
-    monkeypatch.setattr(kernel, "run", counted)
+    launches.clear()
     at_once = trained(simulated, "sweep")
     assert launches == [STEPS - 3]  # three were recorded
     monkeypatch.setattr(persistent, "MOST_STEPS", 5)
