@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from flagstone.backend import Array, Backend
+from typing import Any
 
 
 class Staging:
@@ -16,7 +13,7 @@ class Staging:
     four methods; they are called in turn for each place: ``host``, ``send``, ``take``, ``release``.
     """
 
-    def __init__(self, backend: Backend, kinds: Sequence[tuple[tuple[int, ...], str]]) -> None:
+    def __init__(self, backend: Any, kinds: Sequence[tuple[tuple[int, ...], str]]) -> None:
         import numpy as np
 
         self._backend = backend
@@ -31,7 +28,7 @@ class Staging:
         """Begin to copy the first ``count`` rows to the device, once it has released the place."""
         self._counts[place] = count
 
-    def take(self, place: int) -> list[Array]:
+    def take(self, place: int) -> list[Any]:
         """The arrays on the device; what is asked of it from now on finds the rows in them."""
         count = self._counts[place]
         return [self._backend.asarray(a[:count].copy()) for a in self._buffers[place]]
