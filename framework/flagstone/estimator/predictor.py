@@ -12,6 +12,7 @@ from flagstone.backend import Backend
 from flagstone.capturing import capture
 from flagstone.errors import ShapeError
 from flagstone.estimator import validation as check
+from flagstone.estimator.folded import folded
 from flagstone.estimator.parameters import Hyperparameters
 from flagstone.estimator.spec import Spec
 from flagstone.nn import Layer
@@ -70,7 +71,7 @@ class Predictor(Hyperparameters):
             )
 
     def _forward(self, X: Any) -> Any:
-        layer = self.layer_
+        layer = folded(self.layer_)
         dtype = self.predicts_in
         if layer.dtype_name != dtype:
             layer = layer.with_dtype(dtype)
