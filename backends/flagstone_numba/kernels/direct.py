@@ -24,6 +24,10 @@ from flagstone_numpy.threads import share
 
 PIECE = 1 << 25
 """Multiply-adds of a piece of work: some 400 us."""
+LEAST_PIECE = 1 << 21
+"""Multiply-adds that take as long as handing them to a thread."""
+PIECES = 8
+"""As many at least, unless they are small."""
 IMAGE_BYTES = 1 << 20
 """Larger images are cut by rows, so that what is laid in scratch memory stays in the cache."""
 TOGETHER = 256
@@ -31,7 +35,6 @@ TOGETHER = 256
 ROWS = (1, 2, 4, 6, 7, 8, 9, 10, 12, 14)
 """Of products: few, for each is compiled on its own, in half a second."""
 PARTS = 4
-LEAST_PIECES = 8
 LARGE_WEIGHTS = 1 << 17
 """Numbers from which threads share the weights' gradient rather than the images it sums over."""
 
@@ -56,7 +59,7 @@ def forward(
     if not y.size:
         return y
     seen, into = as_planes(x), as_planes(y)
-    how = _Plan(window, seen, into.shape[1:3])
+    how = _plan(window, seen.shape[3], into.shape[1:3])
     tile = product_tile(into.shape[2], k, x.itemsize)
     weights = packed(w.reshape(k, -1).T, tile.columns)
     bias = np.zeros(weights.shape[0] * tile.columns, x.dtype)
@@ -89,7 +92,7 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int = 1) -> Array:
     k, c = dy.shape[-1], x.shape[-1]
     given, seen = as_planes(dy), as_planes(x)
     rows, beside = given.shape[1:3]
-    how = _Plan(window, seen, (rows, beside), most_channels=block_rows())
+    how = _plan(window, seen.shape[3], (rows, beside), block_rows())
     tile = product_tile(how.run, k, x.itemsize)
     wide = -(-k // tile.columns)
     shape = (-(-c // how.size), how.starts.size, how.run, wide * tile.columns)
@@ -167,12 +170,10 @@ def packed(a: Array, columns: int) -> Array:
 class _Plan:
     """Where windows of a convolution lie in an image that is laid with its padding."""
 
-    def __init__(
-        self, window: Window, x: Array, positions: Sizes, most_channels: int | None = None
-    ) -> None:
+    def __init__(self, window: Window, c: int, positions: Sizes, most_channels: int | None) -> None:
         geometry = Geometry.of(window)
         self.stride, self.low = geometry.stride, geometry.low
-        c, (r, s), (down, right) = x.shape[-1], geometry.kernel, geometry.dilation.tolist()
+        (r, s), (down, right) = geometry.kernel, geometry.dilation.tolist()
         self.reach = np.array([(r - 1) * down + 1, (s - 1) * right + 1], np.int64)
         self._positions, self._taps, self._c = positions, r * s, c
         self._wide = (positions[1] - 1) * int(self.stride[1]) + int(self.reach[1])
@@ -189,7 +190,7 @@ class _Plan:
         rows, columns = self._positions
         row = columns * k * (self._taps * self._c + 16)
         size = rows * (self._wide * self._c * int(self.stride[0]) + columns * k) * 4
-        budget = max(1, min(PIECE, row * rows * images // LEAST_PIECES))
+        budget = max(LEAST_PIECE, min(PIECE, row * rows * images // PIECES))
         if size > IMAGE_BYTES:
             budget = min(budget, max(1, row * rows * IMAGE_BYTES // size))
         return list(blocks(images, rows, row, budget))
@@ -207,6 +208,11 @@ class _Plan:
 
     def _tall(self, rows: int) -> int:
         return (rows - 1) * int(self.stride[0]) + int(self.reach[0])
+
+
+@functools.lru_cache(maxsize=512)
+def _plan(window: Window, c: int, positions: Sizes, most_channels: int | None = None) -> _Plan:
+    return _Plan(window, c, positions, most_channels)
 
 
 @functools.lru_cache(maxsize=512)
