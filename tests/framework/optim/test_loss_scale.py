@@ -18,6 +18,7 @@ from flagstone.nn import Linear
 from flagstone.optim import EMA, LBFGS
 from flagstone.optim.loss_scale import LossScale
 from flagstone.plugins import BackendSpec, hookimpl
+from flagstone.training.objective import CrossEntropy
 
 OVERFLOWS = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1] + [0] * 20
 
@@ -187,3 +188,26 @@ def test_its_state_is_saved(mixed: Backend) -> None:
     _, again = made("adam", mixed)
     again.load_state_dict(state)
     assert again.loss_scale.scale.item() == 512.0
+
+
+def test_a_resumed_training_goes_on_exactly(mixed: Backend) -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((40, 4)).astype("f4"), rng.integers(0, 3, 40)
+
+    def trainer(epochs: int) -> fs.Trainer:
+        layer, optimizer = made("adam", mixed)
+        optimizer.loss_scale.growth_interval = 3
+        optimizer.loss_scale.scale.array[...] = 2.0**15  # overflows once it has grown
+        return fs.Trainer(layer, CrossEntropy(), optimizer, epochs=epochs, batch_size=8)
+
+    whole, half, rest = trainer(4), trainer(2), trainer(4)
+    whole.fit(x, y)
+    half.fit(x, y)
+    rest.fit(x, y, resume_from=half.state())
+    ours, theirs = rest.state()[0], whole.state()[0]
+    assert ours.keys() == theirs.keys() >= {"optimizer.loss_scale", "optimizer.loss_scale_steps"}
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    assert value.dtype == "float32"
+    assert theirs["optimizer.loss_scale"] != 2.0**15
+    assert [e["train"] for e in rest.history] == [e["train"] for e in whole.history]
