@@ -1,15 +1,15 @@
 """Reading data; saving and loading."""
 
-from .common import BACKENDS, _Timed, names_of
+from .common import _Timed
 
 
-class Data(_Timed):
-    params = [names_of("data"), BACKENDS]
+class Data(_Timed, group="data", each="file"):
+    pass
 
 
-class Checkpoint(_Timed):
-    params = [names_of("checkpoint"), BACKENDS]
+class Checkpoint(_Timed, group="checkpoint", each="way"):
+    pass
 
 
-class ModelFile(_Timed):
-    params = [names_of("model-file"), BACKENDS]
+class ModelFile(_Timed, group="model-file", each="way"):
+    pass

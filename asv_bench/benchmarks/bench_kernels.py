@@ -1,11 +1,11 @@
-"""Kernel families small, large and backward, and every op."""
+"""Kernel families small, large and backward, and every op small and large."""
 
-from .common import BACKENDS, _Timed, names_of
-
-
-class Kernel(_Timed):
-    params = [names_of("kernel"), BACKENDS]
+from .common import _Timed
 
 
-class Op(_Timed):
-    params = [names_of("op"), BACKENDS]
+class Kernel(_Timed, group="kernel", each="kernel"):
+    pass
+
+
+class Op(_Timed, group="op", each="op"):
+    pass

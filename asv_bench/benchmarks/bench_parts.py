@@ -1,11 +1,11 @@
 """Every registered layer and optimizer."""
 
-from .common import BACKENDS, _Timed, names_of
+from .common import _Timed
 
 
-class Layer(_Timed):
-    params = [names_of("layer"), BACKENDS]
+class Layer(_Timed, group="layer", each="layer"):
+    pass
 
 
-class Optimizer(_Timed):
-    params = [names_of("optimizer"), BACKENDS]
+class Optimizer(_Timed, group="optimizer", each="optimizer"):
+    pass

@@ -8,24 +8,22 @@ import numpy as np
 
 from flagstone import ops
 from flagstone.backend import open_backend
-from flagstone.benchmarking.catalogue import catalogue
 from flagstone.benchmarking.of_files import checkpoint_of
 from flagstone.benchmarking.of_models import model_step
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 
 from . import blank_card
-from .common import BACKENDS, opened
+from .common import BACKENDS, names_of, opened
 
 PEERS = ["conv3x3", "matmul", "max-pool", "relu", "softmax"]
-MODELS = [name.partition("/")[2] for name in catalogue() if name.startswith("step/")]
 SOURCES = Path(__file__).resolve().parents[2] / "backends" / "flagstone_cupy" / "kernels"
 
 
 class OpCalls:
     """Op calls of an uncaptured training step."""
 
-    params = [MODELS, BACKENDS]
+    params = [names_of("step"), BACKENDS]
     param_names = ["model", "backend"]
     unit = "calls"
 
@@ -39,11 +37,13 @@ class OpCalls:
             self.kept.uncaptured()
         return len(profiler.calls)
 
+    track_op_calls.pretty_name = "op calls of a step"
+
 
 class Launches:
     """Kernels that an uncaptured training step launches on a card; none is needed to count."""
 
-    params = [MODELS]
+    params = [names_of("step")]
     param_names = ["model"]
     unit = "launches"
 
@@ -57,6 +57,8 @@ class Launches:
             seen.clear()
             kept.uncaptured()
         return len(seen)
+
+    track_launches.pretty_name = "launches of a step"
 
 
 class KernelSize:
@@ -86,6 +88,8 @@ class KernelSize:
     def track_bytes(self, file, architecture):
         return self.cubin.path.stat().st_size
 
+    track_bytes.pretty_name = "bytes of compiled kernels"
+
 
 class Checkpoint:
     """Bytes of an mlp's checkpoint for each number that is trained."""
@@ -103,6 +107,8 @@ class Checkpoint:
             directory.save_checkpoint(arrays, metadata)
             size = sum(path.stat().st_size for path in Path(folder).rglob("*.safetensors"))
         return size / model_step("mlp", opened(backend)).trainer.layer.count_parameters()
+
+    track_bytes_per_parameter.pretty_name = "checkpoint / parameter"
 
 
 class Peer:
@@ -155,3 +161,5 @@ class Peer:
                     run()
                     least[i] = min(least[i], time.perf_counter() - started)
         return least[0] / least[1]
+
+    track_ratio.pretty_name = "ours / PyTorch"

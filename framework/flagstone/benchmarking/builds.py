@@ -6,8 +6,11 @@ import contextlib
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+QUIET = ("--quiet", "--disable-pip-version-check")
 
 
 class BuildError(Exception):
@@ -31,6 +34,27 @@ def checked_out(repository: Path, revision: str, folder: Path) -> Iterator[Path]
         )
 
 
+def installed_beside(tree: Path, folder: Path) -> str:
+    """Install the project in ``tree`` into a new environment that has all else from this one.
+
+    So the same NumPy, compiled kernels and plugins serve both.
+
+    Returns:
+        The environment's interpreter.
+
+    Raises:
+        BuildError: it does not build, or cannot be imported beside what is here.
+    """
+    python = _environment(folder)
+    packages = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
+    here = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    Path(packages, "beside.pth").write_text("\n".join(here) + "\n", encoding="utf-8")
+    options = [*QUIET, "--no-deps", "--ignore-installed"]
+    _run([python, "-m", "pip", "install", *options, str(tree)], f"{tree} does not install")
+    _run([python, "-P", "-c", "import flagstone"], f"{tree} does not start")
+    return python
+
+
 def installed(tree: Path, folder: Path, *, extras: str = "", more: Sequence[str] = ()) -> str:
     """Install the project in ``tree``, not editable, into a new environment.
 
@@ -46,14 +70,18 @@ def installed(tree: Path, folder: Path, *, extras: str = "", more: Sequence[str]
     Raises:
         BuildError: it does not build, or cannot be imported.
     """
-    _run([sys.executable, "-m", "venv", str(folder)], "no environment can be made")
-    python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    python = _environment(folder)
     wanted = f"{tree}[{extras}]" if extras else str(tree)
-    quiet = ["--quiet", "--disable-pip-version-check"]
-    _run([python, "-m", "pip", "install", *quiet, *more, wanted], f"{tree} does not install")
+    _run([python, "-m", "pip", "install", *QUIET, *more, wanted], f"{tree} does not install")
     _run([python, "-P", "-c", "import flagstone"], f"{tree} is installed without a flagstone")
-    _run([python, "-m", "pip", "check", *quiet], f"what {tree} needs does not fit together")
+    _run([python, "-m", "pip", "check", *QUIET], f"what {tree} needs does not fit together")
     return python
+
+
+def _environment(folder: Path) -> str:
+    """Make one; returns its interpreter."""
+    _run([sys.executable, "-m", "venv", str(folder)], "no environment can be made")
+    return str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
 
 
 def _run(command: list[str], problem: str) -> None:

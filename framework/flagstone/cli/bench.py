@@ -220,7 +220,7 @@ def _with_file(path: str, cases: Sequence[Measured], factor: float) -> list[dict
 def _with_commit(
     revision: str, cases: Sequence[tuple[str, str]], rounds: int, factor: float
 ) -> list[dict[str, Any]]:
-    from flagstone.benchmarking.builds import BuildError, checked_out, installed
+    from flagstone.benchmarking.builds import BuildError, checked_out, installed_beside
     from flagstone.benchmarking.intervals import ratio_interval
     from flagstone.benchmarking.sides import worker
 
@@ -229,7 +229,7 @@ def _with_commit(
         try:
             with checked_out(Path(), revision, Path(folder, "tree")) as tree:
                 say(f"installing {revision}")
-                python = installed(tree, Path(folder, "env"))
+                python = installed_beside(tree, Path(folder, "env"))
                 sides: dict[str, Callable[[], Side]] = {
                     revision: lambda: worker(python), "here": worker,
                 }  # fmt: skip

@@ -56,10 +56,10 @@ def test_flagstone_bench_times_it(environ: dict[str, str]) -> None:
 
 def test_asv_times_it(environ: dict[str, str]) -> None:
     assert json.loads(printed(environ, "-c", ASV, str(ROOT / "asv_bench"))) == {
-        "Step": ["step/gated"],
-        "Predict": ["predict/gated/one", "predict/gated/many"],
-        "Memory": ["fit/gated"],
-        "Layer": ["layer/gated-block/forward", "layer/gated-block/backward"],
+        "Step": ["gated"],
+        "Predict": ["gated/one", "gated/many"],
+        "Memory": ["gated"],
+        "Layer": ["gated-block/forward", "gated-block/backward"],
         "OpCalls": ["gated"],
         "Launches": ["gated"],
     }
