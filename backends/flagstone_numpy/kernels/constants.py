@@ -1,4 +1,4 @@
-"""Small arrays that kernels need again and again: numbers and rows of ones. Nobody writes to them.
+"""Small arrays that kernels need again and again: numbers and rows of one. Nobody writes to them.
 
 With an array of shape () for a number, a NumPy function takes half the time that it takes with a
 Python float.
@@ -23,8 +23,13 @@ def number(value: float, dtype: Any) -> Array:
 
 
 @functools.lru_cache(64)
-def ones(count: int, dtype: Any) -> Array:
-    """``count`` ones."""
-    made = np.ones(count, dtype)
+def row(count: int, value: float, dtype: Any) -> Array:
+    """``value``, so many times."""
+    made = np.full(count, value, dtype)
     made.flags.writeable = False
     return made
+
+
+def ones(count: int, dtype: Any) -> Array:
+    """``count`` ones."""
+    return row(count, 1.0, dtype)

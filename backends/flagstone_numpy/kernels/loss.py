@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flagstone_numpy.kernels.constants import Array, number
+from flagstone_numpy.kernels.activation import sigmoid
+from flagstone_numpy.kernels.constants import Array, number, row
 from flagstone_numpy.kernels.reduction import FEW
 from flagstone_numpy.kernels.reduction import sum as sum_of
 
@@ -19,6 +20,12 @@ def squared_error(x: Array, target: Array, *, factor: float) -> tuple[Array, Arr
 
 def logistic_error(x: Array, target: Array, *, factor: float) -> tuple[Array, Array]:
     """See :func:`flagstone.ops.loss.logistic_error`."""
+    if x.size <= FEW:
+        # log(1 + exp(x)) - x*t = log(exp(-x*t) + exp(x - x*t)), of which nothing cancels
+        product = x * target
+        losses = np.logaddexp(-product, x - product)
+        total = losses.ravel().dot(row(x.size, factor, x.dtype))
+        return np.array(total), np.asarray(sigmoid(x) - target)
     zero, one = number(0.0, x.dtype), number(1.0, x.dtype)
     e, losses, other, difference = (np.empty(x.shape, x.dtype) for _ in range(4))
     np.abs(x, e)

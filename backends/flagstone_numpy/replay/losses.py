@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from flagstone_numpy.kernels.constants import number
+from flagstone_numpy.kernels.constants import number, row
 from flagstone_numpy.kernels.reduction import FEW
-from flagstone_numpy.replay.form import DOT, form
-from flagstone_numpy.replay.reductions import write_sum
+from flagstone_numpy.replay.form import DOT, FORMS, form
 
 Array = np.ndarray
 
@@ -30,22 +29,15 @@ def _(w: Any, out: Any, x: Any, target: Any, *, factor: float) -> None:
 @form("logistic_error", takes=_in_rows)
 def _(w: Any, out: Any, x: Any, target: Any, *, factor: float) -> None:
     loss, difference = out
-    zero, one = w.number(0, x.dtype), w.number(1, x.dtype)
-    e, losses, other = (w.scratch(x.shape, x.dtype) for _ in range(3))
-    w.call(np.abs, x, e)
-    w.call(np.negative, e, e)
-    w.call(np.exp, e, e)
-    w.call(np.maximum, x, zero, out=losses)
-    w.call(np.multiply, x, target, other)
-    w.call(np.subtract, losses, other, losses)
-    w.call(np.log1p, e, other)
-    w.call(np.add, losses, other, losses)
-    w.call(np.greater_equal, x, zero, other)
-    w.call(np.maximum, other, e, out=difference)
-    w.call(np.add, e, one, e)
-    w.call(np.divide, difference, e, difference)
+    product, other = w.scratch(x.shape, x.dtype), w.scratch(x.shape, x.dtype)
+    w.call(np.multiply, x, target, product)
+    w.call(np.subtract, x, product, other)
+    w.call(np.negative, product, product)
+    w.call(np.logaddexp, product, other, product)
+    flat = w.view(product, lambda a: a.reshape(-1))
+    w.call(DOT, flat, row(x.size, factor, x.dtype), loss)
+    FORMS["sigmoid"].write(w, [difference], [x])
     w.call(np.subtract, difference, target, difference)
-    _scaled_sum(w, loss, factor, lambda total: write_sum(w, total, losses))
 
 
 def _scaled_sum(w: Any, loss: Any, factor: float, write: Any) -> None:
