@@ -96,7 +96,7 @@ class Captured:
             The number of the row that comes next, after each step or after several.
         """
         i = first
-        many = self._sweep_of((*_row(tables, i), *rest)) if i < last else None
+        many = self._sweep_of(tables, i, rest) if i < last else None
         while i < last:
             if many is not None:
                 for done in many(tables, i, last, rest):
@@ -109,9 +109,13 @@ class Captured:
             yield i
             many = getattr(self._entries[0][1], "sweep", None) if self._entries else None
 
-    def _sweep_of(self, arguments: tuple[Any, ...]) -> Callable[..., Iterator[int]] | None:
-        """What does several steps like this one at once, if it was captured and can."""
-        key = [*map(_signature, arguments), state.grad_enabled]
+    def _sweep_of(
+        self, tables: Sequence[Tensor | None], i: int, rest: tuple[Any, ...]
+    ) -> Callable[..., Iterator[int]] | None:
+        """What does several steps at once, if this one was captured and it can."""
+        if all(getattr(step, "sweep", None) is None for _, step in self._entries):
+            return None
+        key = [*map(_signature, (*_row(tables, i), *rest)), state.grad_enabled]
         for known, step in self._entries:
             if known == key and state.observer is None and _fits(step):
                 return getattr(step, "sweep", None)

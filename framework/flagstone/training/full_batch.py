@@ -99,9 +99,9 @@ class FullBatchTrainer(Trainer):
         out, loss = self._latest
         weight = self._data.weight
         with no_grad():
-            self._add("loss", loss * self._data.total_weight)
+            self._sums.add("loss", loss * self._data.total_weight)
             for name, values in self.objective.measures(out, self._data.y).items():
-                self._add(name, (values if weight is None else values * weight).sum())
+                self._sums.add(name, (values if weight is None else values * weight).sum())
         self._latest = None
         self._heed(flag)
         self._converged = done.converged

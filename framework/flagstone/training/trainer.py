@@ -30,11 +30,12 @@ from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 from flagstone.training.callbacks import Callback, Listeners, Metrics
 from flagstone.training.device_data import DeviceData, Rows
-from flagstone.training.evaluation import BATCH, Evaluation, read
+from flagstone.training.evaluation import BATCH, Evaluation
 from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.objective import Mixed, Objective
 from flagstone.training.rounds import require_same_run
 from flagstone.training.streaming import placed
+from flagstone.training.sums import Sums
 from flagstone.training.whole_batches import WholeBatches, prepares
 
 PROGRESS_EVERY = 0.1  # seconds
@@ -96,7 +97,7 @@ class Trainer:
         self._listeners = Listeners(callbacks)
         self._dtype = optimizer.flat.values.dtype_name
         self._step_in_epoch = 0
-        self._sums: dict[str, Tensor] = {}  # of the epoch so far
+        self._sums = Sums(self.backend, self._dtype)  # of the epoch so far
         self._scales: dict[int, Tensor] = {}
         self._best_loss, self._best_epoch = math.inf, 0
         self._best: dict[str, Any] = {}
@@ -154,7 +155,7 @@ class Trainer:
             while self.epoch < self.epochs and not self.stop:
                 started = time.perf_counter()
                 lr = self._train_epoch(flag)
-                metrics: Metrics = {"epoch": self.epoch + 1, "train": self._read(self._sums)}
+                metrics: Metrics = {"epoch": self.epoch + 1, "train": self._means()}
                 self._require_finite(metrics["train"]["loss"])
                 if held_out is not None:
                     metrics["validation"] = self.evaluate(held_out)
@@ -260,20 +261,14 @@ class Trainer:
         self.optimizer.backward(total, scale)
         self.optimizer.step(lr=lr, scale=scale)
         with no_grad():
-            self._add("loss", total)
+            self._sums.add("loss", total)
             for name, values in objective.measures(out, y).items():
-                self._add(name, (values if weight is None else values * weight).sum())
+                self._sums.add(name, (values if weight is None else values * weight).sum())
 
     # Sums on the device
 
-    def _add(self, name: str, value: Tensor) -> None:
-        if name not in self._sums:
-            xp = self.backend.xp
-            self._sums[name] = Tensor(xp.zeros((), dtype=getattr(xp, self._dtype)), self.backend)
-        ops.accumulate(self._sums[name], value.detach())
-
-    def _read(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
-        return {name: value / self._data.total_weight for name, value in read(sums).items()}
+    def _means(self) -> dict[str, float]:
+        return {name: value / self._data.total_weight for name, value in self._sums.read().items()}
 
     def _scale(self, batch: int) -> Tensor:
         if batch not in self._scales:
@@ -285,8 +280,7 @@ class Trainer:
 
     def _finish_epoch(self, metrics: Metrics) -> None:
         self.epoch, self._step_in_epoch, self._seconds_before = self.epoch + 1, 0, 0.0
-        for total in self._sums.values():
-            total.array[...] = 0  # in place: the captured step adds to it
+        self._sums.clear()
         self.history.append(metrics)
         loss = metrics["validation" if "validation" in metrics else "train"]["loss"]
         self.schedule.observe(loss, self.epoch)
@@ -323,7 +317,7 @@ class Trainer:
         arrays.update({f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()})
         arrays.update({f"best.{k}": v for k, v in self._best.items()})
         if self._step_in_epoch:
-            arrays.update({f"sum.{k}": np.array(t.numpy()) for k, t in self._sums.items()})
+            arrays.update({f"sum.{k}": v for k, v in self._sums.state().items()})
         metadata = {
             **self._identity(),
             "epoch": self.epoch,
@@ -357,10 +351,7 @@ class Trainer:
         except InputError as error:
             raise RunError(f"resume: the checkpoint is of another optimizer; {error}") from None
         self._best = parts["best"]
-        self._sums = {
-            k: Tensor(self.backend.asarray(np.array(v)), self.backend)
-            for k, v in parts["sum"].items()
-        }
+        self._sums.restore(parts["sum"])
         self.epoch, self._step_in_epoch = int(metadata["epoch"]), int(metadata["step"])
         self.history = list(metadata["history"])
         self.schedule.load_state_dict(metadata.get("schedule", {}))
