@@ -23,7 +23,7 @@ BLOCK = 32768
 """Numbers in a block: several float32 streams of 128 kB lie in a second-level cache."""
 
 
-class _View(NamedTuple):
+class View(NamedTuple):
     """How an array is taken as (n, m, k, l)."""
 
     n: int
@@ -32,7 +32,7 @@ class _View(NamedTuple):
     l: int  # noqa: E741  # beside the other three
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], axis: tuple[int, ...], *parameters: Any) -> _View | None:
+    def of(cls, shape: tuple[int, ...], axis: tuple[int, ...], *parameters: Any) -> View | None:
         """The view of an array, where parameters are one number for each of (k, l)."""
         over = sorted(a % len(shape) for a in axis)
         ndim = len(shape)
@@ -90,7 +90,7 @@ def axis_norm(
     x: Array, weight: Array | None, bias: Array | None, *, axis: tuple[int, ...], eps: float
 ) -> Any:
     """See :func:`flagstone.ops.axis_norm`."""
-    view = _View.of(x.shape, axis, weight, bias)
+    view = View.of(x.shape, axis, weight, bias)
     if view is None:
         return op.generic(np, x, weight, bias, axis=axis, eps=eps)
     source, y = view.rows(x), np.empty(x.shape, x.dtype)
@@ -121,7 +121,7 @@ def axis_norm_grad(
     eps: float,
 ) -> Any:  # fmt: skip
     """See :func:`flagstone.ops.axis_norm.axis_norm_grad`."""
-    view = _View.of(x.shape, axis, weight)
+    view = View.of(x.shape, axis, weight)
     if view is None:
         return grad_op.generic(np, g, x, mean, var, weight, axis=axis, eps=eps)
     source, given, dx = view.rows(x), view.rows(g), np.empty(x.shape, x.dtype)
@@ -156,7 +156,7 @@ def axis_norm_grad(
 
 def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float) -> Any:
     """See :func:`flagstone.ops.axis_norm.axis_rms_norm`."""
-    view = _View.of(x.shape, axis, weight)
+    view = View.of(x.shape, axis, weight)
     if view is None:
         return rms_op.generic(np, x, weight, axis=axis, eps=eps)
     source, y = view.rows(x), np.empty(x.shape, x.dtype)

@@ -1,0 +1,96 @@
+"""Compiled normalisation and cross-entropy against NumPy's kernels in float64, which are held to
+references in the op table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba", reason="numba is not installed: pip install flagstone[fast]")
+
+from flagstone_numba.kernels import loss, norm
+from flagstone_numpy import threads
+from flagstone_numpy.kernels import axis_norm as numpys
+from flagstone_numpy.kernels import softmax
+
+TOLERANCE = {"float32": 5e-5, "float64": 1e-12}
+CASES = [
+    ((600, 64), (1,), (64,)),
+    ((40, 31, 33), (1, 2), (31, 33)),
+    ((9, 28, 28, 8), (1, 2), (8,)),
+    ((5, 20, 17, 4, 7), (1, 2, 4), (4, 7)),
+]
+
+
+def agree(got: Any, want: Any, dtype: str) -> None:
+    assert len(got) == len(want)
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == dtype
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[dtype] * max(1, np.abs(b).max()))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(("shape", "axis", "parameters"), CASES, ids=str)
+def test_normalisation(
+    shape: Any, axis: Any, parameters: Any, affine: bool, dtype: str, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(norm, "LEAST", 0)
+    rng = np.random.default_rng(1)
+    x, g = rng.standard_normal((2, *shape)) * 2 + 1
+    w, b = rng.standard_normal((2, *parameters)) if affine else (None, None)
+    cast: list[Any] = [None if a is None else a.astype(dtype) for a in (x, w, b, g)]
+    exact: list[Any] = [None if a is None else a.astype("float64") for a in cast]
+    want = numpys.axis_norm(*exact[:3], axis=axis, eps=0.1)
+    got = norm.axis_norm(*cast[:3], axis=axis, eps=0.1)
+    agree(got, want, dtype)
+    mean, var = want[1:]
+    want = numpys.axis_norm_grad(exact[3], exact[0], mean, var, exact[1], axis=axis, eps=0.1)
+    got = norm.axis_norm_grad(cast[3], cast[0], *got[1:], cast[1], axis=axis, eps=0.1)
+    agree(got, want, dtype)
+
+
+def test_gradients_are_the_same_bits_for_any_number_of_threads(monkeypatch: Any) -> None:
+    x, g = np.random.default_rng(2).standard_normal((2, 4000, 64)).astype("float32")
+    mean, var = x.mean(1, keepdims=True), x.var(1, keepdims=True)
+    found = []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(threads, "count", lambda count=count: count)
+        found.append(norm.axis_norm_grad(g, x, mean, var, g[0], axis=(1,), eps=0.1))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_left_to_numpy() -> None:
+    x = np.ones((200, 20, 30))
+    assert norm.axis_norm(x, None, None, axis=(0, 2), eps=0.1) is NotImplemented
+    assert norm.axis_norm(x[:2], None, None, axis=(2,), eps=0.1) is NotImplemented
+    assert norm.axis_norm(x.astype("float16"), None, None, axis=(2,), eps=0.1) is NotImplemented
+    labels = np.zeros(200, int)
+    assert loss.softmax_cross_entropy(np.ones((200, 33)), labels) is NotImplemented
+    assert loss.softmax_cross_entropy(np.ones((200, 3)), labels) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["int64", "uint8"])
+def test_cross_entropy(dtype: str, kind: str) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((900, 12)) * 5
+    x[0], x[1, 3], x[2, 4] = 1e4, np.inf, np.nan
+    labels, g = rng.integers(0, 12, 900).astype(kind), rng.random(900)
+    labels[5] = 12
+    with np.errstate(invalid="ignore"):
+        want = softmax.softmax_cross_entropy(x.astype(dtype).astype("float64"), labels)
+        got = loss.softmax_cross_entropy(x.astype(dtype), labels)
+    agree(got, want, dtype)
+    assert np.isnan(got[0][5])
+    p = want[1][3:]
+    agree(
+        [loss.softmax_cross_entropy_grad(g[3:].astype(dtype), p.astype(dtype), labels[3:])],
+        [softmax.softmax_cross_entropy_grad(g[3:], p, labels[3:])],
+        dtype,
+    )
