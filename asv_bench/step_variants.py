@@ -248,7 +248,7 @@ def fits(
 
     batch = min(100, len(x))
     steps = len(x) // batch
-    epochs = max(1, 200 // steps)
+    epochs = 5000 if steps == 1 else max(1, 200 // steps)
     target = y[:, 0].astype(np.int64) if isinstance(objective, BinaryCrossEntropy) else y
 
     def fit() -> None:

@@ -6,8 +6,10 @@ Every variant of a network takes turns in one process, so a busy machine disturb
 table gives the median time of a step, its ratio to the step by hand (by medians, by shortest times,
 and the quartiles of the ratios of neighbouring rounds), and the most memory that NumPy and the
 variant's own arrays took during a step beyond parameters, states and data. PyTorch's steps are
-eager, its Adam fused. ``fit`` runs epochs of the same steps through a trainer; beside it stands a
-PyTorch loop that keeps what a trainer keeps: the epoch's loss and measures, read once an epoch.
+eager, its Adam fused. ``fit`` runs epochs of the same steps through a trainer, 200 steps, or 5000
+where an epoch is one step, as such networks need; that a new trainer records its step, which takes
+some milliseconds, is part of it. Beside it stands a PyTorch loop that keeps what a trainer keeps:
+the epoch's loss and measures, read once an epoch.
 """
 
 from __future__ import annotations
