@@ -87,6 +87,8 @@ def _enlarged(row: Any) -> Sample:
         return Sample(*(_drawn(shape) for shape in shapes), **static)
     small = _largest(row)
     arrays = [x for x in small.arrays if isinstance(x, np.ndarray) and x.ndim]
+    if not arrays:
+        raise NotHere(f"op {row.name}: it takes single values, which nothing makes large")
     times = max(1, VALUES // max(x.size for x in arrays))
     length = len(arrays[0])
     return Sample(
