@@ -15,7 +15,6 @@ from flagstone.errors import UnknownNameError
 from flagstone.ops import ALL_OPS
 from flagstone.plugins import registry
 
-
 SINGLE = ("op/adapt_loss_scale/large",)  # without an axis, so not large
 
 
