@@ -57,4 +57,4 @@ def conv_weight_grad(
     if loops("winograd") is None:
         return NotImplemented
     window = Window(kernel, stride, padding, dilation)
-    return numpys.weight_grad(ALGORITHMS, g, x, window, groups, precision)
+    return numpys.weight_grad(ALGORITHMS, g, x, window, groups, precision, numpys.WINOGRAD_SIDE)

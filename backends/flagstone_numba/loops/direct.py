@@ -86,15 +86,16 @@ def weight_grad(
     wide, k = (g.shape[2] - 1) * stride[1] + reach[1], g.shape[3]
     tall = (count - 1) * stride[0] + reach[0]
     across, columns = dw.shape[3], given.shape[1]
-    into, out = given.reshape(-1), dw.reshape(-1)
+    factors, out = given.reshape(-1), dw.reshape(-1)
     area = together * tall * wide * size
     for n in range(images[0], images[1], together):
         held = min(together, images[1] - n)
         for i in range(held):
-            lay_blocks(
-                x, n + i, first * stride[0] - low[0], -low[1], tall, wide, size, area,
-                padded[i * tall * wide * size :],
-            )  # fmt: skip
+            top, into = first * stride[0] - low[0], padded[i * tall * wide * size :]
+            if size == x.shape[3]:
+                lay(x, n + i, top, -low[1], tall, wide, into)
+            else:
+                lay_blocks(x, n + i, top, -low[1], tall, wide, size, area, into)
         for i in range(blocks[0] * columns, blocks[1] * columns, columns):
             m = 0
             inside = min(columns, k - i)
@@ -111,8 +112,8 @@ def weight_grad(
                 for s in range(starts.size):
                     multiply(
                         rows, vectors, padded, b * area + starts[s], 1, stride[1] * size, lines,
-                        held * count, g.shape[2], into, 0, columns, out, place, across, out, place,
-                        across,
+                        held * count, g.shape[2], factors, 0, columns, out, place, across, out,
+                        place, across,
                     )  # fmt: skip
                     place += len(rows) * across
 

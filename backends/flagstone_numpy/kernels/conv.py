@@ -151,10 +151,10 @@ def forward(
 
 def weight_grad(
     algorithms: Mapping[str, Any], g: Array, x: Array, window: Window, groups: int,
-    precision: str = "exact",
+    precision: str = "exact", least_side: int = WINOGRAD_GRADIENT_SIDE,
 ) -> Array:  # fmt: skip
-    """Return the weights' gradient by the algorithm for its case."""
-    case = _case(x, window, g.shape[1:-1], g.shape[-1], groups, WINOGRAD_GRADIENT_SIDE)
+    """Return the weights' gradient by the algorithm for its case; see the constants above."""
+    case = _case(x, window, g.shape[1:-1], g.shape[-1], groups, least_side)
     dw: Array = algorithms[case].weight_grad(g, x, window, groups, **_how(case, precision))
     return dw
 
