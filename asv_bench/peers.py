@@ -82,6 +82,11 @@ def main() -> None:
     for name, make in ROWS.items():
         if options.only in name:
             report(name, *make(), options.repeats)
+    if options.only in "beside scikit-learn, beside Thinc":
+        import other_peers
+
+        for row in other_peers.rows():
+            report(*row, options.repeats)
     if len(means) == len(CONVOLUTIONS):
         mean = float(np.exp(np.mean(np.log(means))))
         print(f"| convolutions, forward and back, geometric mean | | | | {mean:.2f} |")
