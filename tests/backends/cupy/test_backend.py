@@ -20,7 +20,9 @@ from flagstone_cupy import launch, opening
 from flagstone_cupy.kernels import elementwise
 from flagstone_cupy.kernels.reduce import ROOT_OF_SUM
 
-MODULES = ("flagstone_cupy.backend", "flagstone_cupy.runner")
+MODULES = tuple(
+    f"flagstone_cupy.{name}" for name in ("backend", "runner", "ranges", "room", "staging")
+)
 
 
 class PaperError(RuntimeError):
@@ -95,12 +97,14 @@ def paper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     )
     cupy.cuda = SimpleNamespace(  # type: ignore[attr-defined]  # a paper module
         runtime=runtime,
+        nvtx=None,
         Device=PaperDevice,
         memory=SimpleNamespace(OutOfMemoryError=PaperMemoryError),
         get_allocator=lambda: malloc,
         set_allocator=set_allocator,
     )
     monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
     monkeypatch.setitem(sys.modules, "cupyx", ModuleType("cupyx"))
     monkeypatch.setattr(opening, "installed", lambda: ["cupy-cuda13x"])
     for name in MODULES:
