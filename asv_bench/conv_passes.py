@@ -6,8 +6,7 @@ For the shapes of ``asv_bench/peers.py`` it prints the shortest time of the forw
 gradients of weights and input: with the extra ``fast``, the same with ``precision="fast"`` (4x4
 outputs a tile), NumPy's kernels, PyTorch's faster layout, then how many Gflop/s of the plain
 convolution ours and PyTorch's are, and ours over PyTorch's. Time is the calling thread's, so other
-jobs on the machine count little. Last comes how fast one core multiplies: the compiled product with
-its factors in the cache, and BLAS.
+jobs on the machine count little.
 """
 
 from __future__ import annotations
@@ -24,10 +23,8 @@ import torch
 from peers import CONVOLUTIONS, LAYOUTS
 
 from flagstone_numba.kernels import conv as compiled
-from flagstone_numba.kernels import direct
 from flagstone_numpy import threads
 from flagstone_numpy.kernels import conv as plain
-from flagstone_numpy.kernels.windows import Window
 
 Run = Callable[[], object]
 
@@ -52,7 +49,6 @@ def main() -> None:
             figures = [f"{t:.2f}" for t in (*times[:3], peer)]
             figures += [f"{work / times[0]:.0f}", f"{work / peer:.0f}", f"{times[0] / peer:.2f}"]
             print(f"| {what} | {' | '.join(figures)} |", flush=True)
-    products(repeats)
 
 
 def passes(
@@ -114,20 +110,6 @@ def _torch_passes(
         lambda: backward([False, True, False]),
         lambda: backward([True, False, False]),
     )
-
-
-def products(repeats: int) -> None:
-    """Print the Gflop/s of products on one core."""
-    x = np.ones((1, 1, 16, 1024), np.float32)
-    w = np.ones((32, 1, 3, 1024), np.float32)
-    window = Window((1, 3), (1, 1), ((0, 0), (0, 0)), (1, 1))
-    x = np.repeat(x, 64, 0)
-    square = np.ones((1024, 1024), np.float32)
-    times = shortest(
-        [lambda: direct.forward(x, w, None, window, (1, 14)), lambda: square @ square], repeats
-    )
-    print(f"\none core: compiled products {2e-6 * 64 * 14 * 32 * 3072 / times[0]:.0f} Gflop/s, "
-          f"BLAS {2e-6 * 1024**3 / times[1]:.0f}")  # fmt: skip
 
 
 def shortest(runs: Sequence[Run], repeats: int) -> list[float]:

@@ -5,8 +5,7 @@ through memory at each step, and BLAS copies both factors before it multiplies. 
 ``vectors`` registers hold sums; a step loads ``vectors`` registers of ``b`` and multiplies each by
 one number of ``a`` a row, wherever ``a`` has it. So a convolution needs neither columns nor copies
 (Georganas et al., "Anatomy of high-performance deep learning convolutions on SIMD architectures",
-2018). One core of a Sapphire Rapids does 165 Gflop/s with 14 rows of two vectors, where OpenBLAS's
-products of 1024 do 126: ``python asv_bench/blas_paths.py``.
+2018). How fast that is beside PyTorch's: ``python asv_bench/conv_passes.py``.
 """
 
 from __future__ import annotations
