@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from flagstone_numpy.kernels import activation
 from flagstone_numpy.replay.form import Write, form, one_thread
 
 # Elementwise: NumPy's own functions, which take numbers as arrays of shape ()
@@ -85,21 +84,19 @@ def _(w: Any, out: Any, x: Any, mask: Any, *, scale: float) -> None:
     w.call(np.multiply, bits, mask, bits)
 
 
-@form("sigmoid", over=(0,))
+@form("sigmoid")
 def _(w: Any, out: Any, x: Any) -> None:
-    one = w.number(1, x.dtype)
-    w.call(np.maximum, x, activation.lowest(x.dtype), out=out)
-    w.call(np.negative, out, out)
-    w.call(np.exp, out, out)
-    w.call(np.add, out, one, out)
-    w.call(np.divide, one, out, out)
+    e, one = w.scratch(x.shape, x.dtype), w.number(1, x.dtype)
+    w.call(np.copysign, x, w.number(-1, x.dtype), e)
+    w.call(np.exp, e, e)
+    w.call(np.greater_equal, x, w.number(0, x.dtype), out)
+    w.call(np.maximum, out, e, out=out)
+    w.call(np.add, e, one, e)
+    w.call(np.divide, out, e, out)
 
 
 @form("softplus")
 def _(w: Any, out: Any, x: Any) -> None:
-    if x.size <= activation.FEW:
-        w.call(np.logaddexp, x, w.number(0, x.dtype), out)
-        return
     other = w.scratch(x.shape, x.dtype)
     _log1p_of_exp(w, other, x)
     w.call(np.maximum, x, w.number(0, x.dtype), out=out)

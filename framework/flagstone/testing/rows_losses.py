@@ -61,8 +61,9 @@ ROWS = (
         refusals=(
             Refusal(ShapeError, r"scale_by: by expected shape \(\); got \(4,\)", D4, D4,
                     factor=1.0),
-            Refusal(DTypeError, "scale_by: x expected a floating", I4, D4[0], factor=1.0),
-            Refusal(DTypeError, "scale_by: expected one dtype", D4, F4[0], factor=1.0),
+            Refusal(DTypeError, "scale_by: x expected a floating", I4, np.ones(()), factor=1.0),
+            Refusal(DTypeError, "scale_by: expected one dtype", D4, np.ones((), np.float32),
+                    factor=1.0),
             Refusal(DTypeError, "scale_by: by expected a Tensor; got float", D4, 2.0, factor=1.0),
         ),
     ),
