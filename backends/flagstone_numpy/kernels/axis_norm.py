@@ -2,7 +2,8 @@
 
 Sums are products with ones, which are BLAS's. An array is taken as (n, m, k, l), the statistics
 being over m and l: layer norm is (rows, 1, 1, values), instance norm (n, positions, channels, 1)
-and group norm (n, positions, groups, channels of a group). Other axes are left to the generic form.
+and group norm (n, positions, groups, channels of a group). Other axes are taken in plain
+expressions.
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flagstone.ops import axis_norm as op
-from flagstone.ops import axis_rms_norm as rms_op
-from flagstone.ops.axis_norm import axis_norm_grad as grad_op
 from flagstone_numpy.kernels.flat import cut
 
 Array = np.ndarray
@@ -92,7 +90,7 @@ def axis_norm(
     """See :func:`flagstone.ops.axis_norm`."""
     view = View.of(x.shape, axis, weight, bias)
     if view is None:
-        return op.generic(np, x, weight, bias, axis=axis, eps=eps)
+        return _over_any(x, weight, bias, axis, eps)
     source, y = view.rows(x), np.empty(x.shape, x.dtype)
     target, d = y.reshape(source.shape), view.scratch(x.dtype)
     mean, var = np.empty((2, view.n, 1, view.k), x.dtype)
@@ -123,7 +121,7 @@ def axis_norm_grad(
     """See :func:`flagstone.ops.axis_norm.axis_norm_grad`."""
     view = View.of(x.shape, axis, weight)
     if view is None:
-        return grad_op.generic(np, g, x, mean, var, weight, axis=axis, eps=eps)
+        return _over_any_grad(g, x, mean, var, weight, axis, eps)
     source, given, dx = view.rows(x), view.rows(g), np.empty(x.shape, x.dtype)
     target, d = dx.reshape(source.shape), view.scratch(x.dtype)
     middle = mean.reshape(view.n, 1, view.k)
@@ -158,7 +156,9 @@ def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps:
     """See :func:`flagstone.ops.axis_norm.axis_rms_norm`."""
     view = View.of(x.shape, axis, weight)
     if view is None:
-        return rms_op.generic(np, x, weight, axis=axis, eps=eps)
+        square = np.mean(x * x, axis=axis, keepdims=True)
+        y = x * (1 / np.sqrt(square + eps))
+        return y if weight is None else y * weight, square
     source, y = view.rows(x), np.empty(x.shape, x.dtype)
     target = y.reshape(source.shape)
     mean = np.empty((view.n, 1, view.k), x.dtype)
@@ -169,3 +169,28 @@ def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps:
         if weight is not None:
             part *= weight.reshape(-1)
     return y, view.statistics(mean, x.shape, axis)
+
+
+def _over_any(
+    x: Array, weight: Array | None, bias: Array | None, axis: tuple[int, ...], eps: float
+) -> Any:
+    mean = np.mean(x, axis=axis, keepdims=True)
+    y = x - mean
+    var = np.mean(y * y, axis=axis, keepdims=True)
+    y = y * (1 / np.sqrt(var + eps))
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias, mean, var
+
+
+def _over_any_grad(
+    g: Array, x: Array, mean: Array, var: Array, weight: Array | None, axis: tuple[int, ...],
+    eps: float,
+) -> Any:  # fmt: skip
+    scale = 1 / np.sqrt(var + eps)
+    normal = (x - mean) * scale
+    through = g if weight is None else g * weight
+    along = np.mean(through * normal, axis=axis, keepdims=True)
+    level = np.mean(through, axis=axis, keepdims=True)
+    over = tuple(range(x.ndim - (0 if weight is None else weight.ndim)))
+    sums = (np.asarray(np.sum(v, axis=over)) for v in (g * normal, g))
+    return (through - level - normal * along) * scale, *sums
