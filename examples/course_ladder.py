@@ -199,8 +199,14 @@ def _named(name: str) -> Callable[..., Any]:
 
 
 def _ensemble(*, epochs: int, lr: float, schedule: str, batch_size: int, **params: Any) -> Any:
-    """Three members, each a deep CNN of a seed of its own, their probabilities averaged."""
-    member = f"cnn(epochs={epochs}, lr={lr}, schedule='{schedule}', batch_size={batch_size})"
+    """Three members, each a deep CNN of a seed of its own, their probabilities averaged.
+
+    They see each image moved by up to two pixels, anew every epoch.
+    """
+    member = (
+        f"cnn(epochs={epochs}, lr={lr}, schedule='{schedule}', batch_size={batch_size}, "
+        "augment='translate(pixels=2)')"
+    )
     return fs.model("ensemble", member=member, members=3, **params)
 
 
