@@ -178,7 +178,7 @@ def main() -> int:
 def _start(python: str) -> float:
     """The least seconds that importing flagstone took in a fresh process."""
     times = []
-    for _ in range(40):
+    for _ in range(200):  # some of which nothing disturbs
         started = time.perf_counter()
         subprocess.run([python, "-P", "-c", "import flagstone"], check=True)
         times.append(time.perf_counter() - started)
