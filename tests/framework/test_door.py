@@ -67,6 +67,30 @@ def test_what_is_no_tensor(call, message: str) -> None:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: ops.relu(), "relu() is missing 'x'; it takes x"),
+        (lambda x: ops.relu(x, x), "relu() got 2 positional arguments; it takes x"),
+        (lambda x: ops.add(x), "add() is missing 'b'; it takes a, b"),
+        (lambda x: ops.relu(x, alpha=1), "relu() got an unexpected argument 'alpha'; it takes x"),
+        (
+            lambda x: ops.power(x, 2.0),
+            "power() got 2 positional arguments; it takes x and by name exponent",
+        ),
+        (
+            lambda x: ops.sum(x, axes=0),
+            "sum() got an unexpected argument 'axes'; it takes x and by name axis, keepdims",
+        ),
+    ],
+)
+def test_what_an_op_does_not_take(call, message: str) -> None:
+    """Python's own TypeError, in the op's words and not in those of its kernel or its check."""
+    with pytest.raises(TypeError) as caught:
+        call(fs.tensor([1.0, 2.0]))
+    assert str(caught.value) == message
+
+
 @pytest.mark.parametrize("number", [2, 2.0, np.float64(2), np.float32(2), np.int64(2), np.uint8(2)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_number_never_decides_the_dtype(number, dtype: str) -> None:

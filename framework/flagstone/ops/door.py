@@ -153,16 +153,21 @@ class Op:
                     inputs = (*inputs[: len(arrays)], number, *inputs[len(arrays) + 1 :])
                 arrays.append(number)
         if backend is None:
+            self._require_arguments(inputs, static)
             raise not_a_tensor(self.name, self._argument(0), inputs[0] if inputs else None)
         kernel = backend.table[self]
-        if static:
-            if self._check is not None:
-                self._check(*inputs, **static)
-            result = kernel(*arrays, **static)
-        else:
-            if self._check is not None:
-                self._check(*inputs)
-            result = kernel(*arrays)
+        try:
+            if static:
+                if self._check is not None:
+                    self._check(*inputs, **static)
+                result = kernel(*arrays, **static)
+            else:
+                if self._check is not None:
+                    self._check(*inputs)
+                result = kernel(*arrays)
+        except TypeError:
+            self._require_arguments(inputs, static)
+            raise
         if wanted:
             wanted = self.differentiable and state.grad_enabled
         if type(result) is not tuple:
@@ -216,11 +221,31 @@ class Op:
     def _argument(self, i: int) -> str:
         return self.arrays[min(i, len(self.arrays) - 1)]
 
+    def _require_arguments(self, inputs: tuple[Any, ...], static: dict[str, Any]) -> None:
+        """Raise TypeError, as Python does for any function, unless a call can be like this."""
+        problem = ""
+        unknown = [name for name in static if name not in self.statics]
+        needed = [name for name in self.statics if name not in self.defaults]
+        missing = [*self.required[len(inputs) :], *(name for name in needed if name not in static)]
+        if len(inputs) > len(self.arrays) and not self.variadic:
+            problem = f"got {len(inputs)} positional arguments"
+        elif unknown:
+            problem = f"got an unexpected argument {unknown[0]!r}"
+        elif missing:
+            problem = f"is missing {' and '.join(map(repr, missing))}"
+        if problem:
+            star = "*" if self.variadic else ""
+            takes = star + ", ".join(self.arrays)
+            by_name = f" and by name {', '.join(self.statics)}" if self.statics else ""
+            raise TypeError(f"{self.name}() {problem}; it takes {takes}{by_name}") from None
+
     def _plain(self, x: Any, i: int) -> int | float | None:
         """The input ``x`` that is no tensor, if the op takes it.
 
         A NumPy scalar becomes a Python number: it would decide the result's dtype, that does not.
         """
+        if i >= len(self.arrays) and not self.variadic:
+            self._require_arguments((None,) * (i + 1), {})
         name = self._argument(i)
         if name in self.numbers:
             if type(x) in (int, float, bool):
