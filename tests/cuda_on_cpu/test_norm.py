@@ -86,8 +86,64 @@ def test_axis_norm(card: Any, shape: Any, axis: Any, affine: Any, dtype: str) ->
     np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.covers("norm.cu:axis_norm_grad", "norm.cu:axis_grad_sums")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "axis", "affine"),
+    [
+        ((5, 7), (1,), (7,)),  # layer
+        ((130, 140), (1,), (140,)),  # two splits of the rows
+        ((3, 700), (1,), (700,)),
+        ((9, 3, 20), (1, 2), (20,)),  # a weight for several columns
+        ((5, 37, 10), (1,), (10,)),  # instance
+        ((2, 9, 4, 9), (1, 3), (4, 9)),  # group
+        ((2, 5, 3, 4), (1, 3), (5, 3, 4)),  # a weight for each place
+        ((3, 4), (1,), (3, 4)),  # and for each example
+        ((300, 2), (1,), None),
+        ((1, 1), (1,), None),
+    ],
+)
+def test_axis_norm_grad(
+    card: Any, shape: Any, axis: Any, affine: Any, centred: bool, dtype: str
+) -> None:
+    g, x = RNG.standard_normal((2, *shape)).astype(dtype)
+    x += 3
+    weight = None if affine is None else RNG.standard_normal(affine).astype(dtype)
+    wide = x.astype("float64")
+    mean = wide.mean(axis, keepdims=True) if centred else np.zeros(())
+    var = ((wide - mean) ** 2).mean(axis, keepdims=True)
+    scale = 1 / np.sqrt(var + 0.1)
+    normal, through = (wide - mean) * scale, g * (1.0 if weight is None else weight)
+    expected = through - normal * (through * normal).mean(axis, keepdims=True)
+    if centred:
+        expected -= through.mean(axis, keepdims=True)
+    over = tuple(range(x.ndim - (0 if affine is None else len(affine))))
+    summed = [(g * normal).sum(over), g.sum(over)]
+    kept = [a.astype(dtype) for a in ((mean, var) if centred else (var,))]
+    pull = norm.axis_norm_grad if centred else norm.axis_rms_norm_grad
+    made = pull(g, x, *kept, weight, axis=axis, eps=0.1)
+    tolerance = 2e-4 if dtype == "float32" else 1e-10
+    for given, wanted in zip(made, [expected * scale, *summed][: len(made)], strict=True):
+        assert given.shape == wanted.shape
+        np.testing.assert_allclose(given, wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("shape", "affine"), [((0, 3), (3,)), ((0, 3), None), ((3, 4, 0), (0,))])
+def test_the_gradients_of_no_examples(card: Any, shape: Any, affine: Any) -> None:
+    x, kept = np.ones(shape), np.ones((shape[0], 1, *shape[2:]))
+    weight = None if affine is None else np.ones(affine)
+    d_x, d_weight, d_bias = norm.axis_norm_grad(x, x, kept, kept, weight, axis=(1,), eps=0.1)
+    assert d_x.shape == shape
+    for given in (d_weight, d_bias):
+        np.testing.assert_array_equal(given, np.zeros(affine or ()))
+
+
 def test_axes_that_make_no_view_are_declined(card: Any) -> None:
     x = np.ones((2, 3, 4, 5, 6), "float32")
+    kept = np.ones((1, 3, 1, 5, 1), "float32")
+    grad = norm.axis_norm_grad(x, x, kept, kept, None, axis=(0, 2, 4), eps=0.1)
+    assert grad is NotImplemented
     assert norm.axis_norm(x, None, None, axis=(0, 2, 4), eps=0.1) is NotImplemented
     assert norm.axis_norm(x, x[0], None, axis=(4,), eps=0.1) is NotImplemented
 

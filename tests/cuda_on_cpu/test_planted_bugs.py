@@ -96,6 +96,26 @@ def short_layer_norm() -> None:
     close(y, (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True))
 
 
+def layer_norm_grad() -> None:
+    g, x = RNG.standard_normal((2, 131, 140)).astype("float32")
+    weight = RNG.standard_normal(140).astype("float32")
+    mean, var = x.mean(1, keepdims=True), x.var(1, keepdims=True)
+    d_x, d_weight, d_bias = norm.axis_norm_grad(g, x, mean, var, weight, axis=(1,), eps=0.1)
+    u, h = (x - mean) / np.sqrt(var + 0.1), g * weight
+    d_u = h - h.mean(1, keepdims=True) - u * (h * u).mean(1, keepdims=True)
+    close(d_x, d_u / np.sqrt(var + 0.1))
+    close(d_weight, (g * u).sum(0))
+    close(d_bias, g.sum(0))
+
+
+def instance_norm_grad() -> None:
+    g, x = RNG.standard_normal((2, 3, 37, 5)).astype("float32")
+    mean, var = x.mean(1, keepdims=True), x.var(1, keepdims=True)
+    weight = RNG.standard_normal(5).astype("float32")
+    _, d_weight, _ = norm.axis_norm_grad(g, x, mean, var, weight, axis=(1,), eps=0.1)
+    close(d_weight, (g * (x - mean) / np.sqrt(var + 0.1)).sum((0, 1)))
+
+
 def batch_norm() -> None:
     x = (RNG.standard_normal((700, 9)) + 5).astype("float32")
     y, _, _ = norm.batch_norm(x, np.ones(9, "float32"), np.zeros(9, "float32"), eps=0.0)
@@ -176,6 +196,7 @@ class Bug:
 FLOAT_ROWS = (reduce.SUM_ROWS[np.dtype("float32")],)
 FLOAT_COLUMNS = (reduce.SUM_COLUMNS[np.dtype("float32")], *FLOAT_ROWS)
 LAYER = (norm.AXIS_NORM["float", True],)
+LAYER_GRAD = (norm.AXIS_NORM_GRAD["float", True], norm.AXIS_GRAD_SUMS["float", True])
 BATCH = (
     norm.BATCH_MOMENTS["float", "float"], norm.BATCH_MERGE["float"],
     norm.BATCH_APPLY["float", "float"],
@@ -247,6 +268,14 @@ BUGS = [
         "r = first; r < to; r += blockDim.y)", "r = first; r < to; r++)"),
     Bug("a row of a ragged last round is normalised", short_layer_norm, LAYER, "norm.cu",
         "const bool mine = group < groups;", "const bool mine = true;"),
+    Bug("a group of a ragged last round is pulled back", layer_norm_grad, LAYER_GRAD, "norm.cu",
+        "const bool mine = group < all;", "const bool mine = true;"),
+    Bug("columns past the last are added up", layer_norm_grad, LAYER_GRAD, "norm.cu",
+        "if (threadIdx.y > 0 || column >= columns) return;", "if (threadIdx.y > 0) return;"),
+    Bug("every split starts at the first example", layer_norm_grad, LAYER_GRAD, "norm.cu",
+        "at = (from + threadIdx.y) * columns + column;", "at = threadIdx.y * columns + column;"),
+    Bug("an image's last rows count to the next one", instance_norm_grad, LAYER_GRAD, "norm.cu",
+        "if (inside >= image) {", "if (inside > image + columns) {"),
     Bug("the mean's factors exchanged", adam, ADAM, "update.cu",
         "m[i] * beta1 + gradient * rest1;\n        const T square = v[i] * beta2 + gradient * "
         "gradient * rest2;\n        m[i] = mean;\n        v[i] = square;\n        p[i] = start - "

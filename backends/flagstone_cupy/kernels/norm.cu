@@ -5,7 +5,9 @@
 // order (Chan, Golub & LeVeque, 1979), a third writes y: x is read twice and y written, 12 bytes a
 // float32 value. Backward likewise: two sums over g and x, then dx; 20 bytes. x and y may have 16 bits (T)
 // where the rest is float (S). axis_norm: a row of threads has one group of values and reads it three
-// times, the second and third time from the cache: 8 bytes.
+// times, the second and third time from the cache: 8 bytes. Backward, axis_norm_grad has the same threads
+// and reads g and x twice, the second time from the cache: 12 bytes; axis_grad_sums, a thread a column as
+// in batch_grad_sums, reads them again for the gradients of weight and bias: 8 bytes.
 #include "common.cuh"
 #include "half.cuh"
 
@@ -158,6 +160,11 @@ __global__ void __launch_bounds__(THREADS, 1)
     }
 }
 
+// How far value i of a group of (s, c) values lies from its first one in (s, g, c).
+__device__ __forceinline__ long long along(int i, int s, int g, int c) {
+    return s == 1 ? i : static_cast<long long>(i / c) * g * c + i % c;
+}
+
 // x is (n, s, g, c); every (n, g) has its mean and variance over s and c, unless it is not CENTRED: then
 // y = x / sqrt(mean(x^2) + eps) * weight, and var holds the mean of squares. weight and bias are (g, c),
 // or the last axes of that and repeated, or null. A row of threads (threadIdx.y) has one (n, g).
@@ -174,9 +181,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         const int which = static_cast<int>(group % g);
         const long long base = (group / g * s * g + which) * c;
         const int values = mine ? count : 0;
-        const auto at = [&](int i) {  // of value i of the group; rows of c values lie g * c apart
-            return s == 1 ? base + i : base + static_cast<long long>(i / c) * g * c + i % c;
-        };
+        const auto at = [&](int i) { return base + along(i, s, g, c); };
         T centre = 0;
         if (CENTRED) {
             T sum = 0;
@@ -202,4 +207,90 @@ __global__ void __launch_bounds__(THREADS, 1)
             var[group] = square;
         }
     }
+}
+
+// The gradient of axis_norm's x, (n, s, groups, c), from that of y: with u = (x - mean) / sqrt(var + eps)
+// and h = g weight, dx = (h - the mean of h - u times the mean of h u) / sqrt(var + eps), the means over
+// s and c; without the first of them, and mean 0, unless it is CENTRED. weight is the last axes of x, of
+// `weights` values, or null. A row of threads has one (n, group).
+template <typename T, bool CENTRED>
+__global__ void __launch_bounds__(THREADS, 1)
+    axis_norm_grad(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ mean,
+                   const T* __restrict__ var, const T* __restrict__ weight, T* __restrict__ dx, T eps,
+                   int weights, long long n, int s, int groups, int c) {
+    const int count = s * c;
+    const long long all = n * groups, step = static_cast<long long>(gridDim.x) * blockDim.y;
+    for (long long top = static_cast<long long>(blockIdx.x) * blockDim.y; top < all; top += step) {
+        const long long group = top + threadIdx.y;
+        const bool mine = group < all;
+        const long long base = (group / groups * s * groups + group % groups) * c;
+        const unsigned first = weight ? static_cast<unsigned>(base % weights) : 0;
+        const int values = mine ? count : 0;
+        const T centre = CENTRED && mine ? mean[group] : T(0);
+        const T scale = mine ? T(1) / sqrt(var[group] + eps) : T(0);
+        const auto through = [&](long long apart) {  // h
+            if (!weight) return g[base + apart];
+            const unsigned place = first + static_cast<unsigned>(apart);
+            return g[base + apart] * weight[place < static_cast<unsigned>(weights) ? place : place % weights];
+        };
+        T level = 0, slope = 0;
+        for (int i = threadIdx.x; i < values; i += blockDim.x) {
+            const long long apart = along(i, s, groups, c);
+            const T h = through(apart);
+            if (CENTRED) level += h;
+            slope += h * ((x[base + apart] - centre) * scale);
+        }
+        if (CENTRED) level = row_sum(level) / static_cast<T>(count);
+        slope = row_sum(slope) / static_cast<T>(count);
+        for (int i = threadIdx.x; i < values; i += blockDim.x) {
+            const long long apart = along(i, s, groups, c);
+            const T u = (x[base + apart] - centre) * scale;
+            dx[base + apart] = (through(apart) - level - u * slope) * scale;
+        }
+    }
+}
+
+// Of each split of the rows, (splits, columns): the sums of g u, and if CENTRED those of g. x is taken as
+// (rows, columns); `image` is s groups c, and columns a multiple or a part of it that has whole groups c.
+template <typename T, bool CENTRED>
+__global__ void __launch_bounds__(THREADS, 1)
+    axis_grad_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ mean,
+                   const T* __restrict__ var, T* __restrict__ products, T* __restrict__ sums, T eps,
+                   long long rows, int columns, int splits, long long image, int groups, int c) {
+    __shared__ T of_g[THREADS], of_product[THREADS];
+    const int column = blockIdx.x * blockDim.x + threadIdx.x;
+    const int mine = threadIdx.y * blockDim.x + threadIdx.x;
+    const long long each = (rows + splits - 1) / splits;
+    const long long from = blockIdx.y * each, to = min(from + each, rows);
+    T sum = 0, product = 0;
+    if (column < columns) {
+        const int which = column / c % groups;
+        const long long at = (from + threadIdx.y) * columns + column;
+        const long long step = static_cast<long long>(blockDim.y) * columns;
+        const long long examples = step / image, rest = step % image;
+        long long example = at / image, inside = at % image;  // divided once, then counted on
+        for (long long r = from + threadIdx.y; r < to; r += blockDim.y) {
+            const long long group = example * groups + which;
+            const T here = g[r * columns + column];
+            const T centred = x[r * columns + column] - (CENTRED ? mean[group] : T(0));
+            product += here * (centred * (T(1) / sqrt(var[group] + eps)));
+            if (CENTRED) sum += here;
+            example += examples;
+            inside += rest;
+            if (inside >= image) {
+                inside -= image;
+                example++;
+            }
+        }
+    }
+    of_g[mine] = sum;
+    of_product[mine] = product;
+    __syncthreads();
+    if (threadIdx.y > 0 || column >= columns) return;
+    for (int y = 1; y < static_cast<int>(blockDim.y); y++) {
+        sum += of_g[mine + y * blockDim.x];
+        product += of_product[mine + y * blockDim.x];
+    }
+    products[blockIdx.y * static_cast<long long>(columns) + column] = product;
+    if (CENTRED) sums[blockIdx.y * static_cast<long long>(columns) + column] = sum;
 }

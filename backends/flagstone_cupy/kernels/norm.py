@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from flagstone.backend import declines
 from flagstone_cupy.kernel import Family, Kernel, family
-from flagstone_cupy.kernels.reduce import columns, split
+from flagstone_cupy.kernels.reduce import columns, split, sum_middle
 from flagstone_cupy.launch import (
     MOST_BLOCKS,
     THREADS,
@@ -37,6 +37,8 @@ BATCH_GRAD_SUMS = _batch("batch_grad_sums")
 BATCH_GRAD_MERGE = family("norm.cu", "batch_grad_merge", T=FLOATS)
 BATCH_GRAD_APPLY = _batch("batch_grad_apply")
 AXIS_NORM = family("norm.cu", "axis_norm", T=FLOATS, CENTRED=(False, True))
+AXIS_NORM_GRAD = family("norm.cu", "axis_norm_grad", T=FLOATS, CENTRED=(False, True))
+AXIS_GRAD_SUMS = family("norm.cu", "axis_grad_sums", T=FLOATS, CENTRED=(False, True))
 ROWS_EACH = 8  # rows that a thread which writes takes
 
 
@@ -107,6 +109,23 @@ def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps:
     return _normalized(x, weight, None, axis, eps, centred=False)
 
 
+@declines
+def axis_norm_grad(
+    g: Array, x: Array, mean: Array, var: Array, weight: Array | None, *, axis: tuple[int, ...],
+    eps: float,
+) -> Any:  # fmt: skip
+    """See :func:`flagstone.ops.axis_norm.axis_norm_grad`; three launches."""
+    return _pulled(g, x, mean, var, weight, axis, eps)
+
+
+@declines
+def axis_rms_norm_grad(
+    g: Array, x: Array, square: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float
+) -> Any:
+    """See :func:`flagstone.ops.axis_norm.axis_rms_norm_grad`; three launches."""
+    return _pulled(g, x, None, square, weight, axis, eps)
+
+
 class View(NamedTuple):
     """An array as (n, s, g, c) whose statistics are taken over s and c."""
 
@@ -156,13 +175,52 @@ def _normalized(
     kept = tuple(1 if a in reduced else n for a, n in enumerate(x.shape))
     y, var = empty(x.shape, x.dtype), empty(kept, x.dtype)
     mean = empty(kept, x.dtype) if centred else None
-    wide = 32
-    while wide < THREADS and wide * 4 < seen.s * seen.c:
-        wide *= 2
-    high = THREADS // wide
-    blocks = min(-(-seen.n * seen.g // high), MOST_BLOCKS[0])
+    grid, block = _a_row_each(seen)
     arrays = (contiguous(x), *(None if a is None else contiguous(a) for a in (weight, bias)))
     repeated = tuple(0 if a is None else a.size for a in (weight, bias))
     arguments = (*arrays, y, mean, var, eps, *repeated, *seen[:4])
-    launch(AXIS_NORM[x.dtype, centred], (blocks, 1, 1), (wide, high, 1), 0, arguments)
+    launch(AXIS_NORM[x.dtype, centred], grid, block, 0, arguments)
     return (y, mean, var) if centred else (y, var)
+
+
+def _pulled(
+    g: Array, x: Array, mean: Array | None, var: Array, weight: Array | None, axis: tuple[int, ...],
+    eps: float,
+) -> Any:  # fmt: skip
+    """The gradients of x and weight, and of bias where there is a mean."""
+    seen, kind = view(x.shape, axis), (x.dtype, mean is not None)
+    weights = 1 if weight is None else weight.size
+    if kind not in AXIS_NORM_GRAD or seen is None:
+        return NotImplemented
+    image, row = seen.s * seen.g * seen.c, max(seen.g * seen.c, weights)
+    if max(image, row) >= 2**31:
+        return NotImplemented
+    g, x, mean, var, weight = (
+        None if a is None else contiguous(a) for a in (g, x, mean, var, weight)
+    )
+    d_x = empty(x.shape, x.dtype)
+    arrays = (g, x, mean, var)
+    grid, block = _a_row_each(seen)
+    pulled = (*arrays, weight, d_x, eps, weights, *seen[:4])
+    launch(AXIS_NORM_GRAD[kind], grid, block, 0, pulled)
+    rows = x.size // max(row, 1)
+    block, wide = columns(row)
+    splits = split(rows, 64 * block[1], wide) if rows else 0
+    made = 1 if mean is None else 2
+    partial = empty((made, splits, row), x.dtype)
+    sizes = (rows, row, splits, image, seen.g, seen.c)
+    added = (*arrays, partial[0], None if mean is None else partial[1], eps, *sizes)
+    launch(AXIS_GRAD_SUMS[kind], (wide, splits, 1), block, 0, added)
+    summed = sum_middle(partial, made, splits * row // max(weights, 1), weights)
+    shape = () if weight is None else weight.shape
+    return d_x, *(summed[i].reshape(shape) for i in range(made))
+
+
+def _a_row_each(seen: View) -> tuple[Sizes, Sizes]:
+    """A grid and a block with a row of threads for each group."""
+    is_sparse = seen.s > 1 and seen.c < 8  # neighbouring groups lie in the same 32 bytes
+    wide, most = 32, 32 if is_sparse else THREADS
+    while wide < most and wide * 4 < seen.s * seen.c:
+        wide *= 2
+    high = THREADS // wide
+    return (min(-(-seen.n * seen.g // high), MOST_BLOCKS[0]), 1, 1), (wide, high, 1)

@@ -218,15 +218,7 @@ def axis_norm_grad(
 
 @axis_norm_grad.check
 def _(g: Any, x: Any, mean: Any, var: Any, weight: Any, *, axis: Any, eps: float) -> None:
-    _check_axes("axis_norm_grad", x, axis, weight=weight)
-    same_dtype("axis_norm_grad", g=g, x=x, mean=mean, var=var)
-    over = axes("axis_norm_grad", axis, x.ndim)
-    kept = tuple(1 if i in over else n for i, n in enumerate(x.shape))
-    if g.shape != x.shape or mean.shape != kept or var.shape != kept:
-        raise ShapeError(
-            f"axis_norm_grad: expected g of the shape of x {x.shape}, and mean and var {kept}; got "
-            f"{g.shape}, {mean.shape} and {var.shape}"
-        )
+    _check_kept("axis_norm_grad", g, x, weight, axis, mean=mean, var=var)
 
 
 @op(optional=("weight",))
@@ -246,6 +238,9 @@ def _(dys: Any, ys: Any, x: Tensor, weight: Any, need: Any, axis: Any, eps: floa
     dy, d_square = dys
     share = _share(x, axis)
     d_x = d_weight = None
+    if dy is not None and d_square is None and not state.grad_enabled:
+        found = axis_rms_norm_grad(dy, x, ys[1], weight, axis=axis, eps=eps)
+        return tuple(d if wanted else None for d, wanted in zip(found, need, strict=True))
     if dy is not None:
         scale = (ys[1] + float(eps)) ** -0.5
         normal = x * scale
@@ -255,6 +250,33 @@ def _(dys: Any, ys: Any, x: Tensor, weight: Any, need: Any, axis: Any, eps: floa
         through = x * (d_square * (2.0 * share))
         d_x = through if d_x is None else d_x + through
     return (d_x, d_weight)
+
+
+@op(differentiable=False, optional=("weight",))
+def axis_rms_norm_grad(
+    xp: Any, g: Any, x: Any, square: Any, weight: Any, *, axis: tuple[int, ...], eps: float
+) -> Any:
+    """The gradients of :func:`axis_rms_norm`'s x and weight from that of its output.
+
+    Args:
+        g, x: the gradient of the output, and the input.
+        square, weight: what the forward pass found and was given.
+        axis, eps: as there.
+
+    Returns:
+        The gradients, the last of the weight's shape; of shape () without one.
+    """
+    scale = 1 / xp.sqrt(square + float(eps))
+    normal = x * scale
+    through = g if weight is None else g * weight
+    along = xp.sum(through * normal, axis=axis, keepdims=True, dtype=g.dtype) * _share(x, axis)
+    over = tuple(range(x.ndim - (0 if weight is None else weight.ndim)))
+    return (through - normal * along) * scale, xp.sum(g * normal, axis=over, dtype=g.dtype)
+
+
+@axis_rms_norm_grad.check
+def _(g: Any, x: Any, square: Any, weight: Any, *, axis: Any, eps: float) -> None:
+    _check_kept("axis_rms_norm_grad", g, x, weight, axis, square=square)
 
 
 def _uncorrelated(g: Tensor, normal: Tensor, axis: tuple[int, ...], share: float) -> Tensor:
@@ -291,6 +313,19 @@ def _check_axes(name: str, x: Tensor, axis: Any, **parameters: Tensor | None) ->
                 f"{name}: {parameter} expected the shape of the last axes of x {x.shape}; "
                 f"got {t.shape}"
             )
+
+
+def _check_kept(name: str, g: Tensor, x: Tensor, weight: Any, axis: Any, **kept: Tensor) -> None:
+    _check_axes(name, x, axis, weight=weight)
+    same_dtype(name, g=g, x=x, **kept)
+    over = axes(name, axis, x.ndim)
+    shape = tuple(1 if i in over else n for i, n in enumerate(x.shape))
+    if g.shape != x.shape or any(v.shape != shape for v in kept.values()):
+        *first, last = (str(v.shape) for v in (g, *kept.values()))
+        raise ShapeError(
+            f"{name}: expected g of the shape of x {x.shape}, and {' and '.join(kept)} {shape}; "
+            f"got {', '.join(first)} and {last}"
+        )
 
 
 def _normalized(

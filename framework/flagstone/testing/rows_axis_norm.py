@@ -9,7 +9,7 @@ import numpy as np
 
 from flagstone import ops
 from flagstone.errors import DTypeError, InputError, ShapeError
-from flagstone.ops.axis_norm import axis_norm_grad
+from flagstone.ops.axis_norm import axis_norm_grad, axis_rms_norm_grad
 from flagstone.testing.op_row import Array, Draw, OpRow, Raw, Refusal, Sample
 from flagstone.testing.rows_elementwise import F4
 
@@ -89,6 +89,25 @@ def _axis_rms_norms(draw: Draw) -> Iterator[Sample]:
 def _axis_rms_norm(x: Array, weight: Any, axis: tuple[int, ...], eps: float) -> tuple[Array, Array]:
     square = (x**2).mean(axis, keepdims=True)
     return _affine(x / (square + eps) ** 0.5, weight, None), square
+
+
+def _axis_rms_norm_grads(draw: Draw) -> Iterator[Sample]:
+    for sample in _axis_norm_grads(draw):
+        g, x, _, _, weight = sample.arrays
+        square = (x**2).mean(sample.static["axis"], keepdims=True)
+        yield Sample(g, x, square, weight, **sample.static)
+
+
+def _axis_rms_norm_grad(
+    g: Array, x: Array, square: Array, weight: Any, axis: tuple[int, ...], eps: float
+) -> tuple[Array, ...]:
+    """By the quotient rule, y = x w r with r = (mean(x^2) + eps)^(-1/2) and dr = -r^3 x / count."""
+    through = g * (1.0 if weight is None else weight)
+    root = (square + eps) ** -0.5
+    d_root = (through * x).sum(axis, keepdims=True)
+    pulled = through * root - d_root * root**3 * x * (square.size / x.size)
+    over = tuple(range(x.ndim - np.ndim(weight))) if weight is not None else None
+    return pulled, (g * x * root).sum(over)
 
 
 def _layer_norms(draw: Draw) -> Iterator[Sample]:
@@ -197,6 +216,16 @@ ROWS = (
             Refusal(ShapeError, "axis_rms_norm: weight expected the shape of the last axes", X,
                     np.ones((3, 1)), axis=(1,), eps=0.1),
         ),
+    ),
+    OpRow(
+        "axis_rms_norm_grad", axis_rms_norm_grad, _axis_rms_norm_grads, _axis_rms_norm_grad,
+        refusals=(
+            Refusal(ShapeError, r"axis_rms_norm_grad: expected g of the shape of x "
+                    r"\(2, 3, 4\), and square \(2, 3, 1\); got \(2, 3, 4\) and \(4,\)", X, X, W4,
+                    None, axis=(2,), eps=0.1),
+        ),
+        never_empty=NO_MEAN,
+        tolerance={"float32": 2e-4, "float64": 1e-10},
     ),
     OpRow(
         "layer_norm", ops.layer_norm, _layer_norms, _layer_norm, (0, 2, 3),
