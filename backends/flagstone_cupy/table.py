@@ -16,6 +16,7 @@ from flagstone_cupy.kernels import (
     loss_scale,
     norm,
     persistent,  # noqa: F401  # whole steps, for no op: declared all the same
+    pixels,
     pool,
     reduce,
     stochastic,
@@ -73,6 +74,10 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     norm.axis_rms_norm_grad,
     norm.batch_norm,
     norm.batch_norm_grad,
+    pixels.box_mask,
+    pixels.pick_pixels,
+    pixels.place_pixels,
+    pixels.shifted,
     pool.avg_pool,
     pool.avg_pool_grad,
     pool.max_pool,

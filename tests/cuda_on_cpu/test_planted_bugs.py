@@ -21,6 +21,7 @@ from flagstone_cupy.kernels import (
     loss,
     loss_scale,
     norm,
+    pixels,
     pool,
     reduce,
     stochastic,
@@ -163,6 +164,27 @@ def take_rows() -> None:
     close(y[:2], x[[3, 0]])
 
 
+def moved() -> None:
+    x = RNG.standard_normal((2, 5, 6, 3)).astype("float32")
+    rows, columns = np.add([[2], [-1]], np.arange(5)), np.add([[-3], [1]], np.arange(6))
+    y = pixels.pick_pixels(x, rows, columns)
+    expected = np.zeros_like(x)
+    expected[0, :3, 3:], expected[1, 1:, :5] = x[0, 2:, :3], x[1, :4, 1:]
+    close(y, expected)
+    back = pixels.place_pixels(x, rows, columns, size=(5, 6))
+    close((back * x).sum(), (y * x).sum())  # the transpose
+
+
+def mirrored() -> None:
+    places = pixels.shifted(np.array([-2, 3]), length=4, mode="reflect")
+    assert np.array_equal(places, [[2, 1, 0, 1], [3, 2, 1, 0]]), "a place is wrong"
+
+
+def boxes() -> None:
+    mask = pixels.box_mask(np.array([1, 3]), np.array([2, 5]), 3, np.array([1, 2]), size=(4, 6))
+    assert np.array_equal(mask.sum((1, 2)), [3, 4]), "a box has another size"
+
+
 def add_rows() -> None:
     g, index = RNG.standard_normal((45, 40)).astype("float32"), RNG.integers(0, 5, 45)
     expected = np.zeros((5, 40))
@@ -204,6 +226,7 @@ BATCH = (
 MAX = (pool.MAX_POOL["float", "unsigned char"], pool.MAX_POOL_GRAD["float", "unsigned char"])
 ENTROPY = (loss.CROSS_ENTROPY["float", "long long"],)
 TAKE, ADD = (gather.TAKE_ROWS["unsigned", "long long"],), (gather.ADD_ROWS["float", "long long"],)
+PIXELS = (pixels.PICK["unsigned"], pixels.PLACE["float"])
 ADAM = (update.ADAM["float"], update.COUNT_STEP["float"])
 MEAN = (pool.AVG_POOL["__half"],)
 FACTOR = (loss_scale.UNFINITE["float"], loss_scale.GRADIENT_FACTOR["float"])
@@ -262,6 +285,16 @@ BUGS = [
         "i < m && index[i] == r", "index[i] == r"),
     Bug("only the first of equal numbers is added", add_rows, ADD, "gather.cu",
         "matches &= matches - 1;", "matches = 0;"),
+    Bug("pixels beyond the right border are those of the next row", moved, PIXELS, "pixels.cu",
+        "c >= 0 && c < w;", "c >= 0;"),
+    Bug("a pixel goes to every row", moved, PIXELS, "pixels.cu",
+        "if (of_row[i] != r) continue;", ""),
+    Bug("threads beside the picture write", moved, PIXELS, "pixels.cu",
+        "    if (place >= width) return;\n    const long long c =", "    const long long c ="),
+    Bug("mirrored at one end", mirrored, (pixels.SHIFTED,), "pixels.cu",
+        "from = last - (from < 0 ? -from : from);\n            from = last -", "from = last -"),
+    Bug("a box with a row too many", boxes, (pixels.BOX_MASK,), "pixels.cu",
+        "i < top + tall;", "i <= top + tall;"),
     Bug("splits are merged before they are there", batch_norm, BATCH, "norm.cu",
         "= mine;\n    __syncthreads();", "= mine;"),
     Bug("every row is counted by every thread", batch_norm, BATCH, "norm.cu",
