@@ -88,6 +88,7 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     stochastic.dropout_mask,
     stochastic.keep,
     stochastic.random_bits,
+    stochastic.random_integers,
     update.adam_update,
     update.lamb_direction,
     update.nadam_update,

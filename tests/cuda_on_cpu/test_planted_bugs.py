@@ -151,6 +151,12 @@ def random_bits() -> None:
     assert np.array_equal(words, generator.random_raw(1200)), "a word is wrong"
 
 
+def random_integers() -> None:
+    words = RNG.integers(0, 2**64, 1100, "uint64")
+    given = stochastic.random_integers(words, high=2**32)
+    assert np.array_equal(given, words >> np.uint64(32)), "a number is wrong"
+
+
 def dropout_mask() -> None:
     words = RNG.integers(0, 2**64, 3 * 8, "uint64")
     mask = stochastic.dropout_mask(words, shape=(3, 20), threshold=30000)
@@ -277,6 +283,8 @@ BUGS = [
         "static_cast<unsigned long long>(i) + 1;", "static_cast<unsigned long long>(i);"),
     Bug("nine rounds of Philox", random_bits, (stochastic.RANDOM_BITS,), "stochastic.cu",
         "round < 10", "round < 9"),
+    Bug("a product of 32 bits", random_integers, (stochastic.RANDOM_INTEGERS,), "stochastic.cu",
+        "(words[i] >> 32) * high", "static_cast<unsigned>((words[i] >> 32) * high)"),
     Bug("lanes from the highest", dropout_mask, (stochastic.DROPOUT_MASK,), "stochastic.cu",
         "16 * (column % 4)", "48 - 16 * (column % 4)"),
     Bug("a row that is not there is read", take_rows, TAKE, "gather.cu",

@@ -44,6 +44,20 @@ def test_the_highest_threshold_keeps_all(card: Any) -> None:
     assert not stochastic.dropout_mask(words, shape=(1, 16), threshold=65535).any()
 
 
+@pytest.mark.covers("stochastic.cu:random_integers")
+@pytest.mark.parametrize("high", [1, 7, 65536, 2**32])
+@pytest.mark.parametrize("shape", [(1,), (1023,), (41, 50)])
+def test_integers_are_the_words_upper_halves(card: Any, shape: Any, high: int) -> None:
+    words = RNG.integers(0, 2**64, shape, "uint64")
+    words.reshape(-1)[-1] = 2**64 - 1
+    given = stochastic.random_integers(words, high=high)
+    assert given.shape == shape
+    expected = [
+        (word >> 32) * high >> 32 for word in words.reshape(-1).tolist()
+    ]  # Python's integers
+    assert given.reshape(-1).tolist() == expected
+
+
 @pytest.mark.covers("stochastic.cu:keep")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n", [1, 1023, 2049])

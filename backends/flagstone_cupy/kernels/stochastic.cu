@@ -2,7 +2,8 @@
 //
 // random_bits: one thread makes one block of four words, 32 bytes written and none read. It is bound
 // by ten rounds of two 64 x 64 -> 128-bit products. dropout_mask: a thread a value, half a word read
-// and a byte written for 4 of them. keep: a thread takes EACH values, 9 bytes each in float32.
+// and a byte written for 4 of them. random_integers and keep: a thread takes EACH values, 16 bytes each,
+// and 9 in float32.
 #include "common.cuh"
 #include "half.cuh"
 
@@ -46,6 +47,18 @@ __global__ void __launch_bounds__(THREADS, 1)
     for (; row < rows; row += static_cast<long long>(gridDim.y) * blockDim.y) {
         const unsigned long long word = words[row * words_a_row + column / 4];
         mask[row * width + column] = (word >> (16 * (column % 4)) & 0xFFFF) < threshold;
+    }
+}
+
+// y = floor(high top / 2^32) with top the upper 32 bits of a word; high is at most 2^32.
+__global__ void __launch_bounds__(THREADS, 1)
+    random_integers(const unsigned long long* __restrict__ words, long long* __restrict__ y,
+                    unsigned long long high, long long n) {
+    const long long first = first_value();
+#pragma unroll
+    for (int j = 0; j < EACH; j++) {
+        const long long i = first + j * THREADS;
+        if (i < n) y[i] = static_cast<long long>((words[i] >> 32) * high >> 32);
     }
 }
 

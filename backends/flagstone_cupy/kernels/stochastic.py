@@ -10,6 +10,7 @@ from flagstone_cupy.launch import Array, contiguous, empty, launch, over, table
 
 RANDOM_BITS = Kernel("stochastic.cu", "random_bits")
 DROPOUT_MASK = Kernel("stochastic.cu", "dropout_mask")
+RANDOM_INTEGERS = Kernel("stochastic.cu", "random_integers")
 KEEP = family("stochastic.cu", "keep", T=("float", "double", "__half", "__nv_bfloat16"))
 
 
@@ -28,6 +29,13 @@ def dropout_mask(words: Array, *, shape: tuple[int, ...], threshold: int) -> Arr
     arguments = (contiguous(words), mask, threshold, rows, width, per_row)
     launch(DROPOUT_MASK, *table(rows, width), 0, arguments)
     return mask
+
+
+def random_integers(words: Array, *, high: int) -> Array:
+    """See :func:`flagstone.ops.draws.random_integers`."""
+    y = empty(words.shape, "int64")
+    over(RANDOM_INTEGERS, words.size, contiguous(words), y, high, words.size)
+    return y
 
 
 @declines
