@@ -153,13 +153,14 @@ class Captured:
 
 
 @contextlib.contextmanager
-def forgotten(*steps: Captured) -> Iterator[None]:
-    """At its end they drop their captures and with them the device's memory."""
+def forgotten(*steps: Callable[..., Any]) -> Iterator[None]:
+    """At its end those that are captured drop their captures and with them the device's memory."""
     try:
         yield
     finally:
         for step in steps:
-            step.forget()
+            if isinstance(step, Captured):
+                step.forget()
 
 
 def sweep(

@@ -16,7 +16,7 @@ def flagstone_models() -> Iterator[ModelSpec]:
         "linear",
         "flagstone_regression.linear:LinearRegression",
         task="regression",
-        summary="linear regression, by normal equations, L-BFGS, descent or LAPACK, one target or several",
+        summary="linear regression, one target or several: normal equations, L-BFGS, descent",
     )
     yield ModelSpec(
         "mlp-regressor",

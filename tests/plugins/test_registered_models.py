@@ -6,13 +6,21 @@ import pytest
 
 from flagstone.errors import FlagstoneError
 from flagstone.plugins import registry
-from flagstone.testing import suites
+from flagstone.testing import ModelSuite, suites
 from flagstone.testing.sklearn_checks import FEEDS_A_TABLE, sklearn_checks
 
 SPECS = {spec.name: spec for spec in registry.specs("model")}
 IMAGES = [name for name, spec in SPECS.items() if spec.load().takes_images_only]
 
 globals().update(suites("model"))
+
+
+class TestLinearInSteps(ModelSuite):
+    """Of itself it takes the normal equations, which are not a training in steps."""
+
+    name = "linear"
+    target = SPECS["linear"].load()
+    params = {"solver": "lbfgs", "epochs": 3}  # noqa: RUF012
 
 
 @pytest.mark.parametrize("name", IMAGES[:1])

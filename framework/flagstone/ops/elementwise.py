@@ -328,8 +328,8 @@ def astype(x: Tensor, dtype: str) -> Tensor:
         DTypeError: no such dtype, or not on this device.
     """
     tensors("astype", x=x)
-    there = hasattr(x.backend.xp, dtype) or dtype == x.backend.low  # CuPy does not name bfloat16
-    if dtype not in checks.DTYPES or not there:
+    named = dtype in checks.DTYPES
+    if not named or not (hasattr(x.backend.xp, dtype) or dtype == x.backend.low):  # CuPy's bfloat16
         known = ", ".join(name for name in checks.DTYPES if hasattr(x.backend.xp, name))
         raise DTypeError(f"astype: dtype expected one of {known}; got {dtype!r}")
     out: Tensor = cast(x if dtype in FLOATS else x.detach(), dtype=dtype)

@@ -69,7 +69,7 @@ class ModelSuite(Suite):
 
     def _require_steps(self) -> None:
         """Skip what concerns a training in steps where the model has none."""
-        if not issubclass(self.target, Estimator) or self.make().closed_form() is not None:
+        if not issubclass(self.target, Estimator) or self._fitted().closed_form() is not None:
             skip("it is not trained in steps")
 
     def _fitted(self, **params: Any) -> Any:

@@ -96,8 +96,8 @@ ROWS = (
             Refusal(InputError, "einsum: equation expected letters", D23, equation="i1->i"),
             Refusal(InputError, "einsum: the output of 'ij->ii' expected each letter once; got i "
                     "twice", D23, equation="ij->ii"),
-            Refusal(InputError, r"einsum: the output of 'ij->\.\.\.ij' names \.\.\., which no",
-                    D23, equation="ij->...ij"),
+            Refusal(InputError, r"einsum: the output of 'ij->\.\.\.ij' expected letters that a "
+                    r"tensor has; got \.\.\.", D23, equation="ij->...ij"),
             Refusal(ShapeError, r"einsum: xs\[0\] expected at least 3 axes, '\.\.\.ijk' in "
                     r"'\.\.\.ijk->i'; got shape \(2, 3\)", D23, equation="...ijk->i"),
             Refusal(ShapeError, r"einsum: the axes of \.\.\. in '\.\.\.i,\.\.\.->i' expected to "

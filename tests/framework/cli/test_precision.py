@@ -23,16 +23,16 @@ def linear(x, w, b=None, *, precision="exact"):
 
 
 class Rough(Backend):
-    name, xp, kernels, precisions = "rough", np, {"linear": linear}, ("exact", "rounded")
+    name, xp, kernels, precisions = "coarse", np, {"linear": linear}, ("exact", "rounded")
 
 
 def opened(index):
-    return Rough(Device("rough"))
+    return Rough(Device("coarse"))
 
 
 @hookimpl
 def flagstone_backends():
-    yield BackendSpec("rough", f"{__name__}:opened", summary="", devices=("rough",))
+    yield BackendSpec("coarse", f"{__name__}:opened", summary="", devices=("coarse",))
 """
 MODEL = "--data iris --epochs 2 --batch-size 30"
 
@@ -47,7 +47,7 @@ def test_it_is_refused_before_anything_is_made(run: Callable[..., Any], folder: 
 
 def test_a_model_of_float64_says_so(run: Callable[..., Any], plugin: Callable[..., Any]) -> None:
     plugin(BACKEND)
-    done = run("train logistic --data breast-cancer --device rough --precision rounded")
+    done = run("train logistic --data breast-cancer --device coarse --precision rounded")
     assert done.code == 2
     assert "--precision" in done.error
     assert "float64" in done.error
@@ -55,7 +55,7 @@ def test_a_model_of_float64_says_so(run: Callable[..., Any], plugin: Callable[..
 
 def test_a_run_keeps_it(run: Callable[..., Any], folder: Path, plugin: Callable[..., Any]) -> None:
     plugin(BACKEND)
-    done = run(f"train mlp {MODEL} --device rough --precision rounded --json")
+    done = run(f"train mlp {MODEL} --device coarse --precision rounded --json")
     assert done.json["precision"] == "rounded"
     directory = folder / done.json["run"]
     config = tomllib.loads((directory / "config.toml").read_text())
@@ -64,8 +64,8 @@ def test_a_run_keeps_it(run: Callable[..., Any], folder: Path, plugin: Callable[
     name = str(directory)
     went_on = run(f"train --resume {name} --epochs 3 --json")
     assert went_on.json["precision"] == "rounded"
-    assert run(f"evaluate {name} --device rough --json").json["precision"] == "rounded"
-    exact = run(f"evaluate {name} --device rough --precision exact --json").json
+    assert run(f"evaluate {name} --device coarse --json").json["precision"] == "rounded"
+    exact = run(f"evaluate {name} --device coarse --precision exact --json").json
     assert exact["precision"] == "exact"
     refused = run(f"evaluate {name} --device cpu")
     assert refused.code == 2

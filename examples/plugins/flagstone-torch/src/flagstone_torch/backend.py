@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ class TorchBackend(Backend):
 
     kernels = KERNELS
     precisions = ("exact", "mixed-fp16", "mixed-bf16")
-    lacks: Mapping[str, str] = {"tf32": "it is PyTorch's own switch: torch.backends.fp32_precision"}
+    lacks = {"tf32": "it is PyTorch's own: torch.backends.fp32_precision"}  # noqa: RUF012
 
     def __init__(self, name: str, device: Device, place: torch.device) -> None:
         super().__init__(device)
@@ -37,8 +36,7 @@ class TorchBackend(Backend):
     def describe(self) -> str:
         if self.place.type == "cuda":
             return f"torch {torch.__version__}, {torch.cuda.get_device_name(self.place)}"
-        threads = torch.get_num_threads()
-        return f"torch {torch.__version__}, {threads} thread{'s'[: threads != 1]}"
+        return f"torch {torch.__version__}, threads: {torch.get_num_threads()}"
 
     def devices(self) -> list[Device]:
         if self.place.type == "cuda":
@@ -55,9 +53,7 @@ class TorchBackend(Backend):
 
     def to_numpy(self, a: torch.Tensor) -> Any:
         """A NumPy array on the host; waits for the work that makes ``a``."""
-        if a.dtype == torch.bfloat16:  # which NumPy has not; float32 holds the same values
-            a = a.float()
-        return a.numpy(force=True)
+        return (a.float() if a.dtype == torch.bfloat16 else a).numpy(force=True)  # NumPy lacks it
 
     def synchronize(self) -> None:
         if self.place.type == "cuda":
