@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import flagstone as fs
+from flagstone.backend import Backend
 from flagstone_cupy.kernels import pixels
 
 RNG = np.random.default_rng(43)
@@ -90,3 +92,16 @@ def test_box_mask(card: Any, size: Any) -> None:
         ]
         given = pixels.box_mask(row, column, height, width, size=size)
         np.testing.assert_array_equal(given, expected)
+
+
+def test_a_network_learns_the_same_from_moved_bytes(simulated: Backend, card: Any) -> None:
+    images, y = RNG.integers(0, 256, (16, 8, 8), "uint8"), np.arange(16) % 3
+    losses = [
+        fs.model(
+            "cnn", device=device, epochs=1, batch_size=8, augment="crop(padding=2),cutout(size=3)"
+        ).fit(images, y).history_[0]["train"]["loss"]
+        for device in ("cpu", "simulated")
+    ]  # fmt: skip
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert {f"pixels.cu:{name}" for name in ("pick_pixels", "shifted", "box_mask")} <= card.launched
+    assert {"gather.cu:take_rows", "stochastic.cu:random_integers"} <= card.launched
