@@ -122,7 +122,7 @@ def axis_norm_grad(
 def axis_rms_norm_grad(
     g: Array, x: Array, square: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float
 ) -> Any:
-    """See :func:`flagstone.ops.axis_norm.axis_rms_norm_grad`; two passes, then slices are added up."""
+    """See :func:`flagstone.ops.axis_norm.axis_rms_norm_grad`; two passes, and slices added up."""
     return _pulled(g, x, None, square, weight, axis, eps)
 
 
