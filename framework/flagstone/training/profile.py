@@ -53,6 +53,11 @@ class ProfileSteps(Callback):
                 "profile: this model does not train in steps of its own gradients, so there is "
                 "none to measure; of an ensemble, profile the member"
             )
+        if not hasattr(trainer, "_step"):  # it solves instead
+            raise ConfigurationError(
+                "profile: this model does not train in steps here, for its solver is of closed "
+                "form; choose one that takes steps, such as --set solver=sgd"
+            )
         self._captured, self._plain = trainer._step, trainer._train_step
         self.parameters = trainer.layer.count_parameters()
         n = trainer._data.n
@@ -66,7 +71,8 @@ class ProfileSteps(Callback):
         if not self._done:
             raise ConfigurationError(
                 f"profile: {type(trainer.optimizer).__name__} does not train in steps of its "
-                "gradients; choose another optimizer, such as adam"
+                "gradients; choose another optimizer, such as adam, or of a linear model "
+                "--set solver=sgd"
             )
 
     def _step(self, *arguments: Any) -> None:

@@ -46,3 +46,8 @@ def test_what_cannot_be_profiled(run: Any) -> None:
     done = run("profile mlp --data iris --set optimizer=lbfgs --set batch_size=none")
     assert done.code == 2
     assert "LBFGS does not train in steps" in done.err
+    for name, data in (("linear", "diabetes"), ("logistic", "breast-cancer")):
+        done = run(f"profile {name} --data {data}")
+        assert done.code == 2
+        assert "does not train in steps" in done.err
+        assert done.err.endswith("--set solver=sgd\n")
