@@ -328,6 +328,7 @@ def _before(added: Kernel, own: Kernel | None) -> Kernel:
         precise.__name__ = added.__name__
         kernel = cast(Any, precise)
     kernel.may_decline = getattr(own, "may_decline", False)  # type: ignore[attr-defined]
+    kernel.served_by = (added, own)  # type: ignore[attr-defined]  # for people
     return kernel
 
 

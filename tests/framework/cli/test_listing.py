@@ -125,9 +125,25 @@ def test_doctor_tells_which_kernel_serves_which_op(run: Callable[..., Any]) -> N
     assert set(ops["served_by"]) == set(ALL_OPS)
     generic = {name for name, by in ops["served_by"].items() if by == "generic"}
     assert generic == set(ALL_OPS) - set(kernels)
-    assert ops["served_by"]["adam_update"].startswith("flagstone_numpy.kernels.")
+    assert ops["served_by"]["log_softmax"].startswith("flagstone_numpy.kernels.")
     assert "ops on cpu (numpy)" in run("doctor --ops --device cpu").out
     assert run("doctor --ops --device tpu").code == 2
+
+
+def test_doctor_shows_a_plugins_kernel_and_the_one_behind_it() -> None:
+    from flagstone.backend import _before, declines
+    from flagstone.cli.doctor import _served_by
+
+    @declines
+    def added(x: Any) -> Any:
+        return x
+
+    def own(x: Any, precision: str = "exact") -> Any:
+        return x, precision
+
+    names = [f"{f.__module__}:{f.__qualname__}" for f in (added, own)]
+    assert _served_by(_before(added, own)) == ", then ".join(names)
+    assert _served_by(_before(own, added)) == names[1]  # which declines nothing
 
 
 def test_doctor_warns_of_two_cupys(
