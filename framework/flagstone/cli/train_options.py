@@ -174,14 +174,22 @@ def _in_options(message: str, ctx: click.Context) -> str:
         message,
     )
     message = re.sub(rf"^\w+: ({names})(?= '[^']*': )", lambda m: option(m[1]), message)
-    message = re.sub(rf"\b({names})=('[^']*')", lambda m: f"{_flag(m[1])} {m[2]}", message)
     message = re.sub(
-        rf"\b({names})=\(([^()]*)\)",
-        lambda m: f"{_flag(m[1])} {m[2].replace(' ', '').rstrip(',')}",
+        rf"{_QUOTED}|\b({names})=(?:('[^']*')|\(([^()]*)\))",
+        lambda m: m[0] if m[1] is None else f"{_flag(m[1])} {m[2] or _tuple(m[3])}",
         message,
     )
     message = message.replace("Lower lr (", "Lower --lr (")
     return device_source(message, ctx.get_parameter_source(f"{PREFIX}device"))
+
+
+_QUOTED = (
+    r"""(?<!\w)(?:"[^"]*"|'[^']*')"""  # what the user wrote; a word's apostrophe opens nothing
+)
+
+
+def _tuple(items: str) -> str:
+    return items.replace(" ", "").rstrip(",")
 
 
 def _flag(name: str) -> str:

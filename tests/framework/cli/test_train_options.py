@@ -245,3 +245,10 @@ def test_the_help_of_a_model_ends_with_a_sentence(run: Callable[..., Any]) -> No
 
 def test_verbose_is_no_option(run: Callable[..., Any]) -> None:
     assert run("train mlp --data iris --verbose").error.startswith("no such option '--verbose'.")
+
+
+def test_a_message_leaves_what_the_user_wrote_as_it_is(run: Callable[..., Any]) -> None:
+    member = "softmax(epochs=2, device='cuda')"
+    done = run("train ensemble --data digits --member", member)
+    assert done.code == 2
+    assert f'"{member}"' in done.err
