@@ -30,6 +30,7 @@ from flagstone.plugins import Spec, registry
 from flagstone.plugins.guests import quiet_output
 from flagstone.plugins.targets import explain
 from flagstone.testing.randomness import noted_draws
+from flagstone.training.interrupt import ENDED_BY_SIGTERM
 
 PREFIX = "test_"
 Status = Literal["passed", "failed", "skipped", "warned"]
@@ -137,6 +138,8 @@ def _told(check: Callable[..., None]) -> Callable[..., None]:
             )
             raise AssertionError(f"{self}, {point}: {text}") from error
         except (Exception, SystemExit) as error:  # a stranger's code, any failure
+            if isinstance(error, SystemExit) and error.code == ENDED_BY_SIGTERM:
+                raise  # nobody's failure
             raise AssertionError(
                 f"{self}, {point}: expected no error; got {explain(error)}"
             ) from error

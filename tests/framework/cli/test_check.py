@@ -167,3 +167,21 @@ def test_a_kernel_and_a_backend(run: Callable[..., Any]) -> None:
     backend = run("check numpy --kind backend --json --point contract").json
     assert backend["device"] == "cpu"
     assert backend["checked"][0]["points"][1]["status"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(SystemExit(143), 143), (KeyboardInterrupt(), 130), (SystemExit(1), 1)]
+)
+def test_a_signal_ends_the_check_and_is_nobodys_failure(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    from flagstone.testing import LayerSuite
+
+    class Stopped(LayerSuite):
+        def test_shapes(self) -> None:
+            raise error
+
+    monkeypatch.setattr(LayerSuite, "test_shapes", Stopped.test_shapes)
+    done = run("check plain --point shapes")
+    assert done.code == code
+    assert ("FAIL" in done.out) == (code == 1)
