@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flagstone import ops
-from flagstone.benchmarking.benchmark import Benchmark, Run
+from flagstone.benchmarking.benchmark import Benchmark, NotHere, Run
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
 
@@ -34,22 +34,24 @@ def _depthwise(x: Any, w: Any) -> Any:
     return ops.conv2d(x, w, padding="same", groups=x.shape[-1])
 
 
-# family: a function of tensors, shapes that are small, shapes that are large
-FAMILIES: dict[str, tuple[Callable[..., Any], Shapes, Shapes]] = {
+Function = Callable[..., Any] | str  # of tensors; a name is an op's, which an old commit may lack
+
+# family: a function, shapes that are small, shapes that are large
+FAMILIES: dict[str, tuple[Function, Shapes, Shapes]] = {
     "conv3x3": (_same, _conv(8, 4, 8, 3, 8), _conv(28, 32, 32, 3, 64)),
     "conv1x1": (_same, _conv(8, 4, 8, 1, 8), _conv(28, 32, 64, 1, 64)),
     "conv7x7": (_same, _conv(8, 4, 3, 7, 8), _conv(56, 8, 3, 7, 64)),
     "depthwise3x3": (_depthwise, _conv(8, 4, 8, 3, 8, 8), _conv(28, 32, 64, 3, 64, 64)),
-    "matmul": (ops.matmul, ((16, 16), (16, 16)), ((512, 512), (512, 512))),
+    "matmul": ("matmul", ((16, 16), (16, 16)), ((512, 512), (512, 512))),
     "max-pool": (lambda x: ops.max_pool2d(x, 2), (_images(4, 8, 8),), (_images(32, 28, 64),)),
     "avg-pool": (lambda x: ops.avg_pool2d(x, 2), (_images(4, 8, 8),), (_images(32, 28, 64),)),
-    "add": (ops.add, ((10, 10), (10, 10)), ((1000, 1000), (1000, 1000))),
-    "add-bias": (ops.add, ((10, 10), (10,)), ((1000, 1000), (1000,))),
-    "exp": (ops.exp, ((10, 10),), ((1000, 1000),)),
-    "relu": (ops.relu, ((10, 10),), ((1000, 1000),)),
-    "gelu": (ops.gelu, ((10, 10),), ((1000, 1000),)),
-    "sigmoid": (ops.sigmoid, ((10, 10),), ((1000, 1000),)),
-    "softmax": (ops.softmax, ((10, 10),), ((10000, 100),)),
+    "add": ("add", ((10, 10), (10, 10)), ((1000, 1000), (1000, 1000))),
+    "add-bias": ("add", ((10, 10), (10,)), ((1000, 1000), (1000,))),
+    "exp": ("exp", ((10, 10),), ((1000, 1000),)),
+    "relu": ("relu", ((10, 10),), ((1000, 1000),)),
+    "gelu": ("gelu", ((10, 10),), ((1000, 1000),)),
+    "sigmoid": ("sigmoid", ((10, 10),), ((1000, 1000),)),
+    "softmax": ("softmax", ((10, 10),), ((10000, 100),)),
     "sum": (lambda x: ops.sum(x, axis=0), ((10, 10),), ((1000, 1000),)),
     "transpose": (lambda x: ops.transpose(x, 1, 0) + 0.0, ((10, 10),), ((1000, 1000),)),
 }
@@ -63,8 +65,9 @@ def benchmarks() -> Iterator[Benchmark]:
         yield Benchmark(f"kernel/{name}/backward", _backward(function, large))
 
 
-def _forward(function: Callable[..., Any], shapes: Shapes) -> Callable[[Backend], Run]:
+def _forward(which: Function, shapes: Shapes) -> Callable[[Backend], Run]:
     def prepare(backend: Backend) -> Run:
+        function = _found(which)
         inputs = _inputs(backend, shapes)
 
         def run() -> object:
@@ -76,8 +79,9 @@ def _forward(function: Callable[..., Any], shapes: Shapes) -> Callable[[Backend]
     return prepare
 
 
-def _backward(function: Callable[..., Any], shapes: Shapes) -> Callable[[Backend], Run]:
+def _backward(which: Function, shapes: Shapes) -> Callable[[Backend], Run]:
     def prepare(backend: Backend) -> Run:
+        function = _found(which)
         inputs = _inputs(backend, shapes, requires_grad=True)
         dy = Tensor(backend.asarray(np.ones(function(*inputs).shape, "float32")), backend)
 
@@ -89,6 +93,15 @@ def _backward(function: Callable[..., Any], shapes: Shapes) -> Callable[[Backend
         return run
 
     return prepare
+
+
+def _found(which: Function) -> Callable[..., Any]:
+    if not isinstance(which, str):
+        return which
+    if not hasattr(ops, which):
+        raise NotHere(f"there is no op {which} here")
+    found: Callable[..., Any] = getattr(ops, which)
+    return found
 
 
 def _inputs(backend: Backend, shapes: Shapes, requires_grad: bool = False) -> list[Tensor]:

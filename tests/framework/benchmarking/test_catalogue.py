@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
 import time
 
 import pytest
 
 from flagstone.backend import open_backend
+from flagstone.benchmarking import of_kernels
 from flagstone.benchmarking.benchmark import Benchmark, NotHere
 from flagstone.benchmarking.catalogue import catalogue, chosen
 from flagstone.benchmarking.sides import measure, worker
@@ -51,6 +53,14 @@ def test_every_op_runs(size: str) -> None:
             benchmark.prepare(open_backend("cpu"))()
     with pytest.raises(NotHere, match="single values"):
         catalogue()[SINGLE[0]].prepare(open_backend("cpu"))
+
+
+def test_the_kernels_of_a_commit_without_one_of_the_ops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("flagstone.ops.gelu")
+    there = {b.name: b for b in runpy.run_path(of_kernels.__file__)["benchmarks"]()}
+    there["kernel/relu/small"].prepare(open_backend("cpu"))()
+    with pytest.raises(NotHere, match="no op gelu"):
+        there["kernel/gelu/small"].prepare(open_backend("cpu"))
 
 
 def test_a_step_can_be_run_more_often_than_its_training_has_steps() -> None:
