@@ -72,7 +72,8 @@ def installed(tree: Path, folder: Path, *, extras: str = "", more: Sequence[str]
     """
     python = _environment(folder)
     wanted = f"{tree}[{extras}]" if extras else str(tree)
-    _run([python, "-m", "pip", "install", *QUIET, *more, wanted], f"{tree} does not install")
+    problem = f"{tree} does not install (--pip=/path/to/clone brings what no package index has)"
+    _run([python, "-m", "pip", "install", *QUIET, *more, wanted], problem)
     _run([python, "-P", "-c", "import flagstone"], f"{tree} is installed without a flagstone")
     _run([python, "-m", "pip", "check", *QUIET], f"what {tree} needs does not fit together")
     return python

@@ -28,7 +28,7 @@ import json
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -192,19 +192,29 @@ def _environments(options: argparse.Namespace, stack: contextlib.ExitStack) -> d
     if options.pythons:
         return {"base": options.base, "head": options.head}
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flagstone-gate-")))
-    pythons = {}
-    for side, revision in (("base", options.base), ("head", options.head)):
-        try:
-            tree = stack.enter_context(
+    revisions = {"base": options.base, "head": options.head}
+    trees, pythons = {}, {}
+    for side, revision in revisions.items():  # both, before the first takes its time to install
+        with _of_side(side, revision):
+            trees[side] = stack.enter_context(
                 checked_out(options.repository, revision, folder / f"{side}-tree")
             )
+    for side, revision in revisions.items():
+        with _of_side(side, revision):
             _say(f"{side}: installing {revision}")
             pythons[side] = installed(
-                tree, folder / f"{side}-env", extras=options.extras, more=options.pip
+                trees[side], folder / f"{side}-env", extras=options.extras, more=options.pip
             )
-        except BuildError as error:
-            raise BuildError(f"{side} ({revision}): {error}") from error
     return pythons
+
+
+@contextlib.contextmanager
+def _of_side(side: str, revision: str) -> Iterator[None]:
+    """A failure within it names the side."""
+    try:
+        yield
+    except BuildError as error:
+        raise BuildError(f"{side} ({revision}): {error}") from error
 
 
 def _gate(options: argparse.Namespace, pythons: dict[str, str]) -> list[Result]:

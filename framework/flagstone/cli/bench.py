@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from flagstone.benchmarking.intervals import Interval
     from flagstone.benchmarking.sides import Measured, Side
 
+Times = dict[tuple[str, str], list[float]]  # name and device -> samples
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME ...]")
@@ -65,13 +67,14 @@ def bench(
         return
     benchmarks = chosen(names)
     cases = _cases(benchmarks, devices)
+    before = _times_in(against) if against is not None and Path(against).is_file() else None
     say(f"{len(cases)} to time, in {rounds} rounds")
     document: dict[str, Any] = {"rounds": rounds, "against": against, **_here()}
     if against is None:
         rows = [_row(case, 0) for case in _timed({"here": Local}, cases, rounds)]
-    elif Path(against).is_file():
+    elif before is not None:
         document["in_turns"] = False
-        rows = _with_file(against, _timed({"here": Local}, cases, rounds), factor)
+        rows = _with_file(before, _timed({"here": Local}, cases, rounds), factor)
     else:
         document["in_turns"] = True
         rows = _with_commit(against, cases, rounds, factor)
@@ -198,16 +201,19 @@ def _judged(row: dict[str, Any], interval: Interval, factor: float) -> dict[str,
     return {**row, **found, "verdict": verdict(interval, factor)}
 
 
-def _with_file(path: str, cases: Sequence[Measured], factor: float) -> list[dict[str, Any]]:
-    from flagstone.benchmarking.intervals import unpaired_interval
-
+def _times_in(path: str) -> Times:
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-        before = {(r["name"], r["device"]): r["samples"] for r in document["benchmarks"]}
+        return {(r["name"], r["device"]): r["samples"] for r in document["benchmarks"]}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"--against: {path} is no file that flagstone bench --json wrote ({error!r})"
         ) from None
+
+
+def _with_file(before: Times, cases: Sequence[Measured], factor: float) -> list[dict[str, Any]]:
+    from flagstone.benchmarking.intervals import unpaired_interval
+
     rows = []
     for case in cases:
         row, old = _row(case, 0), before.get((case.name, case.device))

@@ -250,13 +250,23 @@ def test_no_such_commit(repository: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "base (no-such): no-such cannot be checked out" in out
 
 
+def test_both_commits_are_looked_for_before_one_is_installed(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = gate.main(["HEAD", "no-such", "--repository", str(repository)])
+    assert code == gate.BROKEN_BUILD
+    told = capsys.readouterr()
+    assert "head (no-such): no-such cannot be checked out" in told.out
+    assert "installing" not in told.err
+
+
 @pytest.mark.slow
 def test_a_commit_that_does_not_build(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = gate.main(["HEAD", "HEAD", "--repository", str(repository)])
     assert code == gate.BROKEN_BUILD
     out = capsys.readouterr().out
     assert "base (HEAD): " in out
-    assert "does not install" in out
+    assert "does not install (--pip=" in out
     left = subprocess.run(
         ["git", "-C", str(repository), "worktree", "list"],
         check=True, capture_output=True, text=True,

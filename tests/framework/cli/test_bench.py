@@ -127,3 +127,4 @@ def test_a_file_that_is_something_else(spawn: Callable[..., Any], folder: Path) 
     done = spawn("bench kernel/add/small --rounds 1 --backend cpu --against x.json")
     assert done.code == 2
     assert "is no file that flagstone bench --json wrote" in done.err
+    assert "to time" not in done.err  # it is refused first
