@@ -17,6 +17,8 @@ from flagstone.estimator.spec import Spec
 from flagstone.nn import Layer
 from flagstone.training.objective import BinaryCrossEntropy, CrossEntropy, Objective
 
+EXACT_ABOVE = 1e-8  # a probability whose logarithm float64 keeps, even as one less the other's
+
 
 class LabelPredictor(Predictor):
     """What all classifiers do with the logits that their layer gives, and with labels."""
@@ -52,12 +54,18 @@ class LabelPredictor(Predictor):
         return float(metrics.accuracy(np.asarray(y), self.predict(X), sample_weight=sample_weight))
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
-        """``{"loss", "accuracy", "log_loss"}`` on ``X`` and ``y``; loss is the log-loss here."""
+        """``{"loss", "accuracy", "log_loss"}`` on ``X`` and ``y``.
+
+        Both losses are the log-loss. They differ where a true label's probability is next to none:
+        ``log_loss`` clips it, as scikit-learn's does; ``loss`` goes by the logits, as in training.
+        """
         probabilities = self.predict_proba(X)
         codes = self._encode_targets(np.asarray(y))
         log_loss = metrics.log_loss(codes, probabilities, labels=np.arange(len(self.classes_)))
+        least = probabilities[np.arange(len(codes)), codes].min()
+        loss = float(log_loss) if least > EXACT_ABOVE else _log_loss(self._outputs_of(X), codes)
         accuracy = metrics.accuracy(codes, self._encode_targets(self.predict(X)))
-        return {"loss": float(log_loss), "accuracy": float(accuracy), "log_loss": float(log_loss)}
+        return {"loss": loss, "accuracy": float(accuracy), "log_loss": float(log_loss)}
 
     def _margin(self) -> float:
         """The logit above which the second class is predicted."""
@@ -142,6 +150,14 @@ def _same_kind(a: Any, b: Any) -> bool:
 def _shown(classes: Any) -> str:
     shown = ", ".join(repr(c) for c in np.asarray(classes).tolist()[:5])
     return shown if len(classes) <= 5 else f"{shown}, ... ({len(classes)})"
+
+
+def _log_loss(logits: Any, codes: Any) -> float:
+    """The mean negative log-probability of the true classes, however small these are."""
+    if logits.shape[1] == 1:  # the second class's
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    total = np.logaddexp.reduce(logits, axis=1)
+    return float(np.mean(total - logits[np.arange(len(codes)), codes]))
 
 
 def _sigmoid(x: Any) -> Any:

@@ -47,6 +47,21 @@ def test_the_measures_are_right(run: Callable[..., Any], trained: Any) -> None:
     np.testing.assert_allclose(metrics["log_loss"], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["logistic", "softmax"])
+def test_the_loss_is_that_of_the_epochs_where_probabilities_are_clipped(name: str) -> None:
+    import flagstone as fs
+
+    x = np.array([[-1.0], [1.0]] * 20)
+    y = np.array([0, 1] * 20)
+    wrong = x * 1e4, 1 - y  # logits of thousands on the wrong side
+    model: Any = fs.model(name, epochs=3, validation_fraction=0.0)
+    told = model.fit(x, y, validation_data=wrong).history_[-1]["validation"]["loss"]
+    found = model.evaluate(*wrong)
+    assert told > 1000
+    np.testing.assert_allclose(found["loss"], told, rtol=1e-5)
+    assert found["log_loss"] == pytest.approx(-np.log(np.finfo(np.float64).eps))
+
+
 def test_a_minimum_decides_the_exit_code(run: Callable[..., Any], trained: Any) -> None:
     done = run(f"evaluate {RUN} --min accuracy=0.8 --max log-loss=9")
     assert done.code == 0
