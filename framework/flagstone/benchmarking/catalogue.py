@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator
 
@@ -29,8 +30,8 @@ def _all() -> Iterator[Benchmark]:
 
 
 def chosen(names: Iterable[str]) -> list[Benchmark]:
-    """The benchmarks that any of ``names`` means: a name, a pattern (``"kernel/conv*"``), or one of
-    a name's parts (``"mlp"``, ``"kernel"``). All of the gate's for no names.
+    """The benchmarks that any of ``names`` means: a name, how one begins (``"op/abs"``), a pattern
+    (``"kernel/conv*"``), or one of a name's parts (``"mlp"``). All of the gate's for no names.
 
     Raises:
         UnknownNameError: one means nothing.
@@ -43,12 +44,22 @@ def chosen(names: Iterable[str]) -> list[Benchmark]:
     for name in names:
         found = {full for full in known if matches(full, name)}
         if not found:
-            parts = {part for full in known for part in full.split("/")}
-            raise UnknownNameError("benchmark", name, parts)
+            raise _unknown(name, known)
         meant |= found
     return [benchmark for full, benchmark in known.items() if full in meant]
 
 
 def matches(full: str, name: str) -> bool:
     """Whether ``name`` means the benchmark ``full``."""
-    return name in full.split("/") or fnmatch.fnmatchcase(full, name)
+    begins = full.startswith(f"{name.rstrip('/')}/")
+    return begins or name in full.split("/") or fnmatch.fnmatchcase(full, name)
+
+
+def _unknown(name: str, known: Iterable[str]) -> UnknownNameError:
+    """What is near is any name or beginning; what is listed, the groups only."""
+    paths = [full.split("/") for full in known]
+    names = {"/".join(parts[:n]) for parts in paths for n in range(1, len(parts) + 1)}
+    near = difflib.get_close_matches(name, sorted(names.union(*paths)), n=1)
+    groups = {parts[0] for parts in paths}
+    hint = "flagstone bench --list shows all."
+    return UnknownNameError("benchmark", name, groups, hint, "".join(near))

@@ -53,10 +53,11 @@ def bench(
 ) -> None:
     """Time benchmarks: kernels, optimizers, start-up, files, and every model.
 
-    NAME is a benchmark, a pattern such as 'kernel/conv*', or a part of names: a group such as step,
-    or what is measured, such as mlp or a plugin's own model. Several rounds go through all of them.
-    With --against the same benchmarks are timed on both sides, a commit's in turns with these, and
-    a difference is told only where a 99 % bootstrap interval lies beyond --factor.
+    NAME is a benchmark, how names begin, such as op/abs, a pattern such as 'kernel/conv*', or a
+    part of names: a group such as step, or what is measured, such as mlp or a plugin's own model.
+    Several rounds go through all of them. With --against the same benchmarks are timed on both
+    sides, a commit's in turns with these, and a difference is told only where a 99 % bootstrap
+    interval lies beyond --factor.
 
     Ends with 1 if a benchmark failed.
     """

@@ -42,8 +42,13 @@ def test_a_name_is_a_whole_a_part_or_a_pattern() -> None:
     assert names("kernel/conv*/small") == [f"kernel/conv{k}x{k}/small" for k in (3, 1, 7)]
     assert names("*") == list(catalogue())
     assert names() == [name for name, b in catalogue().items() if b.in_gate]
+    assert names("op/abs") == names("op/abs/") == ["op/abs/small", "op/abs/large"]
     with pytest.raises(UnknownNameError, match="unknown benchmark 'step/none'"):
         names("step/none")
+    for wrong, meant in (("op/abss", "op/abs"), ("kernal", "kernel"), ("step/mpl", "step/mlp")):
+        with pytest.raises(UnknownNameError, match=f"Did you mean '{meant}'") as refused:
+            names(wrong)
+        assert len(str(refused.value)) < 250
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
