@@ -119,6 +119,8 @@ class RunDirectory:
             InputError: there is no directory of that name, or it holds no run.
         """
         run = cls(path)
+        if run.path.is_file():
+            raise InputError(f"{run}: is a file; give a run's directory, such as runs/NAME")
         if not run.path.is_dir():
             raise InputError(f"{run}: no such run directory{_known_runs(run.path)}")
         if not run._config.is_file():

@@ -122,6 +122,9 @@ def test_opening_what_is_no_run(run: RunDirectory, tmp_path: Path) -> None:
         RunDirectory.open(tmp_path / "no" / "x")
     with pytest.raises(InputError, match=r"not a run directory; it has no config\.toml"):
         RunDirectory.open(tmp_path)
+    (tmp_path / "softmax.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match=r"safetensors: is a file; give a run's directory, such"):
+        RunDirectory.open(tmp_path / "softmax.safetensors")
 
 
 def test_unreadable_config_is_one_clear_line(run: RunDirectory) -> None:
