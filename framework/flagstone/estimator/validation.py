@@ -263,9 +263,16 @@ def folded(X: Array, image_shape: tuple[int, ...] | None) -> Array:
     """Flat rows as the images that ``image_shape`` says, (h, w) or (h, w, channels).
 
     Raises:
-        ShapeError: rows are not of that many values.
+        ShapeError: rows are not of that many values, or ``X`` are images of another shape.
     """
-    if image_shape is None or X.ndim != 2:
+    if image_shape is None:
+        return X
+    if X.ndim != 2:
+        if X.shape[1:] not in (tuple(image_shape), (*image_shape, 1)):
+            raise ShapeError(
+                f"X: expected rows to fold, or images of the shape that image_shape={image_shape} "
+                f"says; got images of shape {X.shape[1:]}"
+            )
         return X
     if len(image_shape) not in (2, 3) or math.prod(image_shape) != X.shape[1]:
         raise ShapeError(

@@ -120,6 +120,10 @@ def test_flat_rows_are_folded_by_image_shape(name: str) -> None:
     np.testing.assert_array_equal(rows.predict_proba(x.reshape(12, -1)), model.predict_proba(x))
     np.testing.assert_array_equal(rows.predict_proba(x), model.predict_proba(x))
     assert rows.n_features_in_ == 90
+    same = small(name, image_shape=(6, 5, 3)).fit(x, y)
+    np.testing.assert_array_equal(same.predict_proba(x), model.predict_proba(x))
+    with pytest.raises(ShapeError, match=r"image_shape=\(4, 4\) says; got .* \(6, 5, 3\)$"):
+        small(name, image_shape=(4, 4)).fit(x, y)
 
 
 def test_integers_and_floats_of_equal_value_train_alike() -> None:
