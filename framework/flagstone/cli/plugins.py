@@ -51,4 +51,8 @@ def _source(row: ProviderRow) -> str:
 
 def _provides(row: ProviderRow, kind: str | None) -> str:
     kinds = row.provides if kind is None else {kind: row.provides.get(kind, ())}
-    return "; ".join(f"{name}: {', '.join(names)}" for name, names in kinds.items())
+    told = [f"{name}: {', '.join(names)}" for name, names in kinds.items()]
+    if kind is None:  # kernels, callbacks, commands: which, depends on what they are asked for
+        named = {spec.hook for spec in KINDS.values()}
+        told += [hook.removeprefix("flagstone_") for hook in row.hooks if hook not in named]
+    return "; ".join(told)
