@@ -13,6 +13,7 @@ from flagstone.cli.output import emit, table
 from flagstone.errors import FlagstoneError, UnavailableError
 
 BROKEN = {"failed": "failed", "conflict": "has a conflict"}
+NOTHING_WORKS = "no backend works here"
 
 
 @click.command()
@@ -23,7 +24,8 @@ BROKEN = {"failed": "failed", "conflict": "has a conflict"}
 def doctor(ctx: click.Context, /, with_ops: bool, device: str, as_json: bool) -> None:
     """Say what is installed, what works, and what is wrong.
 
-    Ends with an error only where --device names a device that cannot be used.
+    Ends with an error only where --device names a device that cannot be used, or where no backend
+    works.
     """
     report = _report()
     unusable = _unusable(device)
@@ -40,6 +42,8 @@ def doctor(ctx: click.Context, /, with_ops: bool, device: str, as_json: bool) ->
         _show(report)
     if unusable is not None and (with_ops or source is ParameterSource.COMMANDLINE):
         raise unusable
+    if NOTHING_WORKS in report["problems"]:
+        raise UnavailableError(NOTHING_WORKS)
 
 
 def _unusable(device: str) -> FlagstoneError | None:
@@ -68,6 +72,9 @@ def _report() -> dict[str, Any]:
     except FlagstoneError as error:  # strict mode: any broken plugin makes every look-up fail
         backends = []
         problems.append(str(error))
+    else:
+        if not any(backend["works"] for backend in backends):
+            problems.append(NOTHING_WORKS)
     problems += [
         f"plugin {row.name} {BROKEN[row.status]}: {row.reason}"
         for row in registry.providers()
@@ -79,8 +86,6 @@ def _report() -> dict[str, Any]:
             f"{len(cupy)} distributions of CuPy are installed ({', '.join(cupy)}) and overwrite "
             "each other; uninstall all of them, then install one"
         )
-    if not any(backend["works"] for backend in backends):
-        problems.append("no backend works here")
     return {
         **software(),
         "backends": backends,

@@ -168,6 +168,17 @@ PLUGIN = """
 """
 
 
+def test_doctor_ends_with_3_where_no_backend_works(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"name": "numpy", "devices": ["cpu"], "works": False, "reason": "broken", "detail": ""}
+    monkeypatch.setattr("flagstone.cli.doctor._backends", lambda: [row])
+    done = run("doctor")
+    assert (done.code, done.error) == (3, "no backend works here")
+    assert done.out.endswith("problems\n  no backend works here\n")
+    assert run("doctor --json").json["problems"] == ["no backend works here"]
+
+
 def test_commands_of_plugins_are_appended(
     run: Callable[..., Any], plugin: Callable[[str], Path]
 ) -> None:
