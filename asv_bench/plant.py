@@ -10,7 +10,8 @@ codes. The result is printed as Markdown and kept in the JSON file after every r
 with the same file it goes on from there, and with more ``--runs`` it adds the difference.
 
 A kernel that takes longer is busy for half as long again as it has measured itself to be, on every
-machine; start-up for half the least of what the interpreter takes to start, import and end.
+machine and however busy that is. So is start-up, which measures what the interpreter has spent
+until then and knows what share of a whole start that is, from the least of many starts.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ SLOW_START = """
 def _planted():
     import time
 
-    until = time.process_time() + {half_a_start}
+    until = time.process_time() * {longer}
     while time.process_time() < until:
         pass
 
@@ -160,9 +161,9 @@ def main() -> int:
     missing = [name for name in wanted if done[name] < wanted[name]]
     with tempfile.TemporaryDirectory(prefix="flagstone-plant-") as folder:
         sides = {"base": _side("base", head, Path(folder))}
-        half = _start(sides["base"]) / 2
+        longer = _longer_start(sides["base"])
         for name in missing:
-            sides[name] = _side(name, head, Path(folder), half)
+            sides[name] = _side(name, head, Path(folder), longer)
         for number in range(options.runs):  # in turns, so that an hour's weather meets all
             for name in missing:
                 if not done[name] <= number < wanted[name]:
@@ -175,17 +176,20 @@ def main() -> int:
     return _report(document)
 
 
-def _start(python: str) -> float:
-    """The least seconds that importing flagstone took in a fresh process."""
-    times = []
+def _longer_start(python: str) -> float:
+    """By what the seconds that a process has spent once flagstone is imported are to be multiplied
+    so that all of it, to its end, takes 1.5 times as long."""
+    wholes, spents = [], []
+    code = "import flagstone, time; print(time.process_time())"
     for _ in range(200):  # some of which nothing disturbs
         started = time.perf_counter()
-        subprocess.run([python, "-P", "-c", "import flagstone"], check=True)
-        times.append(time.perf_counter() - started)
-    return min(times)
+        done = subprocess.run([python, "-P", "-c", code], check=True, stdout=subprocess.PIPE)
+        wholes.append(time.perf_counter() - started)
+        spents.append(float(done.stdout))
+    return 1 + 0.5 * min(wholes) / min(spents)
 
 
-def _side(name: str, revision: str, folder: Path, half_a_start: float = 0.0) -> str:
+def _side(name: str, revision: str, folder: Path, longer: float = 1.0) -> str:
     """What the gate is to compare: the interpreter of an environment with that plant, or a commit
     that has it, in a clone."""
     plant = PLANTS.get(name, Plant())
@@ -194,19 +198,19 @@ def _side(name: str, revision: str, folder: Path, half_a_start: float = 0.0) -> 
         clone = folder / "clone"
         _git("clone", "--quiet", "--shared", "--no-checkout", str(REPOSITORY), str(clone))
         _git("checkout", "--quiet", "--detach", revision, at=clone)
-        _append(plant, clone, half_a_start)
+        _append(plant, clone, longer)
         who = ("-c", "user.name=plant", "-c", "user.email=plant@localhost")
         _git(*who, "commit", "--quiet", "--all", "--message", name, at=clone)
         return _git("rev-parse", "HEAD", at=clone)
     with checked_out(REPOSITORY, revision, folder / f"{name}-tree") as tree:
-        _append(plant, tree, half_a_start)
+        _append(plant, tree, longer)
         return installed(tree, folder / f"{name}-env")
 
 
-def _append(plant: Plant, tree: Path, half_a_start: float) -> None:
+def _append(plant: Plant, tree: Path, longer: float) -> None:
     if plant.file:
         with (tree / plant.file).open("a", encoding="utf-8") as file:
-            file.write(plant.text.replace("{half_a_start}", str(half_a_start)))
+            file.write(plant.text.replace("{longer}", str(longer)))
 
 
 def _gated(
