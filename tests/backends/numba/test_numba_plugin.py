@@ -34,6 +34,13 @@ def test_it_serves_the_numpy_backend_and_is_imported_when_a_kernel_is_used():
     assert run(code).endswith("False")
 
 
+def test_it_is_listed_with_what_it_provides():
+    told = run(
+        "import sys; from flagstone.cli import main; sys.argv[1:] = ['plugins', 'list']; main()"
+    )
+    assert next(x for x in told.splitlines() if x.startswith("numba ")).endswith(" kernels")
+
+
 def test_a_disabled_plugin_leaves_numpys_kernels():
     code = SERVED + "print(b.kernels['relu'].__module__)"
     assert run(code, FLAGSTONE_DISABLE_PLUGINS="numba") == "flagstone_numpy.kernels.elementwise"

@@ -81,8 +81,6 @@ def test_plugins_list(run: Callable[..., Any]) -> None:
     assert "backend: numpy" in text
     assert "classifier" not in text
     assert "is not one of" in run("plugins list --kind nix").error
-    numba = next(x for x in run("plugins list").out.splitlines() if x.startswith("numba "))
-    assert numba.endswith(" kernels")
     placed = {row["name"]: row["location"] for row in rows.values()}
     assert placed["numpy"].endswith("flagstone_numpy/__init__.py")
     told = [line for line in run("plugins list --where").out.splitlines() if "numpy" in line]

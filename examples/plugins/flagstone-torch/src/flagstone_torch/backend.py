@@ -25,7 +25,7 @@ class TorchBackend(Backend):
 
     kernels = KERNELS
     precisions = ("exact", "mixed-fp16", "mixed-bf16")
-    lacks = {"tf32": "it is PyTorch's own: torch.backends.fp32_precision"}  # noqa: RUF012
+    lacks = {"tf32": "it is PyTorch's own switch, backends.fp32_precision"}  # noqa: RUF012
 
     def __init__(self, name: str, device: Device, place: torch.device) -> None:
         super().__init__(device)
