@@ -85,13 +85,13 @@ def test_both_sides_of_a_network_are_the_same_function(part):
     """From the same weights both give the same loss."""
     pytest.importorskip("torch", reason="PyTorch is the peer")
     import flagstone as fs
-    from flagstone import losses
+    from flagstone import losses, nn
 
     steps = part("card.steps")
     for network in (n for n in steps.NETWORKS if n.target == "classes" and len(n.shape) == 1):
         x, y = steps.data(network, 4)
         theirs, loss, _, tx, ty = steps.torch_parts(network, x, y, "cpu")
-        ours = steps.our_layer(network).initialize(0, device="cpu")
+        ours = steps.built(nn, network).initialize(0, device="cpu")
         ours.load_state_dict({k: v.detach().numpy() for k, v in theirs.state_dict().items()})
         value = losses.cross_entropy(ours.eval()(fs.tensor(x)), fs.tensor(y)).item()
         assert value == pytest.approx(loss(theirs.eval()(tx), ty).item(), rel=1e-5)

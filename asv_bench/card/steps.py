@@ -166,11 +166,9 @@ def data(network: Network, batch: int) -> tuple[Any, Any]:
 # Ours
 
 
-def our_layer(network: Network) -> Any:
-    """The network of our layers, without values."""
-    from flagstone import nn
-
-    made: dict[str, Callable[..., nn.Layer]] = {
+def built(nn: Any, network: Network) -> Any:
+    """The network of the layers of a module, ours or PyTorch's: they have the same names."""
+    made: dict[str, Callable[..., Any]] = {
         "linear": nn.Linear,
         "conv": lambda a, b: nn.Conv2d(a, b, 3, padding=1),
         "pool": lambda: nn.MaxPool2d(2, ceil_mode=True),
@@ -185,7 +183,7 @@ def our_layer(network: Network) -> Any:
 def our_steps(network: Network, x: Any, y: Any, device: str) -> dict[str, Step]:
     """A step through the public API, captured and as it is."""
     import flagstone as fs
-    from flagstone import losses, optim
+    from flagstone import losses, nn, optim
 
     loss = {
         "numbers": losses.mse,
@@ -195,7 +193,7 @@ def our_steps(network: Network, x: Any, y: Any, device: str) -> dict[str, Step]:
     tx, ty = fs.tensor(x, device=device), fs.tensor(y, device=device)
     steps: dict[str, Step] = {}
     for name in ("captured", "ours_eager"):
-        layer = our_layer(network).initialize(0, device=device)
+        layer = built(nn, network).initialize(0, device=device)
         kind = optim.Adam if network.target == "classes" else optim.SGD
         steps[name] = _our_step(layer, kind(layer, network.lr), loss, tx, ty, name == "captured")
     return steps
@@ -223,16 +221,7 @@ def torch_parts(network: Network, x: Any, y: Any, device: str) -> tuple[Any, Any
     import torch
     from torch import nn
 
-    made: dict[str, Callable[..., nn.Module]] = {
-        "linear": nn.Linear,
-        "conv": lambda a, b: nn.Conv2d(a, b, 3, padding=1),
-        "pool": lambda: nn.MaxPool2d(2, ceil_mode=True),
-        "relu": nn.ReLU,
-        "sigmoid": nn.Sigmoid,
-        "dropout": nn.Dropout,
-        "flatten": nn.Flatten,
-    }
-    layer = nn.Sequential(*(made[kind](*rest) for kind, *rest in network.layers)).to(device)
+    layer = built(nn, network).to(device)
     loss = {
         "numbers": nn.functional.mse_loss,
         "bits": nn.functional.binary_cross_entropy_with_logits,
