@@ -32,7 +32,6 @@ def _registers() -> tuple[int, int]:
 
 
 VECTOR_BYTES, SUMS = _registers()
-AHEAD = 16  # steps: what is fetched arrives after 100 to 200 cycles
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no stubs
@@ -73,10 +72,6 @@ def _multiply(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.module, ir.FunctionType(vector, [vector] * 3), name
     )
     i64, i32 = ir.IntType(64), ir.IntType(32)
-    byte = ir.IntType(8).as_pointer()
-    prefetch = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32]), "llvm.prefetch.p0i8"
-    )
     everywhere = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
     nothing = ir.Constant(vector, ir.Undefined)
 
@@ -91,11 +86,6 @@ def _multiply(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         found.align = number.bitwidth // 8
         return found
 
-    def fetch(pointer: Any, writes: int = 0) -> None:
-        """Bring a line that is used later into the first-level cache."""
-        flags = [ir.Constant(i32, writes), ir.Constant(i32, 3), ir.Constant(i32, 1)]
-        builder.call(prefetch, [builder.bitcast(pointer, byte), *flags])
-
     def spread(pointer: Any) -> Any:
         one = builder.insert_element(nothing, builder.load(pointer), ir.Constant(i32, 0))
         return builder.shuffle_vector(one, nothing, everywhere)
@@ -105,9 +95,6 @@ def _multiply(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         for each in row:
             builder.store(ir.Constant(vector, [0.0] * lanes), each)
     target = at(out, out_at)
-    for r in range(rows):
-        for v in range(vectors):
-            fetch(at(at(target, times(out_row, r)), v * lanes), 1)
     place = cgutils.alloca_once_value(builder, at(b, b_at))
     start = at(a, a_at)
     apart = [times(a_row, r) for r in range(rows)]
@@ -116,9 +103,6 @@ def _multiply(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         with cgutils.for_range(builder, depth) as step:
             one, many = at(begin, builder.mul(step.index, a_step)), builder.load(place)
             factors = [load(at(many, v * lanes)) for v in range(vectors)]
-            for v in range(vectors):
-                fetch(at(at(many, times(b_step, AHEAD)), v * lanes))
-            fetch(at(one, times(a_step, AHEAD)))
             for r in range(rows):
                 value = spread(at(one, apart[r]))
                 for v in range(vectors):
