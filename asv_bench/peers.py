@@ -4,11 +4,17 @@
 
 For every convolution, for a training step of the model ``cnn`` on MNIST with batches of 100, eager
 and captured, and for its predictions, it prints the median time of both, the ratio of the shortest
-times, and the median and quartiles of the ratios of neighbouring runs; then the geometric mean over
+times, and the median and quartiles of the ratios of neighbouring turns; then the geometric mean over
 the convolutions, and the growth of resident memory over five training steps, each in a process of
 its own. PyTorch's time is that of its faster layout, NCHW or channels_last. Below 1 flagstone is
 the better. Alternating puts a busy machine's noise on both. ``--plain`` leaves out the kernels that
 the extra ``fast`` brings.
+
+Threads that have finished a piece of work spin before they sleep: OpenBLAS's for some 30 ms, those
+of PyTorch's OpenMP for a few. Whoever comes next shares the cores with them. So each side's turn
+begins with 60 ms of sleep, in which the other's threads go to sleep, and a call that is not timed,
+which fills the caches and wakes its own; then calls one behind the other for 20 ms, or one that
+takes longer, are timed, and their median is the turn's time.
 
 ``asv_bench/steps.py`` measures small steps, ``asv_bench/solvers.py`` tables beside scikit-learn.
 """
@@ -28,6 +34,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import other_peers
 import torch
 
 import flagstone as fs
@@ -35,6 +42,10 @@ from flagstone import data, nn, ops, optim
 from flagstone.backend import open_backend
 
 Run = Callable[[], object]
+
+PAUSE = 0.06  # seconds; longer than any side's threads spin
+TURN = 0.02  # seconds that are timed in a turn
+MOST = 20  # calls in a turn
 
 # n, channels, side, outputs, kernel
 CONVOLUTIONS = (
@@ -82,10 +93,8 @@ def main() -> None:
     for name, make in ROWS.items():
         if options.only in name:
             report(name, *make(), options.repeats)
-    if options.only in "beside scikit-learn, beside Thinc":
-        import other_peers
-
-        for row in other_peers.rows():
+    for row in other_peers.rows():
+        if options.only in row[0]:
             report(*row, options.repeats)
     if len(means) == len(CONVOLUTIONS):
         mean = float(np.exp(np.mean(np.log(means))))
@@ -291,25 +300,35 @@ def _torch_step(x: np.ndarray, labels: np.ndarray, layout: torch.memory_format) 
 
 
 def report(name: str, ours: Run, theirs: Sequence[Run], repeats: int) -> float:
-    """Run all in turn, ``repeats`` times after two to warm up; print a row, return the median."""
+    """Give each its turn, ``repeats`` times; print a row, return the median of the ratios."""
     runs = [ours, *theirs]
-    times = np.array([[seconds(run) for run in runs] for _ in range(repeats + 2)])[2:] * 1e3
-    peer = 1 + int(np.argmin(times[:, 1:].min(axis=0)))
+    for run in runs:
+        for _ in range(3):  # code is compiled, steps are recorded
+            run()
+    turns = [[turn(run) for run in runs] for _ in range(repeats)]
+    shortest = [min(min(calls) for calls in side) for side in zip(*turns, strict=True)]
+    times = np.array([[statistics.median(calls) for calls in row] for row in turns])
+    peer = 1 + int(np.argmin(shortest[1:]))
     mine, other = times[:, 0], times[:, peer]
     low, middle, high = statistics.quantiles(mine / other, n=4)
     print(
-        f"| {name} | {np.median(mine):.2f} | {np.median(other):.2f} | "
-        f"{mine.min() / other.min():.2f} | {middle:.2f} ({low:.2f}-{high:.2f}) |",
+        f"| {name} | {np.median(mine) * 1e3:.2f} | {np.median(other) * 1e3:.2f} | "
+        f"{shortest[0] / shortest[peer]:.2f} | {middle:.2f} ({low:.2f}-{high:.2f}) |",
         flush=True,
     )
     return middle
 
 
-def seconds(run: Run) -> float:
-    time.sleep(0.005)  # or threads of the run before would still spin
-    start = time.perf_counter()
+def turn(run: Run) -> list[float]:
+    """Seconds of calls of ``run``, by itself on the machine as far as this process goes."""
+    time.sleep(PAUSE)
     run()
-    return time.perf_counter() - start
+    calls: list[float] = []
+    while len(calls) < MOST and sum(calls) < TURN:
+        start = time.perf_counter()
+        run()
+        calls.append(time.perf_counter() - start)
+    return calls
 
 
 def processor() -> str:
