@@ -4,9 +4,9 @@
 
 For every convolution, for a training step of the model ``cnn`` on MNIST with batches of 100, eager
 and captured, and for its predictions, it prints the median time of both, the ratio of the shortest
-times, and the median and quartiles of the ratios of neighbouring turns; then the geometric mean over
-the convolutions, and the growth of resident memory over five training steps, each in a process of
-its own. PyTorch's time is that of its faster layout, NCHW or channels_last. Below 1 flagstone is
+times, and the median and quartiles of the ratios of neighbouring turns; then the geometric mean
+over the convolutions, and the growth of resident memory over five training steps, each in a process
+of its own. PyTorch's time is that of its faster layout, NCHW or channels_last. Below 1 flagstone is
 the better. Alternating puts a busy machine's noise on both. ``--plain`` leaves out the kernels that
 the extra ``fast`` brings.
 
