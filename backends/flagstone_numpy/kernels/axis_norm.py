@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flagstone_numpy.kernels.flat import cut
+from flagstone_numpy.products import held
 
 Array = np.ndarray
 BLOCK = 32768
@@ -84,6 +85,7 @@ class View(NamedTuple):
         return v.reshape([1 if i in over else s for i, s in enumerate(shape)])
 
 
+@held
 def axis_norm(
     x: Array, weight: Array | None, bias: Array | None, *, axis: tuple[int, ...], eps: float
 ) -> Any:
@@ -114,6 +116,7 @@ def axis_norm(
     return y, *(view.statistics(v, x.shape, axis) for v in (mean, var))
 
 
+@held
 def axis_norm_grad(
     g: Array, x: Array, mean: Array, var: Array, weight: Array | None, *, axis: tuple[int, ...],
     eps: float,
@@ -152,6 +155,7 @@ def axis_norm_grad(
     return dx, *(np.asarray(v, x.dtype).reshape(shape) for v in sums)
 
 
+@held
 def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float) -> Any:
     """See :func:`flagstone.ops.axis_norm.axis_rms_norm`."""
     view = View.of(x.shape, axis, weight)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flagstone_numpy.kernels.windows import Array, Block, Sizes, Tap, Window, blocks, taps
+from flagstone_numpy.products import held
 
 BLOCK_BYTES = 1 << 19
 LONG_RUN = 256
@@ -37,6 +38,7 @@ def forward(
     return y
 
 
+@held
 def weight_grad(dy: Array, x: Array, window: Window, _groups: int) -> Array:
     """Return the gradient of the weights, (k, *kernel, 1)."""
     positions, k = dy.shape[1:-1], dy.shape[-1]

@@ -26,6 +26,7 @@ from flagstone_numpy.kernels.windows import (
     split_channels,
     taps,
 )
+from flagstone_numpy.threads import blas
 
 BLOCK_BYTES = 1 << 20
 
@@ -42,7 +43,8 @@ def forward(
     columns = _Columns(x, window, positions, groups, pieces)
     for block in pieces:
         out = y[block.images, block.rows]
-        np.matmul(columns.of(block), weights, out=split_channels(out, groups))
+        with blas:
+            np.matmul(columns.of(block), weights, out=split_channels(out, groups))
         if b is not None:
             out += b  # while the block is in the cache
     return y
@@ -58,7 +60,8 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
     total, part = np.zeros(shape, x.dtype), np.empty(shape, x.dtype)
     for block in pieces:
         rows = split_channels(dy[block.images, block.rows], groups)  # (g, m, k/g)
-        total += np.matmul(rows.transpose(0, 2, 1), columns.of(block), out=part)
+        with blas:
+            total += np.matmul(rows.transpose(0, 2, 1), columns.of(block), out=part)
     return total.reshape(k, *window.kernel, c // groups)
 
 
@@ -75,7 +78,8 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) ->
     for block in pieces:
         shape = (*block.shape, *positions[1:])
         columns = buffer[: groups * math.prod(shape) * depth].reshape(groups, -1, depth)
-        np.matmul(split_channels(dy[block.images, block.rows], groups), weights, out=columns)
+        with blas:
+            np.matmul(split_channels(dy[block.images, block.rows], groups), weights, out=columns)
         by_tap = columns.reshape(groups, *shape, window.taps, c)
         image = dx[block.images].reshape(block.shape[0], *size, groups, c)  # a view
         image = np.moveaxis(image, -2, 0)  # (g, images, *size, c/g)

@@ -4,20 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from flagstone_numpy.kernels.windows import Array
-
-
-def product(a: Array, b: Array) -> Array:
-    """``a @ b``; ``dot`` gives the bits of ``matmul`` in half its time for two matrices without
-    gaps and of more than one value."""
-    y: Array
-    if a.ndim == b.ndim == 2 and a.size > 1 < b.size and a.flags.forc and b.flags.forc:
-        y = a.dot(b)
-    else:
-        y = np.matmul(a, b)
-    return y
+from flagstone_numpy.products import product
 
 
 def batched_matmul(a: Array, b: Array) -> Array:
@@ -38,4 +26,4 @@ def linear_weight_grad(g: Array, x: Array) -> Array:
     if g.ndim == 2:
         return product(g.T, x)
     rows = math.prod(x.shape[:-1])
-    return np.matmul(g.reshape(rows, g.shape[-1]).T, x.reshape(rows, x.shape[-1]))
+    return product(g.reshape(rows, g.shape[-1]).T, x.reshape(rows, x.shape[-1]))

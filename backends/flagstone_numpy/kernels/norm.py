@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from flagstone_numpy.products import held
+
 Array = np.ndarray
 BLOCK = 16384
 """Numbers in a block: several float32 streams of 64 kB lie in a second-level cache."""
@@ -52,6 +54,7 @@ class _Rows:
         return np.add.reduce(v.reshape(self.times, self.channels), axis=0)
 
 
+@held
 def batch_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> tuple[Array, Array, Array]:
     """See :func:`flagstone.ops.norm.batch_norm`."""
     rows = _Rows(x)
@@ -78,6 +81,7 @@ def batch_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> tuple[Arr
     return y, mean, var
 
 
+@held
 def batch_norm_grad(
     g: Array, x: Array, mean: Array, var: Array, weight: Array, *, eps: float
 ) -> tuple[Array, Array, Array]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flagstone_numpy import products
 from flagstone_numpy.kernels.windows import Array, Sizes, Window, split_channels
 
 
@@ -19,7 +20,7 @@ def forward(
     y = np.empty((x.shape[0], *positions, k), x.dtype)
     rows = split_channels(_seen(x, positions, window.stride), groups)
     weights = w.reshape(groups, k // groups, -1).transpose(0, 2, 1)  # (g, c/g, k/g)
-    np.matmul(rows, weights, out=split_channels(y, groups))
+    products.into(split_channels(y, groups), rows, weights)
     if b is not None:
         y += b
     return y
@@ -28,7 +29,7 @@ def forward(
 def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
     """Return the gradient of the weights, (k, *kernel, c / groups)."""
     rows = split_channels(_seen(x, dy.shape[1:-1], window.stride), groups)
-    dw: Array = np.matmul(split_channels(dy, groups).transpose(0, 2, 1), rows)  # (g, k/g, c/g)
+    dw = products.product(split_channels(dy, groups).transpose(0, 2, 1), rows)  # (g, k/g, c/g)
     return dw.reshape(dy.shape[-1], *window.kernel, -1)
 
 
@@ -39,7 +40,7 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) ->
     weights = w.reshape(groups, k // groups, -1)  # (g, k/g, c/g)
     c = groups * weights.shape[-1]
     dense = np.empty((*dy.shape[:-1], c), dy.dtype)
-    np.matmul(rows, weights, out=split_channels(dense, groups))
+    products.into(split_channels(dense, groups), rows, weights)
     if dense.shape[1:-1] == size:
         return dense
     dx = np.zeros((dy.shape[0], *size, c), dy.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 
 from flagstone_numpy.kernels.constants import ones
 from flagstone_numpy.kernels.windows import Array, blocks
+from flagstone_numpy.products import alone
 
 FEW = 1024
 """Up to so many numbers, a product with ones takes two thirds of a sum's time."""
@@ -35,10 +36,11 @@ def sum(  # noqa: A001  # the op's name
     rest = x.shape[leading:]
     rows = x.reshape(-1, math.prod(rest))
     total, units = np.zeros(rows.shape[1:], x.dtype), None
-    for block in blocks(len(rows), 1, rows.shape[1] * x.itemsize, BLOCK_BYTES):
-        part = rows[block.images]
-        units = np.ones(len(part), x.dtype) if units is None else units  # the first is the longest
-        total += units[: len(part)] @ part
+    with alone(x.size):
+        for block in blocks(len(rows), 1, rows.shape[1] * x.itemsize, BLOCK_BYTES):
+            part = rows[block.images]
+            units = np.ones(len(part), x.dtype) if units is None else units  # the first is longest
+            total += units[: len(part)] @ part
     return total.reshape((1,) * leading + rest if keepdims else rest)
 
 

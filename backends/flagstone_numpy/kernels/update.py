@@ -17,6 +17,7 @@ from flagstone_numpy.kernels.update_parts import (
     move_mean,
     move_square,
 )
+from flagstone_numpy.products import alone
 
 
 def assign(out: Array, x: Array | float) -> tuple[()]:
@@ -104,7 +105,8 @@ def accumulate(out: Array, x: Array) -> tuple[()]:
 def norm(x: Array) -> Array:
     """The Euclidean norm; one pass, in BLAS."""
     flat = x.reshape(-1)
-    return np.sqrt(np.dot(flat, flat))
+    with alone(flat.size):
+        return np.sqrt(np.dot(flat, flat))
 
 
 def limit(x: Array, bound: Array) -> tuple[()]:

@@ -20,10 +20,8 @@ summation has 7e-7 and 8e-7; with 4x4 outputs it is 6e-6 and 7e-6:
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +35,6 @@ LINE = 16  # float32 in a cache line
 LEAST_TILES = 64  # in a product; fewer and BLAS is slow
 SMALL_PRODUCT = 1_000_000
 """Multiply-adds up to which OpenBLAS takes its path for small matrices, which packs nothing."""
-LONG_PRODUCT = 4_000_000
-"""Multiply-adds from which BLAS's threads gain more than they wait for each other."""
 FEWEST_TILES = 48
 """Of so few tiles a small product is no longer faster than a part of a large one."""
 
@@ -94,7 +90,7 @@ def forward(
         tiles = seen.shape[2]
         summed = products[..., : tiles * k]
         into = summed.reshape(side, side, tiles, k)
-        with _threads(tiles * c * k):
+        with blas:
             for first, stop in spans(tiles, c * k):
                 np.matmul(seen[:, :, first:stop], weights, out=into[:, :, first:stop])
         if b is not None:  # A' E A is all ones where E has a one at [1, 1] and zeros elsewhere
@@ -123,7 +119,7 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int
         for into, source in _places(gradient, dy, block, size):
             into[...] = source
         spread = transform(gradient).reshape(side, side, tiles, k)
-        with _threads(tiles * c * k):
+        with blas:
             for first, stop in spans(tiles, c * k):
                 rows = spread[:, :, first:stop].swapaxes(-1, -2)
                 total += np.matmul(rows, seen[:, :, first:stop], out=part)
@@ -142,11 +138,6 @@ def spans(tiles: int, weights: int) -> Iterator[tuple[int, int]]:
     count = -(-tiles // most) if most >= FEWEST_TILES else 1
     for i in range(count):
         yield tiles * i // count, tiles * (i + 1) // count
-
-
-def _threads(work: int) -> AbstractContextManager[object]:
-    """Hold BLAS at one thread where a product of so many multiply-adds is too short for more."""
-    return contextlib.nullcontext() if work >= LONG_PRODUCT else blas
 
 
 class _Inputs:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flagstone_numpy import products as shared
 from flagstone_numpy.kernels import update
 from flagstone_numpy.kernels.constants import number
 from flagstone_numpy.replay.form import DOT, form
@@ -22,7 +23,10 @@ def _one_dtype(inputs: list[Any], call: Any) -> bool:
 
 def _write_product(w: Any, out: Any, a: Any, b: Any) -> None:
     """``a @ b``; ``dot`` gives the bits of ``matmul`` in half its time for two matrices
-    without gaps and of more than one value."""
+    without gaps and of more than one value. Large products are shared among threads."""
+    if not shared.is_small(a, b):
+        w.call(shared.into, out, a, b)
+        return
     if all(len(x.shape) == 2 and x.size > 1 and x.is_dense for x in (a, b)) and out.size:
         w.call(DOT, a, b, out)
         return

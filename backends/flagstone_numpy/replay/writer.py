@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,9 +14,11 @@ from flagstone.recording import Call, Program, Value
 from flagstone_numpy.replay.form import form_of
 from flagstone_numpy.replay.memory import Buffer, block, place
 from flagstone_numpy.replay.passes import constants, roots, simplify
+from flagstone_numpy.threads import blas
 
 Array = np.ndarray
 END = 1 << 60
+LARGE = 4096
 
 
 class Operand:
@@ -117,6 +120,13 @@ class Writer:
             return np.asarray(x, dtype)
         return x
 
+    def alone(self, x: Any, out: Operand) -> Any:
+        """``x``, or its value as an array of shape () where it is the only one beside many: NumPy
+        takes less than half as long for that."""
+        if isinstance(x, Operand) and x.shape and x.size == 1 and out.size > 1:
+            return self.view(x, lambda a: a.reshape(()))
+        return x
+
     # The calls
 
     def finish(self) -> tuple[str, int, Callable[..., Any]]:
@@ -126,7 +136,10 @@ class Writer:
             self._write(call)
         results = ", ".join(self._text(self._operand(value)) for value in self._results)
         arguments = ", ".join(f"i{i}" for i in range(len(self._program.inputs)))
-        body = "\n    ".join([*self._lines, f"return [{results}]"])
+        lines = [*self._lines, f"return [{results}]"]
+        if self._may_wake_blas():
+            lines = [f"with {self._text(blas)}:", *(f"    {line}" for line in lines)]
+        body = "\n    ".join(lines)
         source = f"def replay({arguments}):\n    {body}\n"
         size = place(self._buffers)
         self._block = block(size)
@@ -135,6 +148,16 @@ class Writer:
         scope = dict(self._bound)
         exec(compile(source, "<captured step>", "exec"), scope)
         return source, size, scope["replay"]
+
+    def _may_wake_blas(self) -> bool:
+        """Whether an array is so large that BLAS would compute with threads of its own.
+
+        It is held once for all calls then; a product of :data:`products.ALONE` multiply-adds has a
+        factor or a result of this size at least.
+        """
+        values = {x for call in self._calls for x in (*call.inputs, *call.outputs)
+                  if isinstance(x, Value)}  # fmt: skip
+        return any(math.prod(value.shape) >= LARGE for value in values)
 
     def _write(self, call: Call) -> None:
         if self._now in self._done_already:
