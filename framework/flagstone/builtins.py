@@ -184,6 +184,7 @@ def flagstone_schedules() -> Iterator[ScheduleSpec]:
 def flagstone_augmentations() -> Iterator[AugmentationSpec]:
     for name, attribute, summary in (
         ("flip", "Flip", "mirror an image with a probability"),
+        ("alternating-flip", "AlternatingFlip", "mirror an image in every other epoch"),
         ("crop", "Crop", "pad an image, mirrored by default, and cut its size out again"),
         ("translate", "Translate", "move an image by some pixels; 0 follows"),
         ("cutout", "Cutout", "set a square of an image to 0"),

@@ -21,7 +21,7 @@ class CNN(fs.ImageClassifier):
         init: how weights start.
     """
 
-    epochs: int = 15
+    epochs: int | float = 15
     dropout: float = 0.3
     init: str = "xavier_uniform"
 

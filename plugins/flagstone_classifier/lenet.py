@@ -20,7 +20,7 @@ class LeNet(fs.ImageClassifier):
         init: how weights start.
     """
 
-    epochs: int = 15
+    epochs: int | float = 15
     init: str = "xavier_uniform"
 
     def build(self, inputs: fs.Spec, outputs: fs.Spec) -> nn.Layer:

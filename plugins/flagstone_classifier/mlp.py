@@ -20,7 +20,7 @@ class MLPClassifier(fs.Classifier):
         init: how weights start; ``None`` is PyTorch's default.
     """
 
-    epochs: int = 100
+    epochs: int | float = 100
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "relu"
     dropout: float = 0.0

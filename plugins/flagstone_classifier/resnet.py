@@ -31,7 +31,7 @@ class ResNet(fs.ImageClassifier):
         init: how weights start.
     """
 
-    epochs: int = 164
+    epochs: int | float = 164
     batch_size: int | None = 128
     lr: float | None = 0.1
     optimizer: str = "sgd(momentum=0.9)"

@@ -20,7 +20,7 @@ class MLPRegressor(fs.Regressor):
         init: how weights start; ``None`` is PyTorch's default.
     """
 
-    epochs: int = 200
+    epochs: int | float = 200
     batch_size: int | None = 100
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "relu"

@@ -1,7 +1,8 @@
 """Augmentation: random changes of each batch, on the device, in training only.
 
 Each is a composition of ops that draws from the one random stream by the example's place in the
-batch, so every backend makes the same pictures and a resumed run goes on with them. In text, as in
+batch, or for a whole run by its number in the data (:class:`Planned`); so every backend makes the
+same pictures and a resumed run goes on with them. In text, as in
 a model's ``augment``, they follow one another: ``"flip,crop(padding=4),mixup(alpha=0.2)"``.
 
 Normalising is no augmentation, since predicting must do it too: a model's ``standardize``, or
@@ -14,8 +15,9 @@ from flagstone.augment.cutout import Cutout
 from flagstone.augment.mixing import CutMix, Mixing, MixUp
 from flagstone.augment.mixture import Mixture
 from flagstone.augment.moving import Crop, Flip, Translate
+from flagstone.augment.planned import AlternatingFlip, Planned
 
 __all__ = [
-    "Augmentation", "Chain", "Crop", "CutMix", "Cutout", "Flip", "MixUp", "Mixing", "Mixture",
-    "Translate", "parse",
+    "AlternatingFlip", "Augmentation", "Chain", "Crop", "CutMix", "Cutout", "Flip", "MixUp",
+    "Mixing", "Mixture", "Planned", "Translate", "parse",
 ]  # fmt: skip

@@ -16,8 +16,9 @@ class Augmentation:
     """A random change of each example of a batch.
 
     A subclass defines :meth:`images` (one that mixes examples derives from
-    :class:`flagstone.augment.Mixing`), checks its options when it is made, and shows them in its
-    ``repr``, which a checkpoint keeps: a frozen dataclass does all of it.
+    :class:`flagstone.augment.Mixing`, one that goes by what was drawn for an example once for all
+    epochs from :class:`flagstone.augment.Planned`), checks its options when it is made, and shows
+    them in its ``repr``, which a checkpoint keeps: a frozen dataclass does all of it.
 
     Attributes:
         words: how many random words of 64 bits each example gets.

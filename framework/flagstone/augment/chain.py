@@ -9,6 +9,7 @@ from flagstone import ops, random
 from flagstone.augment.base import Augmentation
 from flagstone.augment.mixing import Mixing
 from flagstone.augment.mixture import Mixture
+from flagstone.augment.planned import Planned, drawn
 from flagstone.backend import Backend
 from flagstone.errors import ConfigurationError
 from flagstone.named import make
@@ -40,7 +41,8 @@ def parse(text: str) -> list[Augmentation]:
 
 class Chain:
     """Augmentations of one run, in order. Example ``i`` of step ``s`` of epoch ``e`` is changed by
-    what (seed, the augmentation's place in the chain, e, s, i) says and nothing else.
+    what (seed, the augmentation's place in the chain, e, s, i) says and nothing else; by a
+    :class:`Planned` one, by what (seed, place in the chain, e, its number in the data) says.
 
     Args:
         parts: the augmentations.
@@ -58,6 +60,8 @@ class Chain:
         self.parts = tuple(parts)
         self._keys = []
         self._shares: list[Any] = []
+        self._plans: list[Tensor | None] = [None for _ in self.parts]
+        self._backend = backend
         for number, part in enumerate(self.parts):
             low, high = random.key(seed, "augment", str(number))
             self._keys.append((int(low), int(high)))
@@ -69,18 +73,35 @@ class Chain:
         for part in self.parts:
             part.check(shape)
 
-    def __call__(self, x: Tensor, counter: Tensor) -> tuple[Tensor, Mixture | None]:
+    def begin(self, examples: int) -> None:
+        """Draw what holds for the whole run, for data of so many examples."""
+        for i, (part, key) in enumerate(zip(self.parts, self._keys, strict=True)):
+            if isinstance(part, Planned):
+                self._plans[i] = drawn(part, examples, key, self._backend)
+
+    def __call__(
+        self, x: Tensor, counter: Tensor, numbers: Tensor | None = None
+    ) -> tuple[Tensor, Mixture | None]:
         """The batch, changed.
 
         Args:
             x: (n, ...), floating.
             counter: uint64 (2,): step and epoch, on the device.
+            numbers: int64 (n,), which of the data's examples these are; ``None`` for all of them
+                as they lie.
 
         Returns:
             The pictures, and what they are made of, or ``None`` where each is one example.
         """
         mixture = None
-        for part, key, shares in zip(self.parts, self._keys, self._shares, strict=True):
+        for part, key, shares, plan in zip(
+            self.parts, self._keys, self._shares, self._plans, strict=True
+        ):
+            if isinstance(part, Planned):
+                assert plan is not None  # begin was called
+                planned = plan if numbers is None else ops.take(plan, numbers)
+                x = part.images_in(x, planned, ops.astype(counter[1], "int64"))
+                continue
             words = random_words(counter, key, x.shape[0], part.words)
             if isinstance(part, Mixing):
                 x, partner, share = part.mix(x, words, shares)

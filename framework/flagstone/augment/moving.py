@@ -18,7 +18,7 @@ from flagstone.errors import ShapeError
 from flagstone.ops.pixels import SHIFT_MODES
 from flagstone.tensors import Tensor
 
-_AXES = {"vertical": 1, "horizontal": 2}
+AXES = {"vertical": 1, "horizontal": 2}
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Flip(Augmentation):
 
     def __post_init__(self) -> None:
         require_probability(self)
-        known = self.direction in _AXES
+        known = self.direction in AXES
         require(self, "direction", known, "'horizontal' or 'vertical'")
 
     def images(self, x: Tensor, words: Sequence[Tensor]) -> Tensor:
         mirrored = ops.reshape(happens(words[0], self.p), (x.shape[0], 1, 1, 1))
-        out: Tensor = ops.where(mirrored, ops.flip(x, _AXES[self.direction]), x)
+        out: Tensor = ops.where(mirrored, ops.flip(x, AXES[self.direction]), x)
         return out
 
 

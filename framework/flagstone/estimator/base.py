@@ -34,6 +34,7 @@ from flagstone.optim import LBFGS, with_weight_decay
 from flagstone.training import Callback, FullBatchTrainer, Objective, Trainer
 from flagstone.training.callbacks import Lines, Metrics
 
+_POSITIVE = ("a positive integer", "a positive number")
 _SUBCLASS = "{}: expected to derive from flagstone.Classifier or flagstone.Regressor"
 
 Solution = Callable[[Layer, Any, Any, Any], Metrics | None]
@@ -45,7 +46,8 @@ class Estimator(Predictor):
     """What classifiers and regressors share.
 
     Attributes:
-        epochs: how many times to go through the data.
+        epochs: how many times to go through the data; where the model takes a fraction, as 9.9, the
+            last time through that part of it.
         batch_size: examples per step; ``None`` for all.
         lr: the learning rate; ``None`` where the model finds one by itself, as ``linear`` does.
         optimizer: a registered optimizer's name, with options as in ``"sgd(momentum=0.9)"``.
@@ -73,7 +75,7 @@ class Estimator(Predictor):
         n_features_in_, feature_names_in_: as in scikit-learn, where the input was a table.
     """
 
-    epochs: int = 50
+    epochs: int | float = 50
     batch_size: int | None = 100
     lr: float | None = 1e-3
     optimizer: str = "adam"
@@ -117,6 +119,10 @@ class Estimator(Predictor):
     def recipe(self) -> tuple[str, int | None]:
         """The optimizer, as text, and the examples per step; a model may choose them itself."""
         return self.optimizer, self.batch_size
+
+    def drops_last(self) -> bool:
+        """Whether an epoch's last batch is left out where it would be smaller."""
+        return False
 
     def layer_dtype(self) -> str:
         """The dtype of the parameters."""
@@ -207,7 +213,7 @@ class Estimator(Predictor):
         name = type(self).__name__
         batch: Any = self.batch_size  # a model may have a word for its own
         for what, holds, expected in (
-            ("epochs", self.epochs >= 1, "a positive integer"),
+            ("epochs", 0 < self.epochs < float("inf"), _POSITIVE[type(self.epochs) is float]),
             ("batch_size", isinstance(batch, str | None) or batch >= 1, "a positive integer"),
             ("lr", self.lr is None or 0 <= self.lr < float("inf"), "a finite number >= 0"),
             ("weight_decay", self.weight_decay >= 0, "a number >= 0"),
@@ -229,7 +235,7 @@ class Estimator(Predictor):
         kind = FullBatchTrainer if isinstance(optimizer, LBFGS) else Trainer
         return kind(
             layer, self.objective(layer, backend), optimizer,
-            epochs=self.epochs, batch_size=batch_size, lr=lr,
+            epochs=self.epochs, batch_size=batch_size, drop_last=self.drops_last(), lr=lr,
             schedule=make("schedule", self.schedule), augment=self.augmentation(),
             seed=self.seed, patience=self.patience,
             callbacks=[*callbacks, *([Lines()] if self.verbose else [])],

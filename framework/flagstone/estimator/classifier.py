@@ -127,16 +127,21 @@ class ImageClassifier(Classifier):
             ``"flip,crop(padding=4),mixup(alpha=0.2)"``; they change each batch of training, before
             preprocessing.
         image_shape: (h, w) or (h, w, channels), to fold flat rows into images.
+        drop_last: leave out the last batch of an epoch where it would be smaller.
     """
 
     augment: str = ""
     image_shape: tuple[int, ...] | None = None
+    drop_last: bool = False
 
     predicts_in: ClassVar[str] = "float32"
     takes_images_only: ClassVar[bool] = True
 
     def augmentation(self) -> list[Augmentation]:
         return parse(self.augment)
+
+    def drops_last(self) -> bool:
+        return self.drop_last
 
     def check_hyperparameters(self) -> None:
         super().check_hyperparameters()

@@ -156,13 +156,13 @@ class Optimizer:
         if any(d != self.weight_decay for d in decays):
             self.decays = spread(self.flat, decays)
 
-    def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
+    def start_epoch(self, epoch: int, epochs: float, steps: int) -> None:
         """Before the first step of an epoch: hold the parameters whose ``epochs`` are over. A
         trainer calls it; so does a loop of your own that wants what changes with epochs.
 
         Args:
             epoch: from 0.
-            epochs: of the whole training.
+            epochs: of the whole training; one that ends within an epoch tells the share too.
             steps: of each epoch.
         """
         if epoch < self._holds_from and self.options is self._first_options:

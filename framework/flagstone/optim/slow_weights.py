@@ -55,14 +55,14 @@ class Lookahead(Wrapper):
             slow, t = self._copy("slow_buffers", buffers), self.counter("t_buffers")
             self._averaged.append((buffers, slow, t))
         self._moves: Tensor | None = None  # of a schedule, for every step of training
-        self._length = (0, 0)
+        self._length: tuple[float, int] = (0, 0)
 
-    def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
+    def start_epoch(self, epoch: int, epochs: float, steps: int) -> None:
         super().start_epoch(epoch, epochs, steps)
         before, self._length = self._length, (epochs, steps)
         if self.schedule is None or self._length == before:
             return
-        count = epochs * steps
+        count = round(epochs * steps)
         moves = np.zeros(count, self.flat.values.dtype_name)
         for step in range(self.k, count + 1, self.k):
             rest = (1 - self.alpha) * self.schedule.factor(step, count, steps)

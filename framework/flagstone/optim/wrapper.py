@@ -56,7 +56,7 @@ class Wrapper(Optimizer):
                 self.after_step()
             self.flat.lower()
 
-    def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
+    def start_epoch(self, epoch: int, epochs: float, steps: int) -> None:
         inner = self.optimizer
         inner.start_epoch(epoch, epochs, steps)
         self.options, self.rates, self.decays = inner.options, inner.rates, inner.decays

@@ -48,6 +48,7 @@ class AugmentationSuite(Suite):
         """What becomes of ``x`` in that step."""
         chain = Chain([self.make()], seed, backend)
         chain.check(tuple(x.shape[1:]))
+        chain.begin(len(x))
         counter, images = on(backend, [np.array(place, np.uint64), x])
         with in_step():
             return chain(images, counter)
@@ -96,7 +97,9 @@ class AugmentationSuite(Suite):
         """The batch that it is given stays as it is."""
         x = self.images(9)
         (tensor, counter) = on(self.opened, [x, np.zeros(2, np.uint64)])
-        Chain([self.make()], 0, self.opened)(tensor, counter)
+        chain = Chain([self.make()], 0, self.opened)
+        chain.begin(len(x))
+        chain(tensor, counter)
         require_same(tensor.numpy(), x, "the batch afterwards")
 
     def test_determinism(self) -> None:

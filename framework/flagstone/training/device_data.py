@@ -14,8 +14,9 @@ from flagstone.errors import ShapeError
 from flagstone.tensors import Tensor
 
 DTypeName = str
-Rows = Tensor | tuple[Tensor, Tensor, Tensor | None] | None
-"""A batch as a step takes it: numbers of examples, the examples themselves, ``None`` for all."""
+Rows = Tensor | tuple[Tensor, Tensor, Tensor | None, Tensor] | None
+"""A batch as a step takes it: numbers of examples, the examples themselves with their numbers,
+``None`` for all."""
 
 
 class DeviceData:
@@ -42,10 +43,11 @@ class DeviceData:
             None if weight is None else Tensor(backend.asarray(weight.astype(dtype)), backend)
         )
         self.total_weight = total_of(x, weight)
+        self._host_weight = weight
 
     def steps(
         self, step: Callable[..., Any], first: int, size: int, key: tuple[int, int],
-        tables: tuple[Tensor, ...], scale: Callable[[int], Tensor],
+        tables: tuple[Tensor, ...], scale: Callable[[int], Tensor], count: int | None = None,
     ) -> Iterator[int]:  # fmt: skip
         """Call ``step(batch, *rows, scale(examples))`` for the batches of an epoch.
 
@@ -56,12 +58,15 @@ class DeviceData:
             key: seed and epoch, which give the order.
             tables: what differs from step to step, on the device.
             scale: examples of a batch -> the last argument.
+            count: how many batches the epoch has; ``None`` for all, a smaller last one included.
 
         Yields:
             The number of the batch that comes next, after each step or after several.
         """
         full, left = divmod(self.n, size)
-        if full + (left > 0) == 1:
+        if count is not None and count <= full:
+            full, left = count, 0
+        if size == self.n:
             yield from sweep(step, (None, *tables), first, 1, scale(size))
             return
         order = self.order(*key).array
@@ -80,6 +85,24 @@ class DeviceData:
             x, y = ops.take(x, rows), ops.take(y, rows)
             weight = None if weight is None else ops.take(weight, rows)
         return self.as_input(x), y, weight
+
+    def numbers(self, rows: Rows) -> Tensor | None:
+        """Which examples a batch has; ``None`` for all as they lie."""
+        assert not isinstance(rows, tuple)
+        return rows
+
+    def weight_of(self, examples: int, key: tuple[int, int]) -> float:
+        """The sum of the weights of the first so many examples of an epoch.
+
+        Args:
+            examples: how many; all if there are no more.
+            key: seed and epoch, which give the order.
+        """
+        if examples >= self.n:
+            return self.total_weight
+        if self._host_weight is None:
+            return float(examples)
+        return float(self._host_weight[order_of(self.n, *key)[:examples]].sum(dtype=np.float64))
 
     def slice(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Examples ``start`` to ``stop``, as views."""

@@ -45,8 +45,8 @@ class FullBatchTrainer(Trainer):
     Dropout masks are those of the first step throughout, for the loss must stay the same.
 
     Raises:
-        ConfigurationError: what it was given needs mini-batches: a batch size, a schedule or
-            augmentation; or the optimizer is another.
+        ConfigurationError: what it was given needs mini-batches: a batch size, a part of an epoch,
+            a schedule or augmentation; or the optimizer is another.
     """
 
     optimizer: LBFGS
@@ -59,6 +59,7 @@ class FullBatchTrainer(Trainer):
         constant = type(self.schedule) is Constant
         for name, value, holds, expected in (
             ("batch_size", self.batch_size, self.batch_size is None, "None, for all examples"),
+            ("epochs", self.epochs - 1 + self._share, self._share == 1, "a whole number"),
             ("schedule", type(self.schedule).__name__, constant, "'constant'"),
             ("augment", str(self.augment), self.augment is None, "nothing"),
         ):

@@ -48,6 +48,7 @@ class StreamedData(DeviceData):
         self.n = examples_in(x, y, weight)
         self.backend, self.dtype = backend, dtype
         self.total_weight = total_of(x, weight)
+        self._host_weight = weight
         self._arrays = [a for a in (x, y, weight) if a is not None]
         self._dtypes = [_kept_as(a, dtype) for a in self._arrays]
         self._staging: dict[int, Staging] = {}  # by the examples of a batch
@@ -55,8 +56,13 @@ class StreamedData(DeviceData):
     def batch(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
         """A batch as :meth:`steps` hands it to the step, its inputs in the layer's dtype."""
         assert isinstance(rows, tuple)
-        x, y, weight = rows
+        x, y, weight, _ = rows
         return self.as_input(x), y, weight
+
+    def numbers(self, rows: Rows) -> Tensor | None:
+        """Which examples a batch has."""
+        assert isinstance(rows, tuple)
+        return rows[3]
 
     def slice(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Examples ``start`` to ``stop``, sent to the device."""
@@ -68,16 +74,17 @@ class StreamedData(DeviceData):
 
     def steps(
         self, step: Callable[..., Any], first: int, size: int, key: tuple[int, int],
-        tables: tuple[Tensor, ...], scale: Callable[[int], Tensor],
+        tables: tuple[Tensor, ...], scale: Callable[[int], Tensor], count: int | None = None,
     ) -> Iterator[int]:  # fmt: skip
         """See :meth:`DeviceData.steps`."""
         order = order_of(self.n, *key)
-        batches = [order[start : start + size] for start in range(0, self.n, size)]
+        batches = [order[start : start + size] for start in range(0, self.n, size)][:count]
         number = first
         for arrays in self._staged(batches[first:], size):
-            x, y, *weight = (Tensor(a, self.backend) for a in arrays)
+            x, y, *weight, examples = (Tensor(a, self.backend) for a in arrays)
             row = [Tensor(t.array[number, ...], t.backend) for t in tables]
-            step((x, y, weight[0] if weight else None), *row, scale(len(batches[number])))
+            batch = (x, y, weight[0] if weight else None, examples)
+            step(batch, *row, scale(len(batches[number])))
             number += 1
             yield number
 
@@ -88,12 +95,16 @@ class StreamedData(DeviceData):
                 ((size, *a.shape[1:]), kept.name)
                 for a, kept in zip(self._arrays, self._dtypes, strict=True)
             ]
+            kinds.append(((size,), "int64"))  # their numbers
             self._staging = {size: self.backend.staging(kinds)}
         staging = self._staging[size]
 
         def send(i: int) -> None:
-            for buffer, a in zip(staging.host(i % 2), self._arrays, strict=True):
-                buffer[: len(batches[i])] = a[batches[i]]
+            rows = batches[i]
+            *buffers, numbers = staging.host(i % 2)
+            for buffer, a in zip(buffers, self._arrays, strict=True):
+                buffer[: len(rows)] = a[rows]
+            numbers[: len(rows)] = rows
             staging.send(i % 2, len(batches[i]))
 
         if batches:

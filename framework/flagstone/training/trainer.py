@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from flagstone import ops, random
+from flagstone import random
 from flagstone.augment import Augmentation, Chain
 from flagstone.capturing import capture, forgotten
-from flagstone.errors import ConfigurationError, InputError, RunError
+from flagstone.errors import InputError, RunError
 from flagstone.nn import Layer, stream_position
 from flagstone.optim import Optimizer
 from flagstone.schedules import Constant, Schedule
@@ -32,10 +32,12 @@ from flagstone.training.callbacks import Callback, Listeners, Metrics
 from flagstone.training.device_data import DeviceData, Rows
 from flagstone.training.evaluation import BATCH, Evaluation
 from flagstone.training.interrupt import InterruptFlag
+from flagstone.training.length import begun, part, require_count
 from flagstone.training.objective import Mixed, Objective
 from flagstone.training.rounds import require_same_run
 from flagstone.training.streaming import placed
 from flagstone.training.sums import Sums
+from flagstone.training.values import set_values, values_of
 from flagstone.training.whole_batches import WholeBatches, prepares
 
 PROGRESS_EVERY = 0.1  # seconds
@@ -48,8 +50,10 @@ class Trainer:
         layer: initialised; its parameters say device and dtype.
         objective: the loss and the measures.
         optimizer: over that layer.
-        epochs: how many times to go through the data in all.
+        epochs: how many times to go through the data in all; of 9.9, the last time through nine
+            tenths of its steps, where the schedule ends too.
         batch_size: examples per step; ``None`` for all of them.
+        drop_last: leave out the last batch of an epoch where it would be smaller.
         lr: the base learning rate.
         schedule: how the rate changes; constant by default.
         augment: what changes each batch before the layer sees it, in training only.
@@ -59,7 +63,8 @@ class Trainer:
         callbacks: what looks on.
 
     Attributes:
-        epoch: how many epochs are done.
+        epochs: how many epochs are begun, one that is not whole included.
+        epoch: how many of them are done.
         history: one dict per epoch: ``{"epoch", "train", "validation", "lr", "seconds"}``.
         evaluate: called with :class:`DeviceData`, gives its mean loss and measures.
         stop: set it to end after the current epoch.
@@ -71,8 +76,9 @@ class Trainer:
         objective: Objective,
         optimizer: Optimizer,
         *,
-        epochs: int,
+        epochs: float,
         batch_size: int | None = 100,
+        drop_last: bool = False,
         lr: float | None = None,
         schedule: Schedule | None = None,
         augment: Sequence[Augmentation] = (),
@@ -80,13 +86,14 @@ class Trainer:
         patience: int | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        _positive("epochs", epochs)
+        self.epochs, self._share = begun(epochs)
         for name, value in (("batch_size", batch_size), ("patience", patience)):
             if value is not None:
-                _positive(name, value)
+                require_count(name, value)
         self.layer, self.objective, self.optimizer = layer, objective, optimizer
         self.backend = optimizer.backend
-        self.epochs, self.batch_size, self.seed, self.patience = epochs, batch_size, seed, patience
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self.seed, self.patience = seed, patience
         self.lr = optimizer.lr if lr is None else lr
         self.schedule = Constant() if schedule is None else schedule
         self.schedule.load_state_dict({})  # one that another trainer used begins anew
@@ -136,7 +143,9 @@ class Trainer:
             raise InputError(f"fit: x expected at least one example; got shape {x.shape}")
         if self.augment is not None:
             self.augment.check(x.shape[1:])
+            self.augment.begin(len(x))
         self._data = self._placed(x, y, weight, self.batch_size)
+        self._weight = self._data.total_weight  # of the epoch's examples
         held_out = None
         if validation is not None:
             held_out = self._placed(*validation, None, BATCH)
@@ -206,11 +215,13 @@ class Trainer:
             return self._whole.step(self.epoch)  # ``fit`` heeds the flag
         data, n = self._data, self._data.n
         size = n if self.batch_size is None else min(self.batch_size, n)
-        steps = -(-n // size)
+        steps = n // size if self.drop_last else -(-n // size)
+        count = steps if self.epoch < self.epochs - 1 else part(steps, self._share)
         first = self.epoch * steps
-        rates = [self._rate(first + i, steps) for i in range(steps)]
-        counters = np.array([[i, self.epoch] for i in range(steps)], np.uint64)
-        self.optimizer.start_epoch(self.epoch, self.epochs, steps)
+        rates = [self._rate(first + i, steps) for i in range(count)]
+        counters = np.array([[i, self.epoch] for i in range(count)], np.uint64)
+        epochs = self.epochs if self._share == 1 else self._total(steps) / steps
+        self.optimizer.start_epoch(self.epoch, epochs, steps)
         tables = [
             Tensor(self.backend.asarray(a), self.backend)
             for a in (np.array(rates, self._dtype), counters)
@@ -218,19 +229,26 @@ class Trainer:
         self._train_layers()
         key = (self.seed, self.epoch)
         told, wants_progress = time.perf_counter(), self._listeners.has("on_progress")
-        begun = self._step_in_epoch
-        for done in data.steps(self._step, begun, size, key, tuple(tables), self._scale):
+        done_before = self._step_in_epoch
+        self._weight = data.weight_of(size * count, key)
+        for done in data.steps(
+            self._step, done_before, size, key, tuple(tables), self._scale, count
+        ):
             self._step_in_epoch = done
             if flag.raised:
                 self._heed(flag)
             if wants_progress and time.perf_counter() - told > PROGRESS_EVERY:
                 told = time.perf_counter()
-                self._listeners.tell("on_progress", self, done, steps)
+                self._listeners.tell("on_progress", self, done, count)
         return rates[-1]
 
     def _rate(self, step: int, steps: int = 1) -> float:
         """The learning rate at a step, from 0, where an epoch has so many."""
-        return self.lr * self.schedule.factor(step, self.epochs * steps, steps)
+        return self.lr * self.schedule.factor(step, self._total(steps), steps)
+
+    def _total(self, steps: int) -> int:
+        """The steps of the whole training."""
+        return (self.epochs - 1) * steps + part(steps, self._share)
 
     def _train_layers(self) -> None:
         for layer in self._layers:
@@ -248,7 +266,7 @@ class Trainer:
         x, y, weight = self._data.batch(rows)
         objective = self.objective
         if self.augment is not None:
-            x, mixture = self.augment(x, place)
+            x, mixture = self.augment(x, place, self._data.numbers(rows))
             if mixture is not None:
                 objective, weight = Mixed(objective, mixture, weight), None
         with stream_position(place):
@@ -268,7 +286,7 @@ class Trainer:
     # Sums on the device
 
     def _means(self) -> dict[str, float]:
-        return {name: value / self._data.total_weight for name, value in self._sums.read().items()}
+        return {name: value / self._weight for name, value in self._sums.read().items()}
 
     def _scale(self, batch: int) -> Tensor:
         if batch not in self._scales:
@@ -287,7 +305,7 @@ class Trainer:
         if self.patience is not None:
             if loss < self._best_loss:
                 self._best_loss, self._best_epoch = loss, self.epoch
-                self._best = {name: np.array(a) for name, a in self._values().items()}
+                self._best = values_of(self.layer, self.optimizer.flat)
             self.stop = self.stop or self._is_out_of_patience()
         self._listeners.tell("on_epoch_end", self, self.epoch, metrics)
 
@@ -297,7 +315,7 @@ class Trainer:
     def _settle(self) -> None:
         """Leave the parameters that count: the best ones, or what the optimizer makes of them."""
         if self._best:
-            self._set_values(self._best)
+            set_values(self.layer, self.optimizer.flat, self._best)
         else:
             self.optimizer.finish()
 
@@ -313,7 +331,7 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Everything that :meth:`fit` needs to go on: NumPy arrays, and what JSON can hold."""
-        arrays = dict(self._values())
+        arrays = values_of(self.layer, self.optimizer.flat)
         arrays.update({f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()})
         arrays.update({f"best.{k}": v for k, v in self._best.items()})
         if self._step_in_epoch:
@@ -337,6 +355,7 @@ class Trainer:
             "examples": self._data.n,
             "batch_size": self.batch_size,
             "augment": str(self.augment or ""),
+            "drop_last": self.drop_last or "",
         }
 
     def _restore(self, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
@@ -345,7 +364,7 @@ class Trainer:
         for name, a in arrays.items():
             kind, dot, rest = name.partition(".")
             parts[kind if dot else ""][rest if dot else name] = np.asarray(a)
-        self._set_values(parts[""])
+        set_values(self.layer, self.optimizer.flat, parts[""])
         try:
             self.optimizer.load_state_dict(parts["optimizer"])
         except InputError as error:
@@ -359,32 +378,3 @@ class Trainer:
         self._best_loss = math.inf if best is None else float(best)
         self._best_epoch = int(metadata["best_epoch"])
         self.stop = self._is_out_of_patience()  # a callback's stop is over; it may stop again
-
-    def _values(self) -> dict[str, Any]:
-        """The flat parameters and buffers, as NumPy arrays of their own."""
-        buffers = self.layer.flat_buffers
-        values = {"parameters": np.array(self.optimizer.flat.values.numpy())}
-        if buffers is not None and buffers.tensors:
-            values["buffers"] = np.array(buffers.values.numpy())
-        return values
-
-    def _set_values(self, values: Mapping[str, Any]) -> None:
-        targets = {"parameters": self.optimizer.flat.values}
-        if self.layer.flat_buffers is not None and self.layer.flat_buffers.tensors:
-            targets["buffers"] = self.layer.flat_buffers.values
-        for name, target in targets.items():
-            value = values.get(name)
-            if value is None or (value.shape, value.dtype.name) != (target.shape, self._dtype):
-                got = "none" if value is None else f"{value.dtype.name} {value.shape}"
-                raise RunError(
-                    f"resume: the checkpoint expected to hold {name}, {self._dtype} "
-                    f"{target.shape}; got {got}: it is of another model"
-                )
-        for name, target in targets.items():
-            ops.assign(target, Tensor(self.backend.asarray(values[name]), self.backend))
-        self.optimizer.flat.lower()
-
-
-def _positive(name: str, value: object) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{name}: expected a positive integer; got {value!r}")

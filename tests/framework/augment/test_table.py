@@ -31,6 +31,15 @@ def mirrored(x: np.ndarray, words: Words, p: float = 0.5, axis: int = 1) -> Any:
     return out, None, None
 
 
+def in_turn(x: np.ndarray, words: Words, axis: int) -> Any:
+    """An even epoch: those whose word has its highest bit."""
+    out = x.copy()
+    for i, (word,) in enumerate(words):
+        if (word >= 2**63) != (EPOCH % 2 == 1):
+            out[i] = np.flip(x[i], axis - 1)
+    return out, None, None
+
+
 def moved(x: np.ndarray, words: Words, most: int, mode: str) -> Any:
     """Pad, then cut out: what the papers say."""
     out = np.empty_like(x)
@@ -95,6 +104,10 @@ TABLE: dict[str, list[tuple[str, Callable[[np.ndarray, Words], Any]]]] = {
         ("flip(p=0.2)", lambda x, w: mirrored(x, w, 0.2, axis=2)),
         ("flip(p=1, direction='vertical')", lambda x, w: mirrored(x, w, 1.0, axis=1)),
     ],
+    "alternating-flip": [
+        ("alternating-flip", lambda x, w: in_turn(x, w, axis=2)),
+        ("alternating-flip(direction='vertical')", lambda x, w: in_turn(x, w, axis=1)),
+    ],
     "crop": [
         ("crop(padding=3)", lambda x, w: moved(x, w, 3, "reflect")),
         ("crop(padding=2, mode='edge')", lambda x, w: moved(x, w, 2, "edge")),
@@ -137,9 +150,10 @@ def words_of(part: augment.Augmentation, n: int, number: int = 0) -> Words:
     from flagstone import random
 
     blocks = math.ceil(part.words / 4)
+    when = (0, 0) if isinstance(part, augment.Planned) else (STEP, EPOCH)
     philox = np.random.Philox(
         key=random.key(SEED, "augment", str(number)),
-        counter=np.array([0, STEP, EPOCH, 0], np.uint64),
+        counter=np.array([0, *when, 0], np.uint64),
     )
     table = philox.random_raw(4 * blocks * n).reshape(n, 4 * blocks)
     return [[int(word) for word in row[: part.words]] for row in table]
@@ -147,7 +161,9 @@ def words_of(part: augment.Augmentation, n: int, number: int = 0) -> Words:
 
 def run(parts: Any, x: np.ndarray, backend: Backend) -> Any:
     counter = Tensor(backend.asarray(np.array([STEP, EPOCH], np.uint64)), backend)
-    return augment.Chain(parts, SEED, backend)(Tensor(backend.asarray(x), backend), counter)
+    chain = augment.Chain(parts, SEED, backend)
+    chain.begin(len(x))
+    return chain(Tensor(backend.asarray(x), backend), counter)
 
 
 @pytest.mark.parametrize("n", [1, 2, 37])

@@ -332,9 +332,12 @@ def test_a_label_out_of_range_ends_the_run(make_trainer: Any, make_data: Any) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs: expected a positive integer; got 0"),
-        ({"epochs": 2.5}, "epochs: expected a positive integer; got 2.5"),
-        ({"epochs": True}, "epochs: expected a positive integer; got True"),
+        ({"epochs": 0}, "epochs: expected a positive number; got 0"),
+        ({"epochs": -2.5}, r"epochs: expected a positive number; got -2\.5"),
+        ({"epochs": float("inf")}, "epochs: expected a positive number; got inf"),
+        ({"epochs": float("nan")}, "epochs: expected a positive number; got nan"),
+        ({"epochs": "3"}, "epochs: expected a positive number; got '3'"),
+        ({"epochs": True}, "epochs: expected a positive number; got True"),
         ({"batch_size": 0}, "batch_size: expected a positive integer; got 0"),
         ({"patience": 0}, "patience: expected a positive integer; got 0"),
         ({"patience": -1}, "patience: expected a positive integer; got -1"),
