@@ -10,6 +10,11 @@ threads fight over the cores. It cuts the work by shape alone, never by the numb
 each piece's results have a place of their own, so results are the same bits for any number of
 threads. The caller works too; a worker is a thread that waits on a lock.
 
+Waking a worker takes 10 to 60 us, and each piece that is handed out in Python asks for the
+interpreter's lock, which another thread may hold. So loops that are compiled take their pieces from
+:func:`share_turns` by themselves, and a worker that has none left looks out for the next work a
+little while, in compiled code, before it sleeps.
+
 How many threads, in this order: ``FLAGSTONE_NUM_THREADS``, to which BLAS is set as well; one in a
 daemonic process, such as a worker of ``multiprocessing.Pool``, whose siblings have the other cores;
 as many as BLAS is set to at the moment (``threadpool_limits`` and joblib's workers lower that), at
@@ -20,17 +25,30 @@ cannot be held at one thread, it keeps its own and all pieces run on the caller.
 from __future__ import annotations
 
 import contextvars
+import itertools
 import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from flagstone.errors import ConfigurationError
 from flagstone_numpy.blas import Hold, find_control
 
 Piece = TypeVar("Piece")
+Turns: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], bool]
+"""What compiled loops take pieces by: the state of the work, :data:`mail`, whether this thread is
+the caller. The state's numbers, each written by others on a line of its own: how many pieces are
+taken (at 0), how many finished (8), and, as they stay, how many there are (16), the number of this
+work (17), and how often a thread that waits may look before it sleeps (18)."""
+mail = np.zeros(8, np.int64)
+"""At 0 the number of the work that was last begun."""
+LOOKS = 4000
+"""Some 200 us, each with a pause of the processor's."""
 
 VARIABLE = "FLAGSTONE_NUM_THREADS"
 _LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
@@ -61,14 +79,17 @@ class _Job:
         self._is_finished = True
         self._done.release()
 
-    def end(self) -> BaseException | None:
+    def end(self, is_done: Callable[[], bool]) -> BaseException | None:
         """Call the job off, or wait until it has ended and return its error.
 
-        Waking a thread can take 100 us; work that is done by then waits for nobody.
+        Waking a thread can take 100 us; work that is done by then waits for nobody, nor does work
+        of which ``is_done`` says so.
         An interrupt must not leave the job running: it counts as the error.
         """
         if self._start.acquire(blocking=False):
             self._work = _nothing  # the worker may wake much later
+            return None
+        if is_done():
             return None
         interrupt: BaseException | None = None
         while not self._is_finished:
@@ -127,6 +148,7 @@ class _Team:
 
 _here = _Here()
 _team = _Team()
+_numbers = itertools.count(1)
 blas = Hold(find_control())
 
 
@@ -207,28 +229,71 @@ def share(work: Callable[[Iterator[Piece]], None], pieces: Iterable[Piece]) -> N
         wanted = min(count(), len(queue))
         if wanted > 1 and _team.lock.acquire(blocking=False):
             try:
-                _run_with(_team.upto(wanted - 1), lambda: work(_take(queue)))
+                workers = _team.upto(wanted - 1)
+                _run_with(workers, lambda _: work(_take(queue)), _never, next(_numbers))
             finally:
                 _team.lock.release()
         else:
-            _run_with([], lambda: work(_take(queue)))
+            _run_with([], lambda _: work(_take(queue)))
 
 
-def _run_with(workers: list[_Worker], work: Callable[[], None]) -> None:
-    """Run ``work`` on the caller and on each of ``workers``, until all have ended."""
+def share_turns(work: Callable[[Turns], None], pieces: int) -> None:
+    """Call ``work`` on several threads at once with what its compiled loops take pieces by.
+
+    The rules are those of :func:`share`, of which :mod:`flagstone_numba.loops.turns` has the
+    compiled part.
+    """
+    if not pieces:
+        return
+    state = np.zeros(24, np.int64)
+    state[16] = pieces
+
+    def run(is_caller: bool) -> None:
+        work((state, mail, is_caller))
+
+    if _here.is_inside or not blas.works:
+        run(True)
+        return
+    wanted = min(count(), pieces)
+    if wanted > 1 and _team.lock.acquire(blocking=False):
+        try:
+            state[17] = next(_numbers)
+            state[18] = LOOKS if _settings is not None and wanted <= _settings[1] else 0
+            workers = _team.upto(wanted - 1)
+            _run_with(workers, run, lambda: bool(state[8] >= pieces))
+        finally:
+            _team.lock.release()
+    else:
+        _run_with([], run)
+
+
+def _never() -> bool:
+    return False
+
+
+def _run_with(
+    workers: list[_Worker], work: Callable[[bool], None], is_done: Callable[[], bool] = _never,
+    number: int | None = None,
+) -> None:  # fmt: skip
+    """Run ``work`` on the caller and on each of ``workers``, until all have ended or it is done.
+
+    It is told whether it runs on the caller. With a ``number``, workers are told it at once.
+    """
     jobs: list[_Job] = []
     error: BaseException | None = None
     _here.is_inside = True
     try:
         for worker in workers:
-            job = _Job(work)
+            job = _Job(lambda: work(False))
             worker.start(job)
             jobs.append(job)
-        work()
+        if number is not None:
+            mail[0] = number
+        work(True)
     finally:
         _here.is_inside = False
         for job in jobs:
-            error = job.end() or error
+            error = job.end(is_done) or error
     if error is not None:
         raise error
 
