@@ -37,6 +37,8 @@ from flagstone.benchmarking.builds import BuildError, checked_out, installed
 from flagstone.benchmarking.intervals import Interval, Verdict, ratio_interval, verdict
 from flagstone.benchmarking.report import markdown
 from flagstone.benchmarking.sides import Crash, Measured, Side, measure, worker
+from flagstone.errors import ConfigurationError
+from flagstone.training.files import require_writable
 
 OK, REGRESSION, USAGE, BROKEN_BUILD, CRASHED, NOTHING, BUG = range(7)
 FACTOR = 1.3
@@ -163,6 +165,12 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_intermixed_args(arguments)
     if options.factor <= 1 or options.rounds < 1:
         parser.error("--factor expects a number above 1, --rounds a positive integer")
+    for option in ("markdown", "json"):
+        if (path := getattr(options, option)) is not None:
+            try:
+                require_writable(path, f"--{option}")
+            except ConfigurationError as error:
+                parser.error(str(error))
     return options
 
 

@@ -40,7 +40,10 @@ def predict(
     """
     from flagstone.cli.trained_run import TrainedRun
     from flagstone.data import read_features
+    from flagstone.training.files import require_writable
 
+    if output is not None:
+        require_writable(output, "--output")
     with naming_device():
         trained = TrainedRun(run, device, precision)
     if proba and not hasattr(trained.model, "predict_proba"):

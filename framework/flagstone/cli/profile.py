@@ -44,8 +44,11 @@ def profile(
     from flagstone.backend import open_backend
     from flagstone.cli.prepared_data import prepare
     from flagstone.plugins import registry
+    from flagstone.training.files import require_writable
     from flagstone.training.profile import ProfileDone, ProfileSteps
 
+    if trace is not None:
+        require_writable(trace, "--trace")
     name, source, column, parameters = _asked(what, data, target)
     with naming_device():
         backend = open_backend(device)

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,7 +28,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from flagstone.errors import ChecksumError, DTypeError, InputError, RunError
+from flagstone.errors import ChecksumError, ConfigurationError, DTypeError, InputError, RunError
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -44,12 +45,20 @@ def write_atomically(path: PathLike, data: bytes | str) -> None:
 
     A temporary file beside it is written and synchronised, renamed over ``path``, and the
     directory synchronised. Killed at any moment, ``path`` holds either what it held or ``data``.
+    A link is followed, and a device or a pipe is written to.
 
     Raises:
         RunError: the file cannot be written; ``path`` is as it was.
     """
     path = Path(path)
     content = data.encode() if isinstance(data, str) else data
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(content)
+            return
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{TEMPORARY}")
     try:
         with _removed_on_failure(temporary):
@@ -57,7 +66,32 @@ def write_atomically(path: PathLike, data: bytes | str) -> None:
             os.replace(temporary, path)
         sync_directory(path.parent)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
+
+
+def require_writable(path: PathLike, option: str) -> None:
+    """Raise ConfigurationError, before any work, where the file ``path`` cannot be written.
+
+    Arguments:
+        path: what :func:`write_atomically` will be given.
+        option: what named it, such as ``"--output"``.
+    """
+    place = Path(path)
+    if place.is_dir():
+        raise ConfigurationError(f"{option} {place}: is a directory; name a file in it")
+    if place.exists() and not place.is_file():  # a device or a pipe
+        return
+    try:
+        with tempfile.TemporaryFile(dir=Path(os.path.realpath(place)).parent):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"{option} {place}: cannot be written: {error.strerror or error}"
+        ) from None
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path}: cannot be written: {error.strerror or error}")
 
 
 def sync_directory(path: PathLike) -> None:

@@ -23,6 +23,7 @@ import difflib
 import json
 import os
 import re
+import shlex
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -280,6 +281,7 @@ class RunDirectory:
 
         Raises:
             ChecksumError: there are checkpoints, and all are damaged.
+            RunError: there were checkpoints once, and now there are none.
         """
         problems = []
         for path in self._checkpoints:
@@ -292,6 +294,13 @@ class RunDirectory:
                     return Checkpoint(arrays, metadata, path, "; ".join(problems))
         if problems:
             raise ChecksumError("; ".join(problems) + "; train anew")
+        folder = self._checkpoints[0].parent
+        # The first epoch is always saved, so a killed process leaves one line without a checkpoint.
+        if not folder.is_dir() or self.is_complete or len(self.history()) > 1:
+            raise RunError(
+                f"{self}: its checkpoints are gone, so it cannot go on; train anew: "
+                f"flagstone train --config {shlex.quote(str(self._config))}"
+            )
         return None
 
     def remove_leftovers(self) -> None:

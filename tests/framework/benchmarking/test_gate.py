@@ -218,6 +218,16 @@ def test_a_bad_option_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--factor expects a number above 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--markdown", "--json"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        gate.main(["a", "b", option, str(tmp_path / "no" / "gate.md")])
+    assert ended.value.code == gate.USAGE  # Python's own, 1, would say regression
+    assert f"{option} {tmp_path / 'no' / 'gate.md'}: cannot be written" in capsys.readouterr().err
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A repository whose one commit is a project that does not build."""

@@ -96,7 +96,15 @@ def test_a_file_to_write_to(
     assert done.out == ""
     assert done.err.endswith(": 7 predictions in out.csv\n")
     assert (folder / "out.csv").read_text().splitlines() == expected
-    assert run(f"predict {RUN} - -o no/out.csv", stdin=rows).code == 1
+    for place, why in (
+        ("no/out.csv", "No such file"),
+        ("out.csv/x", "Not a dir"),
+        (".", "is a dir"),
+    ):
+        done = run(f"predict {RUN} no-such-rows.csv -o {place}")  # before anything is read
+        assert done.code == 2
+        assert done.error.startswith(f"--output {place}: ")
+        assert why in done.error
 
 
 def test_json(run: Callable[..., Any], rows: str, expected: list[str]) -> None:

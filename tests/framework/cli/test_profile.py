@@ -42,6 +42,9 @@ def test_a_run(run: Any) -> None:
 def test_what_cannot_be_profiled(run: Any) -> None:
     assert "unknown run or model 'mpl'" in run("profile mpl --data iris").error
     assert "needs --data" in run("profile mlp").err
+    done = run("profile mlp --data iris --trace no/t.json")
+    assert done.code == 2
+    assert done.error.startswith("--trace no/t.json: cannot be written: ")
     assert "hyper-parameter in --set" in run("profile mlp --data iris --set nothing=1").error
     done = run("profile mlp --data iris --set optimizer=lbfgs --set batch_size=none")
     assert done.code == 2

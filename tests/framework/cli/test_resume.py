@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -122,9 +123,31 @@ def test_killed_before_the_first_epoch_it_starts_over(
     for name in ("checkpoints/last", "checkpoints/previous", "model"):
         (path / f"{name}.safetensors").unlink()
     (path / "summary.json").unlink()
+    metrics = path / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes().partition(b"\n")[0] + b"\n")
     done = run("train --resume runs/mlp-0001")
     assert "no epoch was finished; starting over" in done.err
     _assert_same(path, whole)
+
+
+@pytest.mark.parametrize("gone", ["folder", "files", "files of a run that was stopped"])
+def test_checkpoints_that_were_deleted(run: Callable[..., Any], folder: Path, gone: str) -> None:
+    run("train softmax --data iris --epochs 2")
+    path = folder / "runs" / "softmax-0001"
+    shutil.rmtree(path / "checkpoints")
+    if gone != "folder":
+        (path / "checkpoints").mkdir()
+    if "stopped" in gone:
+        (path / "summary.json").unlink()
+        (path / "model.safetensors").unlink()
+    before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    done = run("train --resume runs/softmax-0001 --epochs 3")
+    assert done.code == 1
+    message, _, command = done.error.partition("; train anew: flagstone ")
+    assert message == "runs/softmax-0001: its checkpoints are gone, so it cannot go on"
+    assert {file: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
+    assert run(command).code == 0
+    assert (folder / "runs" / "softmax-0002" / "model.safetensors").is_file()
 
 
 def test_more_epochs_are_as_if_asked_for_at_once(

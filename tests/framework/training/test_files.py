@@ -14,9 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flagstone.errors import ChecksumError, DTypeError, FlagstoneError, InputError, RunError
+from flagstone.errors import (
+    ChecksumError,
+    ConfigurationError,
+    DTypeError,
+    FlagstoneError,
+    InputError,
+    RunError,
+)
 from flagstone.training import files
-from flagstone.training.files import read_arrays, to_json, write_arrays, write_atomically
+from flagstone.training.files import (
+    read_arrays,
+    require_writable,
+    to_json,
+    write_arrays,
+    write_atomically,
+)
 
 ARRAYS = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -37,6 +50,41 @@ def test_text_and_bytes_replace_what_was_there(tmp_path: Path) -> None:
     write_atomically(path, "größer\n")
     assert path.read_bytes() == "größer\n".encode()
     assert _names(tmp_path) == ["a.txt"]
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to("target")
+    write_atomically(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no named pipes in folders")
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        require_writable(path, "--output")
+        write_atomically(path, b"rows")
+        assert os.read(reader, 10) == b"rows"
+    finally:
+        os.close(reader)
+    assert path.is_fifo()
+    assert _names(tmp_path) == ["pipe"]
+
+
+def test_whether_a_place_can_be_written_to_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    require_writable(tmp_path / "file", "--output")
+    require_writable(tmp_path / "new", "--output")
+    for place in (tmp_path, tmp_path / "file" / "a", tmp_path / "no" / "a"):
+        with pytest.raises(ConfigurationError, match=f"^--output {place}: ") as caught:
+            require_writable(place, "--output")
+        assert caught.value.exit_code == 2
+    assert _names(tmp_path) == ["file"]
 
 
 def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
