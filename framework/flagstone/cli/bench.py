@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from flagstone.cli.failures import FAILED
-from flagstone.cli.options import json_option
+from flagstone.cli.options import json_option, naming_device
 from flagstone.cli.output import emit, say, table
 from flagstone.errors import ConfigurationError, FlagstoneError, InputError, UnavailableError
 from flagstone.plugins import registry
@@ -29,8 +30,9 @@ Times = dict[tuple[str, str], list[float]]  # name and device -> samples
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME ...]")
-@click.option("--backend", "devices", multiple=True, metavar="BACKEND",
-              help="A backend or device, several times.  [default: all that work]")  # fmt: skip
+@click.option("--device", multiple=True, metavar="DEVICE", envvar="FLAGSTONE_DEVICE",
+              help="cpu, cuda, cuda:N or a backend; several times for several.  "
+              "[default: all that work]")  # fmt: skip
 @click.option("--against", metavar="FILE|REV",
               help="Compare with a file of --json, or with a commit of this folder's.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True,
@@ -44,7 +46,7 @@ def bench(
     ctx: click.Context,
     /,
     names: tuple[str, ...],
-    devices: tuple[str, ...],
+    device: tuple[str, ...],
     against: str | None,
     rounds: int,
     factor: float,
@@ -63,11 +65,13 @@ def bench(
     """
     from flagstone.benchmarking.catalogue import catalogue, chosen
 
+    _require_used(ctx, only_list, against)
     if only_list:
         _list(chosen(names or tuple(catalogue())), as_json)
         return
     benchmarks = chosen(names)
-    cases = _cases(benchmarks, devices)
+    with naming_device():
+        cases = _cases(benchmarks, device)
     before = _times_in(against) if against is not None and Path(against).is_file() else None
     say(f"{len(cases)} to time, in {rounds} rounds")
     document: dict[str, Any] = {"rounds": rounds, "against": against, **_here()}
@@ -86,6 +90,17 @@ def bench(
         _show(rows, against, document.get("in_turns", True))
     if any(row["error"] for row in rows):
         ctx.exit(FAILED)
+
+
+def _require_used(ctx: click.Context, only_list: bool, against: str | None) -> None:
+    """No option may be given that would do nothing."""
+    useless = ("device", "against", "rounds", "factor") if only_list else ()
+    if against is None:
+        useless = (*useless, "factor")
+    for name in useless:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            other = "does not go with --list" if only_list else "is for --against"
+            raise click.UsageError(f"--{name} {other}.", ctx)
 
 
 class Local:

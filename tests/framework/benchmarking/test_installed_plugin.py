@@ -42,7 +42,7 @@ def printed(environ: dict[str, str], *arguments: str) -> str:
 
 
 def test_flagstone_bench_times_it(environ: dict[str, str]) -> None:
-    names = ("gated", "gated-block", "--rounds", "1", "--backend", "cpu", "--json")
+    names = ("gated", "gated-block", "--rounds", "1", "--device", "cpu", "--json")
     rows = json.loads(printed(environ, "-m", "flagstone", "bench", *names))["benchmarks"]
     assert {row["name"]: row["error"] + row["skipped"] for row in rows} == dict.fromkeys(
         (

@@ -47,7 +47,7 @@ def test_a_plugins_model_and_layer_are_there_by_name(
         "layer/slow/forward", "layer/slow/backward", "step/mine", "fit/mine", "predict/mine/one",
         "predict/mine/many",
     ]  # fmt: skip
-    done = run("bench mine layer/slow/* --rounds 1 --backend cpu --json")
+    done = run("bench mine layer/slow/* --rounds 1 --device cpu --json")
     assert done.code == 0
     rows = done.json["benchmarks"]
     assert len(rows) == 6
@@ -56,7 +56,7 @@ def test_a_plugins_model_and_layer_are_there_by_name(
 
 
 def test_the_document(run: Callable[..., Any]) -> None:
-    done = run("bench kernel/add/small --rounds 2 --backend cpu --json")
+    done = run("bench kernel/add/small --rounds 2 --device cpu --json")
     assert done.code == 0
     assert done.json["rounds"] == 2
     assert {"python", "numpy", "cpus", "platform", "variables"} <= set(done.json)
@@ -68,7 +68,7 @@ def test_the_document(run: Callable[..., Any]) -> None:
 
 
 def test_the_table(run: Callable[..., Any]) -> None:
-    done = run("bench kernel/add/small step/kmeans --rounds 1 --backend cpu")
+    done = run("bench kernel/add/small step/kmeans --rounds 1 --device cpu")
     assert done.code == 0
     header, first, second = done.out.splitlines()
     assert header.split() == ["name", "device", "time", "fastest", "spread"]
@@ -78,18 +78,18 @@ def test_the_table(run: Callable[..., Any]) -> None:
 
 
 def test_against_a_file(run: Callable[..., Any], folder: Path) -> None:
-    before = run("bench kernel/add/small --rounds 1 --backend cpu --json").json
+    before = run("bench kernel/add/small --rounds 1 --device cpu --json").json
     quick = dict(before["benchmarks"][0])
     document = folder / "before.json"
     for scale, expected in ((1000.0, "faster"), (0.001, "slower")):
         quick["samples"] = [scale * s for s in before["benchmarks"][0]["samples"]]
         document.write_text(json.dumps({"benchmarks": [quick]}), encoding="utf-8")
-        done = run("bench kernel/add/* --rounds 1 --backend cpu --against before.json --json")
+        done = run("bench kernel/add/* --rounds 1 --device cpu --against before.json --json")
         small, large = done.json["benchmarks"][:2]
         assert small["verdict"] == expected
         assert small["low"] <= small["ratio"] <= small["high"]
         assert large["verdict"] is None
-    told = run("bench kernel/add/* --rounds 1 --backend cpu --against before.json")
+    told = run("bench kernel/add/* --rounds 1 --device cpu --against before.json")
     assert "slower" in told.out
     assert "not measured there" in told.out
     assert "was not measured in turns" in told.out
@@ -99,7 +99,7 @@ def test_a_failing_benchmark_is_told_and_the_rest_is_measured(
     run: Callable[..., Any], plugin: Callable[[str], Path]
 ) -> None:
     plugin(PLUGIN)
-    done = run("bench kernel/add/small fit/raises --rounds 1 --backend cpu --json")
+    done = run("bench kernel/add/small fit/raises --rounds 1 --device cpu --json")
     assert done.code == 1
     good, bad = done.json["benchmarks"]
     assert good["seconds"] > 0
@@ -111,8 +111,11 @@ def test_a_failing_benchmark_is_told_and_the_rest_is_measured(
     ("line", "message"),
     [
         ("bench kernal", "unknown benchmark 'kernal'"),
-        ("bench add --backend no-such", "unknown device 'no-such'"),
+        ("bench add --device no-such", "unknown device 'no-such'"),
         ("bench kernel/add/small --against no-such", "is no file here and no commit"),
+        ("bench add --list --device cpu", "--device does not go with --list"),
+        ("bench add --list --rounds 2", "--rounds does not go with --list"),
+        ("bench add --factor 2", "--factor is for --against"),
     ],
 )
 def test_mistakes(spawn: Callable[..., Any], line: str, message: str) -> None:
@@ -122,9 +125,19 @@ def test_mistakes(spawn: Callable[..., Any], line: str, message: str) -> None:
     assert "Traceback" not in done.err
 
 
+def test_the_variable_names_the_device(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLAGSTONE_DEVICE", "no-such")
+    done = run("bench kernel/add/small --rounds 1")
+    assert done.code == 2
+    assert done.error.startswith("FLAGSTONE_DEVICE: unknown device 'no-such'")
+    assert run("bench kernel/add/small --rounds 1 --device cpu").code == 0
+
+
 def test_a_file_that_is_something_else(spawn: Callable[..., Any], folder: Path) -> None:
     (folder / "x.json").write_text("[]", encoding="utf-8")
-    done = spawn("bench kernel/add/small --rounds 1 --backend cpu --against x.json")
+    done = spawn("bench kernel/add/small --rounds 1 --device cpu --against x.json")
     assert done.code == 2
     assert "is no file that flagstone bench --json wrote" in done.err
     assert "to time" not in done.err  # it is refused first
