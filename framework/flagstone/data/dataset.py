@@ -113,8 +113,13 @@ class Dataset:
             return self
         place = {name: i for i, name in enumerate(self.feature_names)}
         if missing := [name for name in feature_names if name not in place]:
-            told = missing_columns(missing, self.feature_names)
-            raise InputError(f"{source or f'dataset {self.name}'}: {told}")
+            where = source or f"dataset {self.name}"
+            if taken := [name for name in missing if name in (self.target_names or ())]:
+                raise InputError(
+                    f"{where}: column {taken[0]!r} is the target here, and what the model was "
+                    "trained on has it among the features; name another target"
+                )
+            raise InputError(f"{where}: {missing_columns(missing, self.feature_names)}")
         columns = [place[name] for name in feature_names]
         return dataclasses.replace(
             self,

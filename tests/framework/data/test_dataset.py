@@ -112,6 +112,8 @@ def test_aligned_takes_columns_by_name() -> None:
         InputError, match=r"^p\.csv: columns 'x1', 'x2' are missing; the file has a"
     ):
         dataset.aligned(["x1", "a", "x2"], "p.csv")
+    with pytest.raises(InputError, match=r"^p\.csv: column 'c' is the target here, and what the"):
+        make(feature_names=("a", "b"), target_names=("c",)).aligned(["a", "c"], "p.csv")
     with pytest.raises(ConfigurationError, match="columns have no names"):
         make().aligned(["a"])
 
