@@ -304,7 +304,7 @@ def _(t: Translation, call: Call) -> None:
            decays.place, time.place, p.size, int(how["nesterov"]), t.list_of(*numbers).place,
            threads=p.size)  # fmt: skip
     if time.place >= 0:
-        t.emit("COUNT", time.place)
+        t.emit("COUNT", time.place, scale.place)
 
 
 @_of("adam_update")
@@ -313,7 +313,7 @@ def _(t: Translation, call: Call) -> None:
     how = call.static
     one, two = how["beta1"], how["beta2"]
     numbers = (how["weight_decay"], *factors(one), log(one), *factors(two), log(two), how["eps"])
-    t.emit("COUNT", time.place)
+    t.emit("COUNT", time.place, scale.place)
     t.emit("ADAM", p.place, g.place, m.place, v.place, time.place, lr.place, scale.place,
            rates.place, decays.place, p.size, int(how["decoupled"]), t.list_of(*numbers).place,
            threads=p.size)  # fmt: skip

@@ -32,6 +32,18 @@ def test_a_number_out_of_range_gives_nan_or_0(card: Any) -> None:
         np.testing.assert_array_equal(y, [[bad] * 2, [7, 7], [bad] * 2, [bad] * 2])
 
 
+@pytest.mark.covers("gather.cu:take_rows", "gather.cu:count_row")
+def test_rows_of_a_table_one_after_another(card: Any) -> None:
+    rows, row = RNG.standard_normal((3, 400)), np.empty((400,))
+    number = gather.row_number()
+    number[...] = 0
+    for i in range(3):
+        gather.feed(rows, number, row)
+        gather.count_row(number)
+        np.testing.assert_array_equal(row, rows[i])
+    assert number.tolist() == [3]
+
+
 @pytest.mark.covers("gather.cu:add_rows")
 @pytest.mark.parametrize("index_dtype", ["int32", "int64"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

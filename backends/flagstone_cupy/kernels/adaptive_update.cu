@@ -1,6 +1,7 @@
 // Updates in which every value has a rate of its own, and what goes around an update, over flat arrays.
 //
-// Threads and traffic as in update.cu: 12 bytes a float32 value and 8 for each array of state.
+// Threads and traffic as in update.cu: 12 bytes a float32 value and 8 for each array of state. What follows an
+// update takes its scale as `factor`: where that is NaN nothing is written.
 #include "update.cuh"
 
 // m = beta1 m + (1 - beta1) g; largest = max(beta2 largest, |g| + eps); p -= lr m / c1 / largest
@@ -10,6 +11,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                   const T* __restrict__ t, const T* __restrict__ lr, const T* __restrict__ scale,
                   const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay, T beta1,
                   T rest1, T log_beta1, T beta2, T eps, long long n) {
+    if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
     const T c1 = correction(log_beta1, *t);
     each_value(n, [&](long long i) {
@@ -31,6 +33,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                    T* __restrict__ velocity, const T* __restrict__ lr, const T* __restrict__ scale,
                    const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay, T alpha,
                    T rest, T eps, T momentum, long long n) {
+    if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
     each_value(n, [&](long long i) {
         const T old = p[i], gradient = entry.gradient(i, old);
@@ -58,6 +61,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                    const T* __restrict__ t, const T* __restrict__ lr, const T* __restrict__ scale,
                    const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay,
                    T lr_decay, T eps, long long n) {
+    if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
     const T slowed = T(1) + *t * lr_decay;
     each_value(n, [&](long long i) {
@@ -75,6 +79,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     adadelta_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ v, T* __restrict__ moved,
                     const T* __restrict__ lr, const T* __restrict__ scale, const T* __restrict__ rates,
                     const T* __restrict__ decays, T weight_decay, T rho, T rest, T eps, long long n) {
+    if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
     each_value(n, [&](long long i) {
         const T old = p[i], gradient = entry.gradient(i, old);
@@ -92,6 +97,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     lion_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ m, const T* __restrict__ lr,
                 const T* __restrict__ scale, const T* __restrict__ rates, const T* __restrict__ decays,
                 T weight_decay, T beta1, T rest1, T beta2, T rest2, long long n) {
+    if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
     each_value(n, [&](long long i) {
         const T gradient = g[i] * *scale, old = m[i];
@@ -107,6 +113,7 @@ template <typename T>
 __global__ void __launch_bounds__(THREADS, 1)
     momentum_direction(const T* __restrict__ g, T* __restrict__ m, T* __restrict__ direction,
                        const T* __restrict__ scale, T momentum, T rest, bool nesterov, long long n) {
+    if (left_out(scale)) return;
     each_value(n, [&](long long i) {
         const T gradient = g[i] * *scale;
         const T mean = m[i] * momentum + gradient * rest;
@@ -119,7 +126,9 @@ __global__ void __launch_bounds__(THREADS, 1)
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1)
     trust_update(T* __restrict__ p, const T* __restrict__ direction, const T* __restrict__ lr,
-                 const T* __restrict__ size, const T* __restrict__ length, T rate, long long n) {
+                 const T* __restrict__ factor, const T* __restrict__ size, const T* __restrict__ length,
+                 T rate, long long n) {
+    if (left_out(factor)) return;
     const T ratio = *size > T(0) && *length > T(0) ? *size / *length : T(1);
     const T step = *lr * rate * ratio;
     each_value(n, [&](long long i) { p[i] -= direction[i] * step; });
@@ -139,9 +148,9 @@ __global__ void __launch_bounds__(THREADS, 1) limit(T* __restrict__ x, const T* 
 // Where t + 1 >= k: slow += alpha (p - slow); p = slow. After it t is 0 then, else one more.
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1)
-    lookahead_update(T* __restrict__ p, T* __restrict__ slow, const T* __restrict__ t, T k, T alpha,
-                     long long n) {
-    if (*t + T(1) < k) return;
+    lookahead_update(T* __restrict__ p, T* __restrict__ slow, const T* __restrict__ t,
+                     const T* __restrict__ factor, T k, T alpha, long long n) {
+    if (*t + T(1) < k || left_out(factor)) return;
     each_value(n, [&](long long i) {
         const T next = slow[i] + (p[i] - slow[i]) * alpha;
         slow[i] = next;
@@ -150,15 +159,16 @@ __global__ void __launch_bounds__(THREADS, 1)
 }
 
 template <typename T>
-__global__ void count_to(T* __restrict__ t, T k) {
-    *t = *t + T(1) >= k ? T(0) : *t + T(1);
+__global__ void count_to(T* __restrict__ t, const T* __restrict__ factor, T k) {
+    if (!left_out(factor)) *t = *t + T(1) >= k ? T(0) : *t + T(1);
 }
 
 // average = decay average + (1 - decay) p; p where t is 0
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1)
-    average_update(T* __restrict__ average, const T* __restrict__ p, const T* __restrict__ t, T decay,
-                   long long n) {
+    average_update(T* __restrict__ average, const T* __restrict__ p, const T* __restrict__ t,
+                   const T* __restrict__ factor, T decay, long long n) {
+    if (left_out(factor)) return;
     const T kept = min(max(*t, T(0)), T(1)) * decay;
     each_value(n, [&](long long i) { average[i] = average[i] * kept + p[i] * (T(1) - kept); });
 }

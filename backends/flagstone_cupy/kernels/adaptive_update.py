@@ -35,7 +35,7 @@ def adamax_update(
     """See :func:`flagstone.ops.adaptive_updates.adamax_update`."""
     if not in_place(ADAMAX, p, g, m, largest, rates, decays):
         return NotImplemented
-    count(t)
+    count(t, scale)
     arrays = (p, g, m, largest, t, lr, scale, rates, decays)
     numbers = (weight_decay, *factors(beta1), log(beta1), beta2, eps)
     over(ADAMAX[p.dtype], p.size, *arrays, *numbers, p.size)
@@ -68,7 +68,7 @@ def adagrad_update(
         return NotImplemented
     arrays = (p, g, total, t, lr, scale, rates, decays)
     over(ADAGRAD[p.dtype], p.size, *arrays, weight_decay, lr_decay, eps, p.size)
-    count(t)
+    count(t, scale)
     return ()
 
 
@@ -112,12 +112,14 @@ def momentum_direction(
 
 
 @declines
-def trust_update(p: Array, direction: Array, lr: Array, *, rate: float = 1.0) -> Any:
+def trust_update(
+    p: Array, direction: Array, lr: Array, factor: Array | None = None, *, rate: float = 1.0
+) -> Any:
     """See :func:`flagstone.ops.layerwise_updates.trust_update`."""
     if not in_place(TRUST, p, direction):
         return NotImplemented
     size, length = norm(p), norm(direction)
-    over(TRUST[p.dtype], p.size, p, direction, lr, size, length, rate, p.size)
+    over(TRUST[p.dtype], p.size, p, direction, lr, factor, size, length, rate, p.size)
     return ()
 
 
@@ -131,22 +133,26 @@ def limit(x: Array, bound: Array) -> Any:
 
 
 @declines
-def lookahead_update(p: Array, slow: Array, t: Array, *, k: int, alpha: float) -> Any:
+def lookahead_update(
+    p: Array, slow: Array, t: Array, factor: Array | None = None, *, k: int, alpha: float
+) -> Any:
     """See :func:`flagstone.ops.update_wrappers.lookahead_update`."""
     if not in_place(LOOKAHEAD, p, slow):
         return NotImplemented
-    over(LOOKAHEAD[p.dtype], p.size, p, slow, t, k, alpha, p.size)
-    launch(COUNT_TO[t.dtype], (1, 1, 1), (1, 1, 1), 0, (t, k))
+    over(LOOKAHEAD[p.dtype], p.size, p, slow, t, factor, k, alpha, p.size)
+    launch(COUNT_TO[t.dtype], (1, 1, 1), (1, 1, 1), 0, (t, factor, k))
     return ()
 
 
 @declines
-def average_update(average: Array, p: Array, t: Array, *, decay: float) -> Any:
+def average_update(
+    average: Array, p: Array, t: Array, factor: Array | None = None, *, decay: float
+) -> Any:
     """See :func:`flagstone.ops.update_wrappers.average_update`."""
     if not in_place(AVERAGE, average, p):
         return NotImplemented
-    over(AVERAGE[p.dtype], p.size, average, p, t, decay, p.size)
-    count(t)
+    over(AVERAGE[p.dtype], p.size, average, p, t, factor, decay, p.size)
+    count(t, factor)
     return ()
 
 

@@ -22,6 +22,11 @@ __global__ void __launch_bounds__(THREADS, 1)
     }
 }
 
+// number += 1, for the next row of the tables of a sweep. One thread.
+__global__ void count_row(long long* __restrict__ number) {
+    ++*number;
+}
+
 // y[r] = sum of g[i] over the i with index[i] = r, in the order of i. Blocks of 32 x 8.
 template <typename T, typename I>
 __global__ void __launch_bounds__(THREADS, 1)

@@ -17,7 +17,7 @@ BITS = ("unsigned char", "unsigned short", "unsigned", "unsigned long long")
 TAKE_ROWS = family("gather.cu", "take_rows", T=BITS, I=INTEGERS)
 ADD_ROWS = family("gather.cu", "add_rows", T=FLOATS, I=INTEGERS)
 SCATTER_ADD = family("gather.cu", "scatter_add", T=FLOATS, I=INTEGERS)
-COUNT_ROW = Kernel("update.cu", "count_step", T="long long")
+COUNT_ROW = Kernel("gather.cu", "count_row")
 ROWS = 8  # of a block of add_rows, a warp each
 _NAN = {"float16": 0x7E00, "float32": 0x7FC00000, "float64": 0x7FF8000000000000}
 

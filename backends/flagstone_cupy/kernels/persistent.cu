@@ -164,6 +164,7 @@ __device__ __forceinline__ T* place(T* x, int at) {
 // [p, g, velocity, lr, scale, rates, decays, t, n, nesterov, weight decay and what follows it]
 template <typename T>
 __device__ __forceinline__ void sgd(T* x, const int* at) {
+    if (left_out(x + at[4])) return;
     const T* given = x + at[10];  // weight decay, momentum, dampening
     const Entry<T> entry = {x + at[1], x + at[3], x + at[4], place(x, at[5]), place(x, at[6]), given[0]};
     const T* t = place(x, at[7]);
@@ -185,6 +186,7 @@ __device__ __forceinline__ void sgd(T* x, const int* at) {
 // [p, g, m, v, t, lr, scale, rates, decays, n, decoupled, weight decay and what follows it]
 template <typename T>
 __device__ __forceinline__ void adam(T* x, const int* at) {
+    if (left_out(x + at[6])) return;
     const T* given = x + at[11];  // weight decay, beta1, rest1, log beta1, beta2, rest2, log beta2, eps
     const Entry<T> entry = {x + at[1], x + at[5], x + at[6], place(x, at[7]), place(x, at[8]), given[0]};
     T *p = x + at[0], *m = x + at[2], *v = x + at[3];
@@ -285,8 +287,8 @@ __global__ void __launch_bounds__(THREADS, 1)
             case ARGMAX: argmax(x, at); break;
             case SGD: sgd(x, at); break;
             case ADAM: adam(x, at); break;
-            case COUNT:  // [t]
-                if (threadIdx.x == 0) x[at[0]] += T(1);
+            case COUNT:  // [t, scale]
+                if (threadIdx.x == 0 && !left_out(x + at[1])) x[at[0]] += T(1);
                 break;
         }
         pc += code[pc + 1];

@@ -2,13 +2,14 @@
 //
 // A thread takes EACH values, THREADS apart. Traffic, float32: 12 bytes a value (p twice, g once) and
 // 8 for each array of state. `rest` of a factor is 1 - factor, rounded once on the host. A counter is
-// raised by a launch of one thread before or after, for all blocks read it.
+// raised by a launch of one thread before or after, for all blocks read it. Where *scale is NaN nothing is
+// written, and 4 bytes a thread are read: a step whose gradients overflowed is left out on the device.
 #include "update.cuh"
 
-// t += 1
+// t += 1, unless the step is left out
 template <typename T>
-__global__ void count_step(T* __restrict__ t) {
-    *t += T(1);
+__global__ void count_step(T* __restrict__ t, const T* __restrict__ scale) {
+    if (!left_out(scale)) *t += T(1);
 }
 
 // v = momentum v + fresh g, where fresh = 1 - clip(t, 0, 1) dampening (1 without t);
@@ -19,6 +20,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                const T* __restrict__ lr, const T* __restrict__ scale, const T* __restrict__ rates,
                const T* __restrict__ decays, const T* __restrict__ t, T weight_decay, T momentum,
                T dampening, bool nesterov, long long n) {
+    if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
     const T fresh = t ? T(1) - min(max(*t, T(0)), T(1)) * dampening : T(1);
     each_value(n, [&](long long i) {
@@ -42,6 +44,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                 const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay,
                 bool decoupled, T beta1, T rest1, T log_beta1, T beta2, T rest2, T log_beta2, T eps,
                 long long n) {
+    if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
     const T c1 = correction(log_beta1, *t), c2 = correction(log_beta2, *t);
     each_value(n, [&](long long i) {
@@ -58,7 +61,9 @@ __global__ void __launch_bounds__(THREADS, 1)
 
 // t += 1, then product *= mu(t): what nadam_update reads.
 template <typename T>
-__global__ void nadam_step(T* __restrict__ t, T* __restrict__ product, T beta1, T slope) {
+__global__ void nadam_step(T* __restrict__ t, T* __restrict__ product, const T* __restrict__ scale, T beta1,
+                           T slope) {
+    if (left_out(scale)) return;
     *t += T(1);
     *product *= beta1 * (T(1) - T(0.5) * exp(*t * slope));
 }
@@ -72,6 +77,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                  const T* __restrict__ scale, const T* __restrict__ rates, const T* __restrict__ decays,
                  T weight_decay, bool decoupled, T beta1, T rest1, T beta2, T rest2, T log_beta2,
                  T slope, T eps, long long n) {
+    if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
     const T mu = beta1 * (T(1) - T(0.5) * exp(*t * slope));
     const T next = beta1 * (T(1) - T(0.5) * exp((*t + T(1)) * slope));
@@ -107,6 +113,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                  const T* __restrict__ rates, const T* __restrict__ decays, T weight_decay,
                  bool decoupled, T beta1, T rest1, T log_beta1, T beta2, T rest2, double exact_beta2,
                  double log_beta2, T eps, long long n) {
+    if (left_out(scale)) return;
     __shared__ T rectified;  // found once a block: double is slow on many cards
     if (threadIdx.x == 0) rectified = static_cast<T>(rectification(*t, exact_beta2, log_beta2));
     __syncthreads();
@@ -133,6 +140,7 @@ __global__ void __launch_bounds__(THREADS, 1)
                    T* __restrict__ v, T* __restrict__ direction, const T* __restrict__ t,
                    const T* __restrict__ scale, const T* __restrict__ decays, T weight_decay, T beta1,
                    T rest1, T log_beta1, T beta2, T rest2, T log_beta2, T eps, long long n) {
+    if (left_out(scale)) return;
     const T c1 = correction(log_beta1, *t), c2 = correction(log_beta2, *t);
     each_value(n, [&](long long i) {
         const T gradient = g[i] * *scale;

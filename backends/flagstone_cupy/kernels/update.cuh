@@ -3,6 +3,12 @@
 #define FLAGSTONE_UPDATE_CUH
 #include "common.cuh"
 
+// Whether the step is left out: its scale, NaN where a gradient overflowed, is NaN. No scale, no.
+template <typename T>
+__device__ __forceinline__ bool left_out(const T* scale) {
+    return scale && *scale != *scale;
+}
+
 // What enters every update of a value: its gradient times *scale, its rate, and its weight decay, from
 // arrays where parameters differ and from one number where they do not.
 template <typename T>

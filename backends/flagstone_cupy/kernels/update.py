@@ -31,7 +31,7 @@ def sgd_update(
     step = (weight_decay, momentum, dampening, nesterov, p.size)
     over(SGD[p.dtype], p.size, p, g, velocity, lr, scale, rates, decays, t, *step)
     if t is not None:
-        count(t)
+        count(t, scale)
     return ()
 
 
@@ -44,7 +44,7 @@ def adam_update(
     """See :func:`flagstone.ops.update.adam_update`."""
     if not in_place(ADAM, p, g, m, v, rates, decays):
         return NotImplemented
-    count(t)
+    count(t, scale)
     means = (*factors(beta1), log(beta1), *factors(beta2), log(beta2))
     arrays = (p, g, m, v, t, lr, scale, rates, decays)
     over(ADAM[p.dtype], p.size, *arrays, weight_decay, decoupled, *means, eps, p.size)
@@ -61,7 +61,7 @@ def nadam_update(
     if not in_place(NADAM, p, g, m, v, rates, decays):
         return NotImplemented
     slope = momentum_decay * math.log(0.96)
-    launch(NADAM_STEP[p.dtype], (1, 1, 1), (1, 1, 1), 0, (t, product, beta1, slope))
+    launch(NADAM_STEP[p.dtype], (1, 1, 1), (1, 1, 1), 0, (t, product, scale, beta1, slope))
     means = (*factors(beta1), *factors(beta2), log(beta2), slope)
     arrays = (p, g, m, v, t, product, lr, scale, rates, decays)
     over(NADAM[p.dtype], p.size, *arrays, weight_decay, decoupled, *means, eps, p.size)
@@ -77,7 +77,7 @@ def radam_update(
     """See :func:`flagstone.ops.adaptive_updates.radam_update`."""
     if not in_place(RADAM, p, g, m, v, rates, decays):
         return NotImplemented
-    count(t)
+    count(t, scale)
     means = (*factors(beta1), log(beta1), *factors(beta2), beta2, log(beta2))
     arrays = (p, g, m, v, t, lr, scale, rates, decays)
     over(RADAM[p.dtype], p.size, *arrays, weight_decay, decoupled, *means, eps, p.size)
@@ -92,7 +92,7 @@ def lamb_direction(
     """See :func:`flagstone.ops.layerwise_updates.lamb_direction`."""
     if not in_place(LAMB, p, g, m, v, direction, decays):
         return NotImplemented
-    count(t)
+    count(t, scale)
     means = (*factors(beta1), log(beta1), *factors(beta2), log(beta2))
     arrays = (p, g, m, v, direction, t, scale, decays)
     over(LAMB[p.dtype], p.size, *arrays, weight_decay, *means, eps, p.size)
@@ -105,9 +105,9 @@ def in_place(kernels: Family, p: Array, *others: Array | None) -> bool:
     return p.dtype in kernels and all(a.flags.c_contiguous for a in given)
 
 
-def count(t: Array) -> None:
-    """``t += 1`` on the device."""
-    launch(COUNT_STEP[t.dtype], (1, 1, 1), (1, 1, 1), 0, (t,))
+def count(t: Array, scale: Array | None) -> None:
+    """``t += 1`` on the device, unless a step of that scale is left out."""
+    launch(COUNT_STEP[t.dtype], (1, 1, 1), (1, 1, 1), 0, (t, scale))
 
 
 def factors(beta: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from typing import Any
 from flagstone.backend import declines
 from flagstone_numba.kernels.flat import LEAST, is_large, share_flat
 from flagstone_numba.loading import loops
+from flagstone_numpy.kernels.update_parts import is_left_out
 from flagstone_numpy.kernels.windows import Array
 
 
@@ -26,6 +27,8 @@ def sgd_update(
     run = loops("elementwise")
     if run is None:
         return NotImplemented
+    if is_left_out(scale):
+        return ()
     number = p.dtype.type
     rate, factor, decay = number(lr), number(scale), number(weight_decay)
     if velocity is None:
@@ -55,6 +58,8 @@ def adam_update(
     run = loops("elementwise")
     if run is None:
         return NotImplemented
+    if is_left_out(scale):
+        return ()
     t += 1
     steps = float(t)
     root2 = math.sqrt(-math.expm1(steps * math.log(beta2))) if beta2 else 1.0

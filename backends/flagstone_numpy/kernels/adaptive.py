@@ -15,6 +15,7 @@ from flagstone_numpy.kernels.update_parts import (
     Entry,
     correction,
     in_blocks,
+    is_left_out,
     move_mean,
     move_square,
 )
@@ -26,6 +27,8 @@ def nadam_update(
     eps: float, weight_decay: float, decoupled: bool, momentum_decay: float,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.adaptive_updates.nadam_update`."""
+    if is_left_out(scale):
+        return ()
     t += 1
     steps = float(t)
     mu, next_mu = (beta1 * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (steps, steps + 1))
@@ -58,6 +61,8 @@ def radam_update(
     eps: float, weight_decay: float, decoupled: bool,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.adaptive_updates.radam_update`."""
+    if is_left_out(scale):
+        return ()
     t += 1
     steps = float(t)
     correct2 = correction(beta2, steps)
@@ -91,6 +96,8 @@ def adamax_update(
     eps: float, weight_decay: float,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.adaptive_updates.adamax_update`."""
+    if is_left_out(scale):
+        return ()
     t += 1
     rate = 1 / correction(beta1, float(t))
     entry = Entry(p, g, lr, scale, rates, decays, weight_decay)
@@ -117,6 +124,8 @@ def rmsprop_update(
     eps: float, weight_decay: float, momentum: float,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.adaptive_updates.rmsprop_update`."""
+    if is_left_out(scale):
+        return ()
     entry = Entry(p, g, lr, scale, rates, decays, weight_decay)
 
     def step(block: slice, d: Array, other: Array, root: Array) -> None:
@@ -153,6 +162,8 @@ def adagrad_update(
     weight_decay: float,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.adaptive_updates.adagrad_update`."""
+    if is_left_out(scale):
+        return ()
     rate = 1 / (1 + float(t) * lr_decay)
     t += 1
     entry = Entry(p, g, lr, scale, rates, decays, weight_decay)
@@ -178,6 +189,8 @@ def adadelta_update(
     weight_decay: float,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.adaptive_updates.adadelta_update`; of two roots one is taken."""
+    if is_left_out(scale):
+        return ()
     entry = Entry(p, g, lr, scale, rates, decays, weight_decay)
 
     def step(block: slice, d: Array, other: Array, ratio: Array) -> None:
@@ -201,6 +214,8 @@ def lion_update(
     decays: Array | None = None, *, beta1: float, beta2: float, weight_decay: float,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.adaptive_updates.lion_update`."""
+    if is_left_out(scale):
+        return ()
     entry = Entry(p, g, lr, scale, rates, decays, weight_decay, decoupled=True)
 
     def step(block: slice, d: Array, other: Array) -> None:

@@ -14,6 +14,7 @@ from flagstone_numpy.kernels.update_parts import (
     Array,
     correction,
     in_blocks,
+    is_left_out,
     move_mean,
     move_square,
 )
@@ -24,6 +25,8 @@ def lamb_direction(
     decays: Array | None = None, *, beta1: float, beta2: float, eps: float, weight_decay: float,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.layerwise_updates.lamb_direction`."""
+    if is_left_out(scale):
+        return ()
     t += 1
     steps, factor = float(t), float(scale)
     root2 = math.sqrt(correction(beta2, steps))
@@ -45,8 +48,12 @@ def lamb_direction(
     return ()
 
 
-def trust_update(p: Array, direction: Array, lr: Array, *, rate: float = 1.0) -> tuple[()]:
+def trust_update(
+    p: Array, direction: Array, lr: Array, factor: Array | None = None, *, rate: float = 1.0
+) -> tuple[()]:
     """See :func:`flagstone.ops.layerwise_updates.trust_update`."""
+    if is_left_out(factor):
+        return ()
     size, length = float(norm(p)), float(norm(direction))
     ratio = size / length if size > 0 and length > 0 else 1.0
     p -= direction * (float(lr) * rate * ratio)
@@ -57,6 +64,8 @@ def momentum_direction(
     g: Array, m: Array, direction: Array, scale: Array, *, momentum: float, nesterov: bool
 ) -> tuple[()]:
     """See :func:`flagstone.ops.layerwise_updates.momentum_direction`."""
+    if is_left_out(scale):
+        return ()
     factor = float(scale)
 
     def step(block: slice, other: Array) -> None:

@@ -14,6 +14,7 @@ from flagstone_numpy.kernels.update_parts import (
     Entry,
     correction,
     in_blocks,
+    is_left_out,
     move_mean,
     move_square,
 )
@@ -32,8 +33,11 @@ def sgd_update(
     momentum: float, nesterov: bool, weight_decay: float, dampening: float = 0.0,
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.update.sgd_update`."""
+    by = float(scale)
+    if by != by:  # the step is left out
+        return ()
     if plain(p, velocity, rates, decays, weight_decay):
-        p -= np.multiply(g, number(float(lr) * float(scale), p.dtype))
+        p -= np.multiply(g, number(float(lr) * by, p.dtype))
         return ()
     fresh = 1.0
     if t is not None:
@@ -76,6 +80,8 @@ def adam_update(
 ) -> tuple[()]:  # fmt: skip
     """See :func:`flagstone.ops.update.adam_update`; both bias corrections are folded into the rate
     and epsilon: ``m/c1 / (sqrt(v/c2) + eps) = (sqrt(c2)/c1) * m / (sqrt(v) + eps*sqrt(c2))``."""
+    if is_left_out(scale):
+        return ()
     t += 1
     steps = float(t)
     root2 = math.sqrt(correction(beta2, steps))
@@ -115,8 +121,12 @@ def limit(x: Array, bound: Array) -> tuple[()]:
     return ()
 
 
-def lookahead_update(p: Array, slow: Array, t: Array, *, k: int, alpha: float) -> tuple[()]:
+def lookahead_update(
+    p: Array, slow: Array, t: Array, factor: Array | None = None, *, k: int, alpha: float
+) -> tuple[()]:
     """See :func:`flagstone.ops.update_wrappers.lookahead_update`; of k calls one has work to do."""
+    if is_left_out(factor):
+        return ()
     t += 1
     if t < k:
         return ()
@@ -133,8 +143,12 @@ def lookahead_update(p: Array, slow: Array, t: Array, *, k: int, alpha: float) -
     return ()
 
 
-def average_update(average: Array, p: Array, t: Array, *, decay: float) -> tuple[()]:
+def average_update(
+    average: Array, p: Array, t: Array, factor: Array | None = None, *, decay: float
+) -> tuple[()]:
     """See :func:`flagstone.ops.update_wrappers.average_update`."""
+    if is_left_out(factor):
+        return ()
     kept = min(float(t), 1.0) * decay
     t += 1
     in_blocks(p, 1, lambda block, d: move_mean(average[block], p[block], 1.0, kept, d))

@@ -78,6 +78,11 @@ class Entry:
         p -= change
 
 
+def is_left_out(scale: Array | None) -> bool:
+    """Whether a step of that scale is to change nothing; see :mod:`flagstone.ops.update_parts`."""
+    return scale is not None and math.isnan(scale)
+
+
 def move_mean(mean: Array, g: Array, factor: float, keep: float, out: Array) -> None:
     """``mean = keep*mean + (1 - keep)*factor*g``, by way of ``out``, which may be ``g``."""
     mean *= keep

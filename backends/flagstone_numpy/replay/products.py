@@ -113,5 +113,8 @@ def _(w: Any, p: Any, g: Any, velocity: Any, lr: Any, scale: Any, *_: Any, **__:
 
 
 def _descend(p: Array, g: Array, lr: Array, scale: Array, step: Array) -> None:
-    np.multiply(g, number(float(lr) * float(scale), p.dtype), step)
+    factor = float(scale)
+    if factor != factor:  # the step is left out
+        return
+    np.multiply(g, number(float(lr) * factor, p.dtype), step)
     np.subtract(p, step, p)

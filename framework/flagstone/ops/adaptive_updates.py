@@ -12,7 +12,7 @@ from typing import Any
 
 from flagstone.errors import InputError
 from flagstone.ops.door import op
-from flagstone.ops.update_parts import correction, enter, flat
+from flagstone.ops.update_parts import correction, enter, flat, put
 
 
 @op(mutates=("p", "m", "v", "t", "product"))
@@ -26,16 +26,19 @@ def nadam_update(
 
     ``product``, shape (), is the product of all ``mu``; it starts at 1.
     """
-    t[...] = t + 1
-    g, lr = enter(p, g, lr, scale, rates, decays, weight_decay, decoupled)
+    now = t + 1
+    put(xp, scale, t, now)
+    g, lr = enter(xp, p, g, lr, scale, rates, decays, weight_decay, decoupled)
     slope = momentum_decay * math.log(0.96)
-    mu = beta1 * (1 - 0.5 * xp.exp(t * slope))
-    next_mu = beta1 * (1 - 0.5 * xp.exp((t + 1) * slope))
-    product[...] = product * mu
-    m[...] = m * beta1 + g * (1 - beta1)
-    v[...] = v * beta2 + (g * g) * (1 - beta2)
-    ahead = g * ((1 - mu) / (1 - product)) + m * (next_mu / (1 - product * next_mu))
-    p[...] = p - ahead * lr / (xp.sqrt(v / correction(xp, beta2, t)) + eps)
+    mu = beta1 * (1 - 0.5 * xp.exp(now * slope))
+    next_mu = beta1 * (1 - 0.5 * xp.exp((now + 1) * slope))
+    so_far = product * mu
+    put(xp, scale, product, so_far)
+    put(xp, scale, m, m * beta1 + g * (1 - beta1))
+    put(xp, scale, v, v * beta2 + (g * g) * (1 - beta2))
+    ahead = g * ((1 - mu) / (1 - so_far)) + m * (next_mu / (1 - so_far * next_mu))
+    root = xp.sqrt(v / correction(xp, beta2, now)) + eps
+    put(xp, scale, p, p - ahead * lr / root)
     return ()
 
 
@@ -50,15 +53,16 @@ def radam_update(
 ) -> Any:  # fmt: skip
     """RAdam (Liu et al., ICLR 2020, algorithm 2), with PyTorch's threshold: the rate adapts once
     the approximated length of the running mean exceeds 5; until then it is momentum only."""
-    t[...] = t + 1
-    g, lr = enter(p, g, lr, scale, rates, decays, weight_decay, decoupled)
-    m[...] = m * beta1 + g * (1 - beta1)
-    v[...] = v * beta2 + (g * g) * (1 - beta2)
-    mean = m / correction(xp, beta1, t)
+    now = t + 1
+    put(xp, scale, t, now)
+    g, lr = enter(xp, p, g, lr, scale, rates, decays, weight_decay, decoupled)
+    put(xp, scale, m, m * beta1 + g * (1 - beta1))
+    put(xp, scale, v, v * beta2 + (g * g) * (1 - beta2))
+    mean = m / correction(xp, beta1, now)
     longest = 2 / (1 - beta2) - 1
     if longest > 5:
         # In float64: the length is a small difference of numbers as large as ``longest``.
-        steps = xp.astype(t, xp.float64)
+        steps = xp.astype(now, xp.float64)
         correct = correction(xp, beta2, steps)
         length = longest - 2 * steps * xp.exp(steps * math.log(beta2)) / correct
         enough = xp.clip(length, 5.0, longest)
@@ -67,7 +71,7 @@ def radam_update(
         )  # fmt: skip
         factor = xp.astype(xp.sqrt(rectified * correct), p.dtype) / (xp.sqrt(v) + eps)
         mean = mean * xp.where(length > 5, factor, xp.ones_like(factor))
-    p[...] = p - mean * lr
+    put(xp, scale, p, p - mean * lr)
     return ()
 
 
@@ -81,11 +85,13 @@ def adamax_update(
 ) -> Any:  # fmt: skip
     """Adamax (Kingma & Ba, ICLR 2015, algorithm 2): ``largest`` is the running maximum of the
     gradient's magnitude (plus ``eps``, as in PyTorch), which shrinks by ``beta2`` a step."""
-    t[...] = t + 1
-    g, lr = enter(p, g, lr, scale, rates, decays, weight_decay)
-    m[...] = m * beta1 + g * (1 - beta1)
-    largest[...] = xp.maximum(largest * beta2, xp.abs(g) + eps)
-    p[...] = p - m * (lr / correction(xp, beta1, t)) / largest
+    now = t + 1
+    put(xp, scale, t, now)
+    g, lr = enter(xp, p, g, lr, scale, rates, decays, weight_decay)
+    put(xp, scale, m, m * beta1 + g * (1 - beta1))
+    top = xp.maximum(largest * beta2, xp.abs(g) + eps)
+    put(xp, scale, largest, top)
+    put(xp, scale, p, p - m * (lr / correction(xp, beta1, now)) / top)
     return ()
 
 
@@ -101,17 +107,17 @@ def rmsprop_update(
     """RMSprop (Tieleman & Hinton, 2012; momentum as in PyTorch). With ``m``, the running mean of
     the gradient, the square is centred (Graves, arXiv:1308.0850, eq. 38-45), and no less than 0
     by rounding. ``velocity`` is ``None`` without momentum."""
-    g, lr = enter(p, g, lr, scale, rates, decays, weight_decay)
-    v[...] = v * alpha + (g * g) * (1 - alpha)
+    g, lr = enter(xp, p, g, lr, scale, rates, decays, weight_decay)
+    put(xp, scale, v, v * alpha + (g * g) * (1 - alpha))
     square = v
     if m is not None:
-        m[...] = m * alpha + g * (1 - alpha)
+        put(xp, scale, m, m * alpha + g * (1 - alpha))
         square = xp.clip(v - m * m, 0.0, None)
     step = g / (xp.sqrt(square) + eps)
     if momentum:
-        velocity[...] = velocity * momentum + step
+        put(xp, scale, velocity, velocity * momentum + step)
         step = velocity
-    p[...] = p - step * lr
+    put(xp, scale, p, p - step * lr)
     return ()
 
 
@@ -138,10 +144,10 @@ def adagrad_update(
 ) -> Any:  # fmt: skip
     """Adagrad (Duchi et al., JMLR 2011, figure 1, diagonal): ``total`` is the sum of squared
     gradients; the rate is ``lr / (1 + (t - 1) * lr_decay)``, as in PyTorch."""
-    g, lr = enter(p, g, lr, scale, rates, decays, weight_decay)
-    total[...] = total + g * g
-    p[...] = p - g * (lr / (1 + t * lr_decay)) / (xp.sqrt(total) + eps)
-    t[...] = t + 1
+    g, lr = enter(xp, p, g, lr, scale, rates, decays, weight_decay)
+    put(xp, scale, total, total + g * g)
+    put(xp, scale, p, p - g * (lr / (1 + t * lr_decay)) / (xp.sqrt(total) + eps))
+    put(xp, scale, t, t + 1)
     return ()
 
 
@@ -155,11 +161,11 @@ def adadelta_update(
 ) -> Any:  # fmt: skip
     """Adadelta (Zeiler, arXiv:1212.5701, algorithm 1): ``moved`` is the running mean of squared
     steps, before they are multiplied by ``lr``."""
-    g, lr = enter(p, g, lr, scale, rates, decays, weight_decay)
-    v[...] = v * rho + (g * g) * (1 - rho)
+    g, lr = enter(xp, p, g, lr, scale, rates, decays, weight_decay)
+    put(xp, scale, v, v * rho + (g * g) * (1 - rho))
     step = g * xp.sqrt(moved + eps) / xp.sqrt(v + eps)
-    moved[...] = moved * rho + (step * step) * (1 - rho)
-    p[...] = p - step * lr
+    put(xp, scale, moved, moved * rho + (step * step) * (1 - rho))
+    put(xp, scale, p, p - step * lr)
     return ()
 
 
@@ -173,9 +179,9 @@ def lion_update(
 ) -> Any:  # fmt: skip
     """Lion (Chen et al., NeurIPS 2023, program 1): every value moves by the rate, along the sign of
     ``beta1*m + (1 - beta1)*g``; weight decay is decoupled."""
-    g, lr = enter(p, g, lr, scale, rates, decays, weight_decay, decoupled=True)
-    p[...] = p - xp.sign(m * beta1 + g * (1 - beta1)) * lr
-    m[...] = m * beta2 + g * (1 - beta2)
+    g, lr = enter(xp, p, g, lr, scale, rates, decays, weight_decay, decoupled=True)
+    put(xp, scale, p, p - xp.sign(m * beta1 + g * (1 - beta1)) * lr)
+    put(xp, scale, m, m * beta2 + g * (1 - beta2))
     return ()
 
 

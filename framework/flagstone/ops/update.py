@@ -13,7 +13,7 @@ from typing import Any
 from flagstone.errors import InputError
 from flagstone.ops.checks import alike, floating, holds
 from flagstone.ops.door import op
-from flagstone.ops.update_parts import correction, enter, flat
+from flagstone.ops.update_parts import correction, enter, flat, put
 from flagstone.tensors import Tensor
 
 
@@ -72,15 +72,15 @@ def sgd_update(
     ``velocity`` is ``None`` without momentum, ``t``, which counts the steps, without dampening.
     ``weight_decay * p`` is added to the gradient; see :mod:`flagstone.ops.update_parts`.
     """
-    g, lr = enter(p, g, lr, scale, rates, decays, weight_decay)
+    g, lr = enter(xp, p, g, lr, scale, rates, decays, weight_decay)
     if momentum:
         fresh = g
         if dampening:
             fresh = g * (1 - xp.clip(t, 0.0, 1.0) * dampening)
-            t[...] = t + 1
-        velocity[...] = velocity * momentum + fresh
+            put(xp, scale, t, t + 1)
+        put(xp, scale, velocity, velocity * momentum + fresh)
         g = g + velocity * momentum if nesterov else velocity
-    p[...] = p - g * lr
+    put(xp, scale, p, p - g * lr)
     return ()
 
 
@@ -113,12 +113,13 @@ def adam_update(
 ) -> Any:  # fmt: skip
     """Adam (Kingma & Ba, ICLR 2015, algorithm 1); ``decoupled`` weight decay makes it AdamW
     (Loshchilov & Hutter, ICLR 2019, algorithm 2). ``t`` counts the steps, float, shape ()."""
-    t[...] = t + 1
-    g, lr = enter(p, g, lr, scale, rates, decays, weight_decay, decoupled)
-    m[...] = m * beta1 + g * (1 - beta1)
-    v[...] = v * beta2 + (g * g) * (1 - beta2)
-    root = xp.sqrt(v / correction(xp, beta2, t)) + eps
-    p[...] = p - (m * (lr / correction(xp, beta1, t))) / root
+    now = t + 1
+    put(xp, scale, t, now)
+    g, lr = enter(xp, p, g, lr, scale, rates, decays, weight_decay, decoupled)
+    put(xp, scale, m, m * beta1 + g * (1 - beta1))
+    put(xp, scale, v, v * beta2 + (g * g) * (1 - beta2))
+    root = xp.sqrt(v / correction(xp, beta2, now)) + eps
+    put(xp, scale, p, p - (m * (lr / correction(xp, beta1, now))) / root)
     return ()
 
 

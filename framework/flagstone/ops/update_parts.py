@@ -1,6 +1,10 @@
 """What the updates of flat parameters share: their checks, and how rate and weight decay enter.
 
 Every update takes the rate ``lr`` and the factor ``scale`` of the gradient as arrays of shape ().
+A ``scale`` of NaN leaves the step out: parameters, states and counters stay as they are, bit for
+bit. In ``mixed-fp16`` that is what the scale is when a gradient overflowed
+(``ops/loss_scale.py``). Updates without a gradient, which follow one, take it as ``factor``.
+
 Two more arrays, (n,) like the parameters, are given where parameters differ: ``rates`` multiplies
 ``lr``, ``decays`` stands for ``weight_decay``. ``None`` for either means that they do not.
 """
@@ -59,8 +63,13 @@ def flat(op: Op, *single: str) -> Callable[..., None]:
     return op.check(check)
 
 
+def put(xp: Any, scale: Any, out: Any, new: Any) -> None:
+    """``out[...] = new``, unless the step is left out, see above; ``scale`` may be ``None``."""
+    out[...] = new if scale is None else xp.where(xp.isnan(scale), out, new)
+
+
 def enter(
-    p: Any, g: Any, lr: Any, scale: Any, rates: Any, decays: Any, weight_decay: float,
+    xp: Any, p: Any, g: Any, lr: Any, scale: Any, rates: Any, decays: Any, weight_decay: float,
     decoupled: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
     """The gradient and the rate that an update goes by.
@@ -75,7 +84,7 @@ def enter(
     if decays is None and not weight_decay:
         return g, lr
     if decoupled:
-        p[...] = p - p * (lr * decay)
+        put(xp, scale, p, p - p * (lr * decay))
         return g, lr
     return g + p * decay, lr
 

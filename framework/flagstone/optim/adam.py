@@ -31,6 +31,8 @@ class Adam(Optimizer):
 
     decoupled = False
 
+    leaves_out = True
+
     def __init__(
         self,
         layer: Layer,
@@ -92,6 +94,8 @@ class NAdam(Optimizer):
         decoupled_weight_decay: decay as :class:`AdamW` does.
     """
 
+    leaves_out = True
+
     def __init__(
         self,
         layer: Layer,
@@ -133,6 +137,8 @@ class RAdam(Optimizer):
         decoupled_weight_decay: decay as :class:`AdamW` does.
     """
 
+    leaves_out = True
+
     def __init__(
         self,
         layer: Layer,
@@ -167,6 +173,8 @@ class Adamax(Optimizer):
         layer, lr, betas, weight_decay, common: as in :class:`Adam`.
         eps: added to the gradient's magnitude, positive.
     """
+
+    leaves_out = True
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ class RMSprop(Optimizer):
         common: see :class:`Optimizer`.
     """
 
+    leaves_out = True
+
     def __init__(
         self,
         layer: Layer,
@@ -75,6 +77,8 @@ class Adagrad(Optimizer):
         common: see :class:`Optimizer`.
     """
 
+    leaves_out = True
+
     def __init__(
         self,
         layer: Layer,
@@ -113,6 +117,8 @@ class Adadelta(Optimizer):
         weight_decay: added to the gradient as ``weight_decay * p``.
         common: see :class:`Optimizer`.
     """
+
+    leaves_out = True
 
     def __init__(
         self,

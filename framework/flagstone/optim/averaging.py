@@ -25,6 +25,8 @@ class EMA(Wrapper):
         decay: how much of the average is kept, in [0, 1).
     """
 
+    leaves_out = True
+
     def __init__(self, optimizer: Optimizer, *, decay: float = 0.999) -> None:
         super().__init__(optimizer)
         require_fraction("EMA", decay=decay)
@@ -32,7 +34,8 @@ class EMA(Wrapper):
         self._average, self._t = self.copy_of_parameters("average"), self.counter("t")
 
     def after_step(self) -> None:
-        ops.average_update(self._average, self.flat.values, self._t, decay=self.decay)
+        average, p = self._average, self.flat.values
+        ops.average_update(average, p, self._t, self.factor, decay=self.decay)
 
     @contextmanager
     def averages(self) -> Iterator[None]:

@@ -25,6 +25,8 @@ class LAMB(Optimizer):
         common: see :class:`Optimizer`.
     """
 
+    leaves_out = True
+
     def __init__(
         self,
         layer: Layer,
@@ -49,7 +51,8 @@ class LAMB(Optimizer):
             beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
             weight_decay=self.weight_decay,
         )  # fmt: skip
+        factor = None if self.loss_scale is None else scale
         for own, direction, option in zip(
             self.flat.tensors, self._pieces, self.options, strict=True
         ):
-            ops.trust_update(own, direction, lr, rate=option.lr_scale)
+            ops.trust_update(own, direction, lr, factor, rate=option.lr_scale)

@@ -24,6 +24,8 @@ class Lion(Optimizer):
         common: see :class:`Optimizer`.
     """
 
+    leaves_out = True
+
     def __init__(
         self,
         layer: Layer,

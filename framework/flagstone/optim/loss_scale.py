@@ -12,9 +12,10 @@ from flagstone.tensors import Tensor
 class LossScale:
     """A factor of the loss that keeps gradients within float16 (Micikevicius et al., ICLR 2018).
 
-    It halves when a gradient overflowed, and that step changes neither parameters nor states; it
-    doubles after ``growth_interval`` steps in a row where none did. These are the rules and the
-    numbers of ``torch.amp.GradScaler``, but the host never waits for an answer.
+    It halves when a gradient overflowed, and that step changes neither parameters nor states, for
+    updates find :attr:`factor` NaN. It doubles after ``growth_interval`` steps in a row where none
+    did. These are the rules and the numbers of ``torch.amp.GradScaler``, but the host never waits
+    for an answer.
 
     Args:
         scale, steps: tensors of shape (): where scale and count are kept, with their start values.
@@ -60,7 +61,7 @@ class LossScale:
     @contextmanager
     def guarding(self, tensors: Sequence[Tensor]) -> Iterator[None]:
         """Within, ``tensors`` may be changed; afterwards they are as before, if the step that was
-        begun is skipped."""
+        begun is skipped. For updates that do not heed :attr:`factor` themselves."""
         before = [ops.astype(t, t.dtype_name) for t in tensors]
         yield
         for t, old in zip(tensors, before, strict=True):

@@ -53,6 +53,8 @@ class Muon(Optimizer):
         common: see :class:`Optimizer`.
     """
 
+    leaves_out = True
+
     def __init__(
         self,
         layer: Layer,
@@ -135,10 +137,11 @@ class Muon(Optimizer):
             g, self._momentum, self._direction, scale,
             momentum=self.momentum, nesterov=self.nesterov,
         )  # fmt: skip
+        factor = None if self.loss_scale is None else scale
         for own, direction, option in self._matrices:
             ops.muon_update(
-                own, direction, lr, coefficients=tuple(self.ns_coefficients), steps=self.ns_steps,
-                eps=self.eps, weight_decay=option.weight_decay,
+                own, direction, lr, factor, coefficients=tuple(self.ns_coefficients),
+                steps=self.ns_steps, eps=self.eps, weight_decay=option.weight_decay,
                 adjustment=self._adjustment(*own.shape), rate=option.lr_scale,
             )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
@@ -61,6 +61,10 @@ class Optimizer:
         settings: how often an attribute was set to something else; a captured step is recorded
             anew when it has changed.
         loss_scale: what keeps gradients within float16, where the precision is ``mixed-fp16``.
+        leaves_out: whether :meth:`update` itself changes nothing where ``scale`` is NaN, as it is
+            after gradients that overflowed; updates of ``flagstone.ops`` change nothing then. A
+            class that defines ``update`` and does not say so has its parameters and states copied
+            before each step in ``mixed-fp16``, and put back.
 
     Raises:
         ConfigurationError: a number is out of range, or the layer is inside another.
@@ -70,10 +74,14 @@ class Optimizer:
     """
 
     __signature__: ClassVar[inspect.Signature]
+    leaves_out = False
     settings = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        own = vars(cls)
+        if "leaves_out" not in own and ("update" in own or "after_step" in own):
+            cls.leaves_out = False  # what bases say of theirs does not hold
         cls.__signature__ = _spelled_out(cls)
 
     def __init__(
@@ -221,29 +229,30 @@ class Optimizer:
             elif self.clip_value is not None:
                 ops.limit(gradients, self.clip_value / scale)
             if self.clip_norm is not None:
-                size = ops.norm(gradients) * scale
-                scale = scale * ops.minimum(self.clip_norm / (size + 1e-6), 1.0)
+                share = self.clip_norm / (ops.norm(gradients) * scale + 1e-6)
+                scale = scale * ops.where(
+                    share < 1.0, share, 1.0
+                )  # NaN gradients make no NaN of it
             lr = self._lr if lr is None else lr
-            if self.loss_scale is None:
+            if self.loss_scale is None or self.leaves_out:
                 self.update(self.flat.values, gradients, lr, scale)
             else:
-                with self._skippable():
+                with self._guarded(self.loss_scale):
                     self.update(self.flat.values, gradients, lr, scale)
             self.flat.lower()
         finally:
             tape_state.grad_enabled = before
 
-    def _skippable(self) -> AbstractContextManager[None]:
+    def _guarded(self, loss_scale: LossScale) -> AbstractContextManager[None]:
         """What is done within is undone if the gradients of this step overflowed."""
-        if self.loss_scale is None:
-            return nullcontext()
-        scales = (self.loss_scale.scale, self.loss_scale.steps)
+        scales = (loss_scale.scale, loss_scale.steps)
         own = {name: t for name, t in self.states.items() if not name.startswith("base.")}
         states = [t for t in own.values() if not any(t is s for s in scales)]
-        return self.loss_scale.guarding([self.flat.values, *states])
+        return loss_scale.guarding([self.flat.values, *states])
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
-        """Change ``p`` in place by the gradient ``g * scale`` at rate ``lr``."""
+        """Change ``p`` in place by the gradient ``g * scale`` at rate ``lr``; see ``leaves_out``
+        for a ``scale`` that is NaN."""
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
     def is_steady(self, lr: Tensor, scale: Tensor) -> bool:

@@ -27,6 +27,8 @@ class SGD(Optimizer):
         common: see :class:`Optimizer`.
     """
 
+    leaves_out = True
+
     def __init__(
         self,
         layer: Layer,

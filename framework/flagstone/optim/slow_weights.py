@@ -33,6 +33,8 @@ class Lookahead(Wrapper):
             ``flat_buffers.values``: (m,).
     """
 
+    leaves_out = True
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -73,7 +75,7 @@ class Lookahead(Wrapper):
     def after_step(self) -> None:
         if self.schedule is None:
             for fast, slow, t in self._averaged:
-                ops.lookahead_update(fast, slow, t, k=self.k, alpha=self.alpha)
+                ops.lookahead_update(fast, slow, t, self.factor, k=self.k, alpha=self.alpha)
             return
         if self._moves is None:
             raise ConfigurationError(
@@ -82,10 +84,14 @@ class Lookahead(Wrapper):
             )
         place = ops.astype(ops.reshape(self._t, (1,)), dtype="int64")
         move = ops.reshape(ops.take(self._moves, place), ())  # 0 but at every k-th step
+        one: Tensor | float = 1.0
+        if self.factor is not None:  # 0 where the step was left out: NaN equals nothing
+            one = ops.astype(ops.equal(self.factor, self.factor), move.dtype_name)
+            move = move * one
         for fast, slow, _ in self._averaged:
             ops.assign(slow, slow + (fast - slow) * move)
             ops.assign(fast, ops.where(ops.greater(move, 0.0), slow, fast))
-        ops.assign(self._t, self._t + 1.0)
+        ops.assign(self._t, self._t + one)
 
     def finish(self) -> None:
         super().finish()

@@ -52,8 +52,11 @@ class Wrapper(Optimizer):
             tape_state.watcher.stepping(self)
         self.optimizer.step(lr=lr, scale=scale)
         with no_grad():
-            with self._skippable():
+            if self.loss_scale is None or self.leaves_out:
                 self.after_step()
+            else:
+                with self._guarded(self.loss_scale):
+                    self.after_step()
             self.flat.lower()
 
     def start_epoch(self, epoch: int, epochs: float, steps: int) -> None:
@@ -64,8 +67,15 @@ class Wrapper(Optimizer):
     def finish(self) -> None:
         self.optimizer.finish()
 
+    @property
+    def factor(self) -> Tensor | None:
+        """What gradients were multiplied by in ``mixed-fp16``, NaN where the step was left out;
+        ``None`` in other precisions."""
+        return None if self.loss_scale is None else self.loss_scale.factor
+
     def after_step(self) -> None:
-        """What is done after every step, without gradients."""
+        """What is done after every step, without gradients; ``leaves_out`` says whether it does
+        nothing itself where :attr:`factor` is NaN."""
         raise NotImplementedError(f"{type(self).__name__} defines no after_step")
 
     def copy_of_parameters(self, name: str) -> Tensor:

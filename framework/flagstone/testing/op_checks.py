@@ -41,6 +41,24 @@ def check_values(row: OpRow, backend: Backend, dtype: str) -> None:
     """Values, shapes and dtypes of every sample against the reference; inputs stay untouched."""
     for sample in _all_samples(row, dtype):
         _compare(row, backend, dtype, sample, _expected(row, sample), lambda a: a)
+        if row.left_out_by:
+            _check_left_out(row, backend, dtype, sample)
+
+
+def _check_left_out(row: OpRow, backend: Backend, dtype: str, sample: Sample) -> None:
+    """Where the argument says so, nothing that the op writes to is changed."""
+    at = ALL_OPS[row.name].arrays.index(row.left_out_by)
+    arrays = [*sample.arrays, *[None] * (at + 1 - len(sample.arrays))]
+    arrays[at] = np.asarray(np.nan, dtype)
+    tensors = _tensors([x.copy() if isinstance(x, np.ndarray) else x for x in arrays], backend)
+    with np.errstate(all="ignore"), no_grad():
+        row.call(*tensors, **sample.static)
+    for i, (before, after) in enumerate(zip(arrays, tensors, strict=True)):
+        if isinstance(after, Tensor) and after.numpy().tobytes() != before.tobytes():
+            raise AssertionError(
+                f"{_where(row, backend, dtype, sample)}: expected nothing to change where "
+                f"{row.left_out_by} is NaN; input {i} was changed"
+            )
 
 
 def check_layouts(row: OpRow, backend: Backend, dtype: str) -> None:

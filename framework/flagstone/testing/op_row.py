@@ -107,6 +107,7 @@ class OpRow:
         first_only: why gradients of gradients are not checked.
         never_empty: why no sample is empty.
         never_one: why no sample has one element only.
+        left_out_by: an argument of shape () whose NaN makes the op change nothing, bit for bit.
     """
 
     name: str
@@ -122,3 +123,4 @@ class OpRow:
     first_only: str = ""
     never_empty: str = ""
     never_one: str = ""
+    left_out_by: str = ""

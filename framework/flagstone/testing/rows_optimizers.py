@@ -138,6 +138,7 @@ ROWS = (
             {**FAST, "decoupled": False, "momentum_decay": 0.0},
         ),
         reference.nadam, tolerance=WIDE,
+        left_out_by="scale",
         refusals=(
             Refusal(ShapeError, r"nadam_update: expected one shape; got p \(4,\), g \(3,\)", D4,
                     D4[:3], D4, D4, SCALAR, SCALAR, SCALAR, SCALAR, **ADAM, decoupled=False,
@@ -154,6 +155,7 @@ ROWS = (
             {**ADAM, "decoupled": False}, {**FAST, "decoupled": False},
         ),
         reference.radam, tolerance=WIDE,
+        left_out_by="scale",
         refusals=(
             Refusal(DTypeError, "radam_update: expected one dtype", D4, D4, D4, D4,
                     SCALAR.astype(np.float32), SCALAR, SCALAR, **ADAM, decoupled=False),
@@ -164,6 +166,7 @@ ROWS = (
     OpRow(
         "adamax_update", ops.adamax_update, _samples("-+", "tss", ADAM, FAST), reference.adamax,
         tolerance=WIDE,
+        left_out_by="scale",
         refusals=(
             Refusal(ShapeError, "adamax_update: p expected one axis", D23, D23, D23, D23, SCALAR,
                     SCALAR, SCALAR, **ADAM),
@@ -172,6 +175,7 @@ ROWS = (
     OpRow(
         "rmsprop_update", ops.rmsprop_update, _rmsprop_samples, reference.rmsprop,
         value_samples=_rmsprop_rounded, tolerance=WIDE,
+        left_out_by="scale",
         refusals=(
             Refusal(InputError, "rmsprop_update: expected velocity with momentum and None without; "
                     "got momentum 0.9 and velocity None", D4, D4, D4, None, None, SCALAR, SCALAR,
@@ -187,6 +191,7 @@ ROWS = (
             {"lr_decay": 0.2, "eps": 1e-4, "weight_decay": 0.1},
         ),
         reference.adagrad,
+        left_out_by="scale",
         refusals=(
             Refusal(ShapeError, r"adagrad_update: t expected shape \(\); got \(4,\)", D4, D4, D4,
                     D4, SCALAR, SCALAR, lr_decay=0.0, eps=1e-4, weight_decay=0.0),
@@ -199,6 +204,7 @@ ROWS = (
             {"rho": 0.0, "eps": 1e-2, "weight_decay": 0.0},
         ),
         reference.adadelta,
+        left_out_by="scale",
         refusals=(
             Refusal(ShapeError, r"adadelta_update: expected one shape; got .* moved \(3,\)", D4,
                     D4, D4, D4[:3], SCALAR, SCALAR, rho=0.9, eps=1e-4, weight_decay=0.0),
@@ -208,6 +214,7 @@ ROWS = (
         "lion_update", ops.lion_update,
         _samples("-", "ss", _without("eps"), {"beta1": 0.0, "beta2": 0.0, "weight_decay": 0.0}),
         reference.lion,
+        left_out_by="scale",
         refusals=(
             Refusal(DTypeError, "lion_update: lr expected a Tensor; got float", D4, D4, D4, 0.1,
                     SCALAR, **_without("eps")),
@@ -216,6 +223,7 @@ ROWS = (
     OpRow(
         "lamb_direction", ops.lamb_direction,
         _samples("-+-", "ts", ADAM, FAST, rates=False), reference.lamb, tolerance=WIDE,
+        left_out_by="scale",
         refusals=(
             Refusal(ShapeError, r"lamb_direction: expected one shape; got .* direction \(3,\)", D4,
                     D4, D4, D4, D4[:3], SCALAR, SCALAR, **ADAM),
@@ -223,6 +231,7 @@ ROWS = (
     ),
     OpRow(
         "trust_update", ops.trust_update, _trust_samples, reference.trust,
+        left_out_by="factor",
         refusals=(
             Refusal(ShapeError, r"trust_update: expected one shape; got p \(2, 3\), direction",
                     D23, D32, SCALAR),
@@ -231,6 +240,7 @@ ROWS = (
     ),
     OpRow(
         "momentum_direction", ops.momentum_direction, _momentum_samples, reference.momentum,
+        left_out_by="scale",
         refusals=(
             Refusal(ShapeError, r"momentum_direction: scale expected shape \(\); got \(4,\)", D4,
                     D4, D4, D4, momentum=0.9, nesterov=True),
@@ -239,6 +249,7 @@ ROWS = (
     OpRow(
         "muon_update", ops.muon_update, _muon_samples, reference.muon,
         tolerance={"float32": 1e-3, "float64": 1e-9},
+        left_out_by="factor",
         refusals=(
             Refusal(ShapeError, r"muon_update: p expected two axes, .*; got shape \(4,\)", D4, D4,
                     SCALAR, **MUON),
@@ -253,6 +264,7 @@ ROWS = (
     ),
     OpRow(
         "lookahead_update", ops.lookahead_update, _lookahead_samples, reference.lookahead,
+        left_out_by="factor",
         refusals=(
             Refusal(ShapeError, "lookahead_update: expected one shape", D4, D4[:3], SCALAR, k=3,
                     alpha=0.5),
@@ -260,6 +272,7 @@ ROWS = (
     ),
     OpRow(
         "average_update", ops.average_update, _average_samples, reference.average,
+        left_out_by="factor",
         refusals=(
             Refusal(DTypeError, "average_update: expected one dtype", D4,
                     D4.astype(np.float32), SCALAR, decay=0.9),

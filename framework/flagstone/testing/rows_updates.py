@@ -141,7 +141,7 @@ ROWS = (
               Refusal(DTypeError, "interpolate: out expected a floating", I4, I4, weight=0.1),
           )),
     OpRow(
-        "sgd_update", ops.sgd_update, _sgd, _sgd_reference,
+        "sgd_update", ops.sgd_update, _sgd, _sgd_reference, left_out_by="scale",
         refusals=(
             Refusal(InputError, "sgd_update: expected velocity with momentum and None without; "
                     "got momentum 0.9 and velocity None", D4, D4, None, SCALAR, SCALAR, **SGD),
@@ -156,7 +156,7 @@ ROWS = (
         ),
     ),
     OpRow(
-        "adam_update", ops.adam_update, _adam, _adam_reference,
+        "adam_update", ops.adam_update, _adam, _adam_reference, left_out_by="scale",
         refusals=(
             Refusal(ShapeError, "adam_update: expected one shape", D4, D4, D4[:3], D4, SCALAR,
                     SCALAR, SCALAR, **ADAM),

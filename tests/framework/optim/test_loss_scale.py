@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import flagstone as fs
-from flagstone import plugins
+from flagstone import ops, plugins
 from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device
 from flagstone.errors import ConfigurationError
 from flagstone.named import make
 from flagstone.nn import Linear
-from flagstone.optim import EMA, LBFGS
+from flagstone.optim import EMA, LBFGS, SGD
 from flagstone.optim.loss_scale import LossScale
 from flagstone.plugins import BackendSpec, hookimpl
 from flagstone.training.objective import CrossEntropy
@@ -83,12 +83,14 @@ OPTIMIZERS = [
     "sgd", "sgd(momentum=0.9)", "adam", "adamw(clip_norm=0.5)", "nadam", "radam", "adamax",
     "rmsprop(momentum=0.5)", "adagrad", "adadelta", "lion", "lamb", "muon",
     "adam(clip_value=0.1)", "lookahead(base='adam',k=2)",
+    "lookahead(base='sgd',k=2,schedule='cosine')",
 ]  # fmt: skip
 
 
 def made(text: str, device: Any) -> tuple[Any, Any]:
     layer = Linear(4, 3).initialize(1, device=device)
     optimizer: Any = make("optimizer", text, layer, 0.05)
+    optimizer.start_epoch(0, 1, 8)
     if optimizer.loss_scale is not None:
         optimizer.loss_scale.scale.array[...] = 256.0
     return layer, optimizer
@@ -116,6 +118,39 @@ def test_a_step_that_overflows_changes_nothing(text: str, mixed: Backend) -> Non
             np.testing.assert_array_equal(after[name], value, err_msg=name)
     step(layer, optimizer, x)
     assert any((layer.state_dict()[name] != before[name]).any() for name in layer.state_dict())
+
+
+class Stranger(SGD):
+    """Changes parameters and a state of its own whatever the gradient was."""
+
+    def __init__(self, layer: Any, lr: float) -> None:
+        super().__init__(layer, lr)
+        self.norms = self.state("norms")
+
+    def update(self, p: Any, g: Any, lr: Any, scale: Any) -> None:
+        ops.accumulate(self.norms, ops.abs(g))
+        ops.assign(p, p * 0.5)
+
+
+def test_an_update_that_says_nothing_is_undone(mixed: Backend) -> None:
+    layer = Linear(4, 3).initialize(1, device=mixed)
+    optimizer = Stranger(layer, 0.1)
+    assert SGD.leaves_out
+    assert not optimizer.leaves_out  # it has an update of its own, of which nobody knows
+    x = fs.tensor(np.ones((2, 4), "f4"), device=mixed)
+    before = {**layer.state_dict(), "norms": optimizer.state_dict()["norms"]}
+    step(layer, optimizer, x, broken=True)
+    for name, value in {**layer.state_dict(), "norms": optimizer.state_dict()["norms"]}.items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
+def test_gradients_that_are_not_finite_are_seen_in_other_precisions() -> None:
+    """A limit on their norm, which is NaN then, leaves no step out: parameters tell of it."""
+    layer: Any = Linear(4, 3).initialize(1, device="cpu")
+    optimizer: Any = make("optimizer", "sgd(clip_norm=1.0)", layer, 0.1)
+    (layer(fs.tensor(np.ones((2, 4), "f4"))) * np.nan).sum().backward()
+    optimizer.step()
+    assert np.isnan(layer.weight.numpy()).all()
 
 
 @pytest.mark.parametrize("text", ["sgd(momentum=0.9)", "adam", "lookahead(base='adam',k=2)"])
