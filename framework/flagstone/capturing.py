@@ -167,9 +167,13 @@ def sweep(
     step: Callable[..., Any], tables: Sequence[Tensor | None], first: int, last: int, *rest: Any
 ) -> Iterator[int]:
     """What :meth:`Captured.sweep` does, for any function."""
-    if isinstance(step, Captured):
-        yield from step.sweep(tables, first, last, *rest)
-        return
+    of_captured = isinstance(step, Captured)
+    return (Captured.sweep if of_captured else _one_by_one)(step, tables, first, last, *rest)
+
+
+def _one_by_one(
+    step: Callable[..., Any], tables: Sequence[Tensor | None], first: int, last: int, *rest: Any
+) -> Iterator[int]:
     for i in range(first, last):
         step(*_row(tables, i), *rest)
         yield i + 1

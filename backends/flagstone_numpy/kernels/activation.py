@@ -34,29 +34,26 @@ def _mapped(step: Callable[..., None], scratch: int, *inputs: Array) -> Array:
     return y
 
 
+def limit(dtype: Any) -> Array:
+    """Where the logistic function is 1 to the last digit, and ``exp`` still finite."""
+    return number(11.0 if dtype.itemsize == 2 else 40.0, dtype)
+
+
 def _gate(out: Array, x: Array, e: Array) -> None:
-    """``out = sigmoid(x)`` by way of ``e``: ``e / (1 + e)`` with ``e = exp(-|x|)``, whose numerator
-    is 1 where ``x >= 0``. ``out`` is not ``x``."""
-    np.abs(x, out=e)
-    np.negative(e, out=e)
-    np.exp(e, out=e)
-    np.greater_equal(x, 0, out=out)
-    np.maximum(out, e, out=out)
-    e += 1
-    out /= e
+    """``out = sigmoid(x)`` by way of ``e``: ``e / (1 + e)`` with ``e = exp(x)``, which keeps its
+    digits where it is small."""
+    np.minimum(x, limit(x.dtype), out=e)
+    np.exp(e, e)
+    np.add(e, number(1.0, x.dtype), out)
+    np.divide(e, out, out)
 
 
 def sigmoid(x: Array) -> Array:
-    """``1 / (1 + exp(-x))``, without overflow; as :func:`_gate`, whose bits it gives."""
+    """``1 / (1 + exp(-x))``, without overflow."""
     if x.size > BLOCK:
         return _mapped(_gate, 1, x)
-    y, e, one = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype), number(1.0, x.dtype)
-    np.copysign(x, number(-1.0, x.dtype), e)
-    np.exp(e, e)
-    np.greater_equal(x, number(0.0, x.dtype), y)
-    np.maximum(y, e, out=y)
-    np.add(e, one, e)
-    np.divide(y, e, y)
+    y = np.empty(x.shape, x.dtype)
+    _gate(y, x, np.empty(x.shape, x.dtype))
     return y
 
 

@@ -8,6 +8,7 @@ do the calls that make what the step returns, which belongs to the caller.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -41,10 +42,14 @@ def build(program: Program) -> Callable[..., Sequence[Array]]:
     def sweep(
         tables: Sequence[Array], first: int, last: int, rest: Sequence[Array]
     ) -> Iterator[int]:
-        needed = list(zip(tables, read, strict=False))
-        for i in range(first, last):
-            function(*[table[i, ...] if is_read else None for table, is_read in needed], *rest)
-            yield i + 1
+        rows = [
+            [table[i, ...] for i in range(first, last)] if is_read else itertools.repeat(None)
+            for table, is_read in zip(tables, read, strict=False)
+        ]
+        steps = range(first + 1, last + 1)
+        for done, *arrays in zip(steps, *rows):  # noqa: B905  # to the end of the steps
+            function(*arrays, *rest)
+            yield done
 
     vars(function).update(source=source, memory=memory, sweep=sweep)
     return function

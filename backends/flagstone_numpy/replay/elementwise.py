@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flagstone_numpy.kernels.activation import limit
 from flagstone_numpy.replay.form import Write, form, one_thread
 
 # Elementwise: NumPy's own functions, which take numbers as arrays of shape ()
@@ -23,7 +24,8 @@ UFUNCS: dict[str, np.ufunc] = {
 def _ufunc_form(ufunc: np.ufunc) -> Write:
     def write(w: Any, out: Any, *inputs: Any) -> None:
         dtype = next(x.dtype for x in inputs if hasattr(x, "dtype"))
-        w.call(ufunc, *[w.number(x, dtype) for x in inputs], out=out)
+        terms = [w.alone(w.number(x, dtype), out) for x in inputs]
+        w.call(ufunc, *terms, out=out)
 
     return write
 
@@ -86,13 +88,11 @@ def _(w: Any, out: Any, x: Any, mask: Any, *, scale: float) -> None:
 
 @form("sigmoid")
 def _(w: Any, out: Any, x: Any) -> None:
-    e, one = w.scratch(x.shape, x.dtype), w.number(1, x.dtype)
-    w.call(np.copysign, x, w.number(-1, x.dtype), e)
+    e = w.scratch(x.shape, x.dtype)
+    w.call(np.minimum, x, limit(x.dtype), out=e)
     w.call(np.exp, e, e)
-    w.call(np.greater_equal, x, w.number(0, x.dtype), out)
-    w.call(np.maximum, out, e, out=out)
-    w.call(np.add, e, one, e)
-    w.call(np.divide, out, e, out)
+    w.call(np.add, e, w.number(1, x.dtype), out)
+    w.call(np.divide, e, out, out)
 
 
 @form("softplus")

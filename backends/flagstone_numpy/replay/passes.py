@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -73,6 +72,7 @@ def simplify(program: Program) -> tuple[list[Call], list[Value]]:
     written = {root[value] for call in program.calls for value in call.mutates}
     written |= _overlapping(root, written)
     fixed = constants(program, root)
+    returned = {root[value] for value in program.results}
     instead: dict[Value, Value] = {}
     seen: dict[Any, Call] = {}
     calls: list[Call] = []
@@ -90,7 +90,7 @@ def simplify(program: Program) -> tuple[list[Call], list[Value]]:
                 fixed.add(value)
             continue
         if pure and not any(root[x] in written for x in values):
-            if _is_first_input(call, fixed):
+            if _is_first_input(call, fixed, returned):
                 instead.update(zip(call.outputs, inputs, strict=False))
                 continue
             key = _key(call)
@@ -101,11 +101,18 @@ def simplify(program: Program) -> tuple[list[Call], list[Value]]:
                 seen[key] = call
         calls.append(call)
     results = [instead.get(value, value) for value in program.results]
-    return _joined(_needed(calls, results), results, program.backend), results
+    return _needed(calls, results), results
 
 
-def _is_first_input(call: Call, fixed: set[Value]) -> bool:
-    """Whether a call gives its first input unchanged: one that is scaled by 1."""
+def _is_first_input(call: Call, fixed: set[Value], returned: set[Value]) -> bool:
+    """Whether a call gives its first input unchanged: one that is scaled by 1, or cast to the dtype
+    that it has. What is returned is the caller's, and no array that somebody else holds."""
+    if call.outputs[0] in returned:
+        return False
+    x: Any = call.inputs[0]
+    if call.op.name == "cast":
+        made = call.outputs[0]
+        return (x.dtype, x.note and x.note.strides) == (made.dtype, made.note.strides)
     if call.op.name != "scale_by":
         return False
     by: Any = call.inputs[1]
@@ -137,29 +144,6 @@ def _key(call: Call) -> Any:
     except TypeError:
         return None
     return key
-
-
-COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
-
-
-def _joined(calls: list[Call], results: list[Value], backend: Any) -> list[Call]:
-    """The calls, those that only turn the truth values of a comparison into numbers left out: the
-    comparison writes the numbers at once, as its form can."""
-    uses = Counter([x for call in calls for x in call.inputs if isinstance(x, Value)] + results)
-    made = {
-        call.outputs[0]: call for call in calls
-        if call.op.name in COMPARISONS and call.op.name not in backend.kernels
-    }  # fmt: skip
-    instead: dict[Call, Call | None] = {}
-    for call in calls:
-        before = made.get(call.inputs[0]) if call.op.name == "cast" else None
-        if before is None or uses[call.inputs[0]] > 1 or call.outputs[0].note.order is None:
-            continue
-        if call.outputs[0].dtype.kind == "f":
-            instead[before] = Call(before.op, before.inputs, before.static, call.outputs)
-            instead[call] = None
-    joined = [instead.get(call, call) for call in calls]
-    return [call for call in joined if call is not None]
 
 
 def _needed(calls: list[Call], results: list[Value]) -> list[Call]:

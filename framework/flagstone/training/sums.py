@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,24 @@ class Sums:
         return {
             name: float(values[i // TOGETHER][i % TOGETHER]) for i, name in enumerate(self._tensors)
         }
+
+    def take(self, tables: list[Any], i: int, count: int) -> None:
+        """Copy them into row ``i`` of ``tables``, one for each array, made here with ``count`` rows
+        where there is none yet, and make them 0."""
+        if len(tables) < len(self._arrays):
+            xp, new = self._backend.xp, self._arrays[len(tables) :]
+            tables += [xp.zeros((count, TOGETHER), dtype=a.dtype) for a in new]
+        for table, array in zip(tables, self._arrays):  # noqa: B905  # one for each, as above
+            table[i] = array
+            array[...] = 0
+
+    def named(self, tables: Sequence[Any], count: int) -> list[dict[str, float]]:
+        """Their values in the first ``count`` rows of what :meth:`take` filled."""
+        names = list(self._tensors)
+        if not tables:
+            return [{} for _ in range(count)]
+        rows = np.concatenate([self._backend.to_numpy(t)[:count] for t in tables], axis=1)
+        return [dict(zip(names, row, strict=False)) for row in rows.tolist()]
 
     def clear(self) -> None:
         """Make all 0, in place: captured steps add to them."""

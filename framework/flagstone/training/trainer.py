@@ -156,12 +156,17 @@ class Trainer:
         self._layers = [layer for _, layer in self.layer.named_layers()]
         self._listeners.tell("on_train_begin", self)
         self._whole = None
+        is_unseen = not (validation or self.patience or self._listeners.has("on_epoch_end"))
         is_alone = len(x) <= (self.batch_size or len(x)) and not self._listeners.has("on_progress")
-        if is_alone and prepares(self._data, self.schedule):
+        is_plain = type(self)._train_epoch is Trainer._train_epoch
+        if is_plain and is_alone and prepares(self._data, self.schedule):
             self._whole = WholeBatches(self._step, self._data, self._scale, self._rate, self.epochs)
         quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
         with forgotten(captured, self.evaluate.step), InterruptFlag() as flag, quiet:
             while self.epoch < self.epochs and not self.stop:
+                if self._whole is not None and is_unseen and not self._step_in_epoch:
+                    self._train_ahead(self._whole, flag)
+                    continue
                 started = time.perf_counter()
                 lr = self._train_epoch(flag)
                 metrics: Metrics = {"epoch": self.epoch + 1, "train": self._means()}
@@ -242,6 +247,19 @@ class Trainer:
                 self._listeners.tell("on_progress", self, done, count)
         return rates[-1]
 
+    def _train_ahead(self, whole: WholeBatches, flag: InterruptFlag) -> None:
+        """Run epochs of one step that nobody looks at, and read their sums afterwards."""
+        started = time.perf_counter()
+        self._train_layers()
+        rates, sums = whole.run(self.epoch, self.optimizer.start_epoch, self._sums, flag)
+        seconds = (time.perf_counter() - started) / len(rates)
+        for lr, values in zip(rates, sums, strict=True):
+            train = self._means(values)
+            self._require_finite(train["loss"])
+            self.epoch += 1
+            self.history.append({"epoch": self.epoch, "train": train, "lr": lr, "seconds": seconds})
+        self._heed(flag)
+
     def _rate(self, step: int, steps: int = 1) -> float:
         """The learning rate at a step, from 0, where an epoch has so many."""
         return self.lr * self.schedule.factor(step, self._total(steps), steps)
@@ -285,8 +303,9 @@ class Trainer:
 
     # Sums on the device
 
-    def _means(self) -> dict[str, float]:
-        return {name: value / self._weight for name, value in self._sums.read().items()}
+    def _means(self, sums: Mapping[str, float] | None = None) -> dict[str, float]:
+        sums = self._sums.read() if sums is None else sums
+        return {name: value / self._weight for name, value in sums.items()}
 
     def _scale(self, batch: int) -> Tensor:
         if batch not in self._scales:

@@ -11,6 +11,8 @@ from flagstone.capturing import sweep
 from flagstone.schedules import Schedule
 from flagstone.tensors import Tensor
 from flagstone.training.device_data import DeviceData
+from flagstone.training.interrupt import InterruptFlag
+from flagstone.training.sums import Sums
 
 AHEAD = 64
 """Epochs that are prepared together."""
@@ -52,6 +54,34 @@ class WholeBatches:
         self._next = epoch + 1
         return self._rates[epoch - self._first]
 
+    def run(
+        self, epoch: int, begin: Callable[[int, int, int], None], sums: Sums, flag: InterruptFlag
+    ) -> tuple[list[float], list[dict[str, float]]]:
+        """Do the steps of the epochs that are prepared, from ``epoch`` on, for nobody looks on.
+
+        Args:
+            epoch: the first, from 0.
+            begin: called with each before its step, and with the number of all, and of their steps.
+            sums: what steps add to, 0 before and after.
+            flag: whether to end after the present one.
+
+        Returns:
+            The learning rates, and what the sums were, of the epochs that were done.
+        """
+        if epoch != self._next or epoch - self._first == len(self._rates):
+            self._prepare(epoch)
+        place, count = epoch - self._first, len(self._rates)
+        tables: list[Any] = []
+        for i in range(place, count):
+            begin(self._first + i, self._epochs, 1)
+            next(self._steps)
+            sums.take(tables, i - place, count - place)
+            if flag.raised:
+                break
+        done = i + 1 - place
+        self._next = epoch + done
+        return self._rates[place : place + done], sums.named(tables, done)
+
     def _prepare(self, first: int) -> None:
         epochs = range(first, min(first + AHEAD, self._epochs))
         self._first, self._rates = first, [self._rate(epoch) for epoch in epochs]
@@ -59,7 +89,7 @@ class WholeBatches:
             Tensor(self._backend.asarray(a), self._backend)
             for a in (
                 np.array(self._rates, self._dtype),
-                np.array([[0, epoch] for epoch in epochs], np.uint64),
+                np.stack([np.zeros(len(epochs), np.uint64), np.asarray(epochs, np.uint64)], 1),
             )
         ]
         self._steps = sweep(self._step, (None, *tables), 0, len(epochs), self._scale)

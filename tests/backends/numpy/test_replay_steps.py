@@ -276,15 +276,19 @@ def test_nothing_goes_to_the_host_or_comes_from_it_in_a_step(optimizer: str) -> 
     assert replay_of(captured) is not None
 
 
-def test_a_comparison_writes_the_numbers_it_is_cast_to() -> None:
-    """What is counted in every step: the sum of truth values as numbers."""
+def test_one_value_beside_many_and_casts_to_the_same_dtype() -> None:
+    """What is counted in every step: the sum of truth values as numbers. A cast that changes
+    nothing is left out, unless the caller is given what it makes."""
 
-    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         right = ops.equal(ops.astype(x > 0.25, "float32"), y)
         both = x < y
-        return ops.sum(ops.astype(right, "float32")), ops.sum(
-            ops.astype(both, "float32")
-        ) + ops.sum(ops.where(both, x, y))
+        same = ops.astype(ops.reshape(y, (3, 7)), "float32")
+        return (
+            ops.sum(ops.astype(right, "float32")),
+            ops.sum(ops.astype(both, "float32")) + ops.sum(ops.where(both, x, y)),
+            ops.sum(same * ops.reshape(ops.sum(x), (1, 1)) + ops.reshape(ops.sum(y), (1,))),
+        )
 
     captured = fs.capture(step, strict=True)
     rng = np.random.default_rng(0)
@@ -292,5 +296,35 @@ def test_a_comparison_writes_the_numbers_it_is_cast_to() -> None:
         x = tensor(rng.random((7, 3), np.float32))
         y = tensor(rng.integers(0, 2, (7, 3)).astype(np.float32))
         assert as_bytes(captured(x, y)) == as_bytes(step(x, y))
-    source = replay_of(captured).source
-    assert source.count("copyto") < 4  # two casts are left out; ``where`` and ``both`` are not
+    assert replay_of(captured).source.count("copyto") == 5  # three truth values, and ``where``
+
+
+def test_a_cast_that_is_returned_is_the_callers() -> None:
+    kept = tensor(np.ones((2, 3), np.float32))
+    captured = fs.capture(
+        lambda x: (ops.astype(ops.reshape(kept, (3, 2)), "float32"), ops.sum(x * kept)), strict=True
+    )
+    given = [captured(kept)[0] for _ in range(5)]
+    kept.array[...] = 2
+    assert all(float(ops.sum(one).item()) == 6 for one in given)
+    assert float(ops.sum(captured(kept)[0]).item()) == 12
+
+
+def test_sums_of_one_value_are_those_of_numpy() -> None:
+    """float32, float64 and what overflows, one value and several."""
+    for dtype, big in (("float32", 3e38), ("float64", 1.7e308)):
+        for shape in ((), (1,), (2,)):
+            total = tensor(np.zeros(shape, dtype))
+
+            def step(x: Tensor, total: Tensor = total) -> None:
+                ops.accumulate(total, x * 1.0)
+
+            captured = fs.capture(step, strict=True)
+            expected = np.zeros(shape, dtype)
+            rng = np.random.default_rng(0)
+            with np.errstate(over="ignore"):
+                for x in [*rng.standard_normal((20, *shape)).astype(dtype), big, big]:
+                    x = np.full(shape, x, dtype)
+                    captured(tensor(x))
+                    expected = expected + x
+            assert total.numpy().tobytes() == np.asarray(expected, dtype).tobytes()

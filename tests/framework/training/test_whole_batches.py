@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
 import pytest
 
+from flagstone.errors import RunError
 from flagstone.training import Callback
 from flagstone.training.objective import BinaryCrossEntropy, SquaredError
 from flagstone.training.whole_batches import AHEAD
@@ -44,6 +47,62 @@ def test_the_same_bits(
     assert timeless(runs[0].history) == timeless(runs[1].history)
     for a, b in zip(*[run.layer.state_dict().values() for run in runs], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["sgd(momentum=0.9)", "adam(groups={'*bias': {'epochs': 9}})"]
+)
+def test_epochs_that_nobody_looks_at_run_in_one_go(
+    make_trainer: Any, make_data: Any, timeless: Any, optimizer: str
+) -> None:
+    """Their history and parameters are those of epochs that somebody looks at one by one."""
+    x, y = make_data(20)
+    runs = []
+    for callbacks in ([], [Look()]):
+        trainer = make_trainer(
+            batch_size=None, callbacks=callbacks, optimizer=optimizer, epochs=AHEAD + 7
+        )
+        history = trainer.fit(x, y)
+        assert [row["epoch"] for row in history] == [*range(1, AHEAD + 8)]
+        assert all(row["seconds"] > 0 for row in history)
+        runs.append(trainer)
+    assert timeless(runs[0].history) == timeless(runs[1].history)
+    for a, b in zip(*[run.layer.state_dict().values() for run in runs], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_ctrl_c_ends_them_after_the_present_one(make_trainer: Any, make_data: Any) -> None:
+    class Interrupted(Callback):
+        told = -1
+
+        def on_interrupt(self, trainer: Any) -> None:
+            self.told = trainer.epoch
+
+    look = Interrupted()
+    trainer = make_trainer(batch_size=None, callbacks=[look], epochs=AHEAD)
+    begin = trainer.optimizer.start_epoch
+
+    def start_epoch(epoch: int, epochs: int, steps: int) -> None:
+        begin(epoch, epochs, steps)
+        if epoch == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    trainer.optimizer.start_epoch = start_epoch
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(*make_data(20))
+    assert look.told == trainer.epoch == len(trainer.history) == 6
+
+
+def test_a_loss_that_diverges_is_told_with_its_epoch(make_trainer: Any, make_data: Any) -> None:
+    seen = []
+    for callbacks in ([], [Look()]):
+        trainer = make_trainer(
+            batch_size=None, callbacks=callbacks, epochs=AHEAD, lr=1e30, optimizer="sgd"
+        )
+        with pytest.raises(RunError, match=r"after epoch \d+: training diverged"):
+            trainer.fit(*make_data(20))
+        seen.append(trainer.epoch)
+    assert seen[0] == seen[1] < AHEAD
 
 
 def test_rates_that_follow_from_losses_are_not_prepared(make_trainer: Any, make_data: Any) -> None:
