@@ -76,7 +76,7 @@ def load(path: Any, device: str | None = None, precision: str | None = None) -> 
         precision: what it predicts in; by default what it was trained in.
 
     Raises:
-        ConfigurationError: the device has no such precision.
+        ConfigurationError: the device or the model has no such precision.
         RunError, ChecksumError: the file cannot be read, or was changed.
         UnavailableError: the plugin that provides its model is not installed, or its device is not
             there.
@@ -119,6 +119,10 @@ def load(path: Any, device: str | None = None, precision: str | None = None) -> 
     model.layer_.load_state_dict(
         {k.removeprefix(_LAYER): v for k, v in arrays.items() if k.startswith(_LAYER)}
     )
+    if precision not in (None, EXACT) and model.layer_.dtype_name == "float64":
+        raise ConfigurationError(
+            f"precision expected 'exact', for {path} was trained in float64; got {precision!r}"
+        )
     model.device_ = str(backend.device)
     return model
 

@@ -53,6 +53,17 @@ def test_a_model_of_float64_says_so(run: Callable[..., Any], plugin: Callable[..
     assert "float64" in done.error
 
 
+@pytest.mark.parametrize("model", ["linear --data diabetes", "kmeans --data iris"])
+def test_a_trained_model_of_float64_says_so(run: Callable[..., Any], model: str) -> None:
+    directory = run(f"train {model} --json").json["run"]
+    for line in (f"evaluate {directory}", f"predict {directory} no-such.csv"):
+        done = run(f"{line} --device cpu --precision fast")
+        assert done.code == 2
+        assert done.error.startswith("--precision expected 'exact', for ")
+        assert done.error.endswith(" was trained in float64; got 'fast'")
+    assert run(f"evaluate {directory} --precision exact").code == 0
+
+
 def test_a_run_keeps_it(run: Callable[..., Any], folder: Path, plugin: Callable[..., Any]) -> None:
     plugin(BACKEND)
     done = run(f"train mlp {MODEL} --device coarse --precision rounded --json")
