@@ -99,10 +99,14 @@ def settings_of(ctx: click.Context) -> Settings:
         value, where = pick(PREFIX + name, None)
         values[name] = h.accept(value, where) if where else h.default
     fraction = _fraction(*pick("validation", None))
-    if values.get("validation_fraction"):  # the same by the estimator's name
+    named = PREFIX + "validation_fraction"  # the same by the estimator's name
+    # A file has every hyper-parameter: a 0 there is nobody's wish.
+    if values.get("validation_fraction") or any(named in layer for layer in layers[:2]):
         if fraction is not None:
             raise ConfigurationError("--validation and --validation-fraction exclude each other")
-        fraction, values["validation_fraction"] = values["validation_fraction"], 0.0
+        where = pick(named, None)[1] or "validation_fraction"
+        fraction = _fraction(values["validation_fraction"], where)
+        values["validation_fraction"] = 0.0
     return Settings(
         model=spec.name,
         data=str(data),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.errors import ConfigurationError, UnknownNameError
+from flagstone.errors import ConfigurationError, InputError, UnknownNameError
 from flagstone.named import make, parse
 from flagstone.nn.container import Flatten, Sequential
 from flagstone.nn.dropout import Dropout
@@ -40,12 +40,19 @@ def mlp(
             hidden layers :class:`Maxout`.
         dropout: the probability of zero after each activation.
         init: of the weights; see :class:`Linear`.
+
+    Raises:
+        InputError: a width or ``dropout`` is out of range.
     """
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout: expected a probability in [0, 1); got {dropout!r}")
     layers: list[Layer] = [Flatten()]
     width = in_features
     for units in hidden:
         if isinstance(units, np.integer):  # as a search over widths gives
             units = int(units)
+        if not isinstance(units, int) or units < 1:
+            raise InputError(f"hidden: expected positive integers; got {hidden!r}")
         if activation.partition("(")[0].strip() == "maxout":
             layers.append(Maxout(width, units, **_pieces(activation), init=init))
         else:

@@ -170,6 +170,12 @@ def test_a_bad_file_is_one_clear_line_and_leaves_nothing(
         ("train cnn --data iris", "expected images"),
         ("train linear --data d.csv", "a regression target must be a number"),
         ("train softmax --data d.csv --batch-size 0", "--batch-size: expected a positive integer"),
+        ("train mlp --data d.csv --hidden 8,0", "--hidden: expected positive integers; got (8, 0)"),
+        ("train mlp --data d.csv --dropout 1", "--dropout: expected a probability in [0, 1)"),
+        (
+            "train mlp --data d.csv --validation-fraction 2",
+            "--validation-fraction: expected a frac",
+        ),
         ("train softmax --data d.csv --validation 0.999", "leaves none for training"),
         ("train softmax --data d.csv --out d.csv/runs", "a run directory cannot be made here"),
     ],

@@ -161,7 +161,10 @@ def test_a_wrong_environment_is_named(
     [
         ("epochs = 3", "Hyper-parameters stand under [parameters]."),
         ("[parameters]\nepoch = 3", "Did you mean 'epochs'?"),
-        ("[parameters]\nepochs = 1.5", "c.toml, epochs: expected a whole number; got '1.5'"),
+        (
+            "[parameters]\nbatch_size = 1.5",
+            "c.toml, batch_size: expected a whole number or none; got '1.5'",
+        ),
         ("parameters = 3", "parameters: expected a table, [parameters]"),
         ("model = ", "c.toml: not valid TOML"),
     ],
@@ -252,3 +255,16 @@ def test_a_message_leaves_what_the_user_wrote_as_it_is(run: Callable[..., Any]) 
     done = run("train ensemble --data digits --member", member)
     assert done.code == 2
     assert f'"{member}"' in done.err
+
+
+@pytest.mark.parametrize("more", ["--validation-fraction 0", "--set validation_fraction=0"])
+def test_no_validation_by_the_name_of_the_hyperparameter(
+    run: Callable[..., Any], folder: Path, more: str
+) -> None:
+    plan = run(f"train softmax --data iris --dry-run --json {more}").json
+    assert plan["rows"] == {"train": 150}
+    (folder / "c.toml").write_text(run("train softmax --data iris --print-config").out)
+    plan = run("train --config c.toml --dry-run --json").json
+    assert plan["rows"] == {"train": 135, "validation": 15}  # its 0.0 was nobody's wish
+    done = run(f"train softmax --data iris --validation 0.2 {more}")
+    assert done.error.endswith("exclude each other")

@@ -82,8 +82,10 @@ def test_mlp_errors() -> None:
         nn.mlp(4, (5,), 2, activation="rleu")
     with pytest.raises(ConfigurationError, match=r"has no option 'slope'.*negative_slope"):
         nn.mlp(4, (5,), 2, activation="leaky-relu(slope=0.1)")
-    with pytest.raises(InputError, match="positive integer; got 0"):
-        nn.mlp(4, (0,), 2)
+    with pytest.raises(InputError, match=r"hidden: expected positive integers; got \(3, 0\)"):
+        nn.mlp(4, (3, 0), 2)
+    with pytest.raises(InputError, match=r"dropout: expected a probability in \[0, 1\); got nan"):
+        nn.mlp(4, (3,), 2, dropout=float("nan"))
     with pytest.raises(UnknownNameError, match="unknown initialiser 'xavier'"):
         nn.mlp(4, (5,), 2, init="xavier")
 
