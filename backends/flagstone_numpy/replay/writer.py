@@ -95,6 +95,11 @@ class Writer:
         texts = [*map(self._text, arguments), *(f"{k}={self._text(x)}" for k, x in named.items())]
         self._lines.append(f"{self._text(function)}({', '.join(texts)})")
 
+    def increase(self, out: Operand, x: Operand) -> None:
+        """Write ``out += x`` for one float, in a fifth of a NumPy function's overhead. The sum of
+        two float32 in float64, rounded, is their sum in float32."""
+        self._lines.append(f"{out.name}.fill({out.name}.item() + {x.name}.item())")
+
     def value(self, function: Callable[..., Any], *arguments: Any, like: Any) -> Operand:
         """Write a call that makes an array like ``like`` each time."""
         made = Operand(f"v{len(self._lines)}", like)

@@ -142,7 +142,8 @@ def write_arrays(
             f"{os.fspath(path)}: metadata cannot be written as JSON: {error}"
         ) from error
     document["sha256"] = _digest_of_document(document)
-    write_atomically(path, save(plain, metadata={KEY: _canonical(document)}))
+    text = json.dumps(document, separators=(",", ":"))  # in the order that it was given in
+    write_atomically(path, save(plain, metadata={KEY: text}))
 
 
 def read_arrays(path: PathLike) -> tuple[Arrays, dict[str, Any]]:

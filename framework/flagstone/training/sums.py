@@ -40,23 +40,16 @@ class Sums:
             name: float(values[i // TOGETHER][i % TOGETHER]) for i, name in enumerate(self._tensors)
         }
 
-    def take(self, tables: list[Any], i: int, count: int) -> None:
-        """Copy them into row ``i`` of ``tables``, one for each array, made here with ``count`` rows
-        where there is none yet, and make them 0."""
-        if len(tables) < len(self._arrays):
-            xp, new = self._backend.xp, self._arrays[len(tables) :]
-            tables += [xp.zeros((count, TOGETHER), dtype=a.dtype) for a in new]
-        for table, array in zip(tables, self._arrays):  # noqa: B905  # one for each, as above
-            table[i] = array
-            array[...] = 0
+    def tables(self, count: int) -> list[tuple[Any, Any]]:
+        """For each array that holds them, one with ``count`` rows to keep it in, and itself."""
+        xp = self._backend.xp
+        return [(xp.zeros((count, TOGETHER), dtype=a.dtype), a) for a in self._arrays]
 
-    def named(self, tables: Sequence[Any], count: int) -> list[dict[str, float]]:
-        """Their values in the first ``count`` rows of what :meth:`take` filled."""
-        names = list(self._tensors)
-        if not tables:
-            return [{} for _ in range(count)]
-        rows = np.concatenate([self._backend.to_numpy(t)[:count] for t in tables], axis=1)
-        return [dict(zip(names, row, strict=False)) for row in rows.tolist()]
+    def means(self, tables: Sequence[tuple[Any, Any]], count: int, weight: float) -> Any:
+        """Their names, and their values in the first rows of :meth:`tables` over ``weight``."""
+        rows = [self._backend.to_numpy(table)[:count] for table, _ in tables]
+        together = np.concatenate(rows, axis=1, dtype=np.float64)[:, : len(self._tensors)]
+        return list(self._tensors), together / weight
 
     def clear(self) -> None:
         """Make all 0, in place: captured steps add to them."""
@@ -67,11 +60,12 @@ class Sums:
         """Name -> value as a NumPy array."""
         return {name: np.array(t.numpy()) for name, t in self._tensors.items()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Begin with what :meth:`state` gave."""
+    def restore(self, state: Mapping[str, Any], names: Sequence[str] = ()) -> None:
+        """Begin with what :meth:`state` gave, in the order of ``names``, which files lose."""
         self._arrays, self._tensors = [], {}
-        for name, value in state.items():
-            self._new(name).array[...] = self._backend.asarray(np.asarray(value, self._dtype))
+        for name in sorted(state, key=[*names, *state].index):
+            value = np.asarray(state[name], self._dtype)
+            self._new(name).array[...] = self._backend.asarray(value)
 
     def _new(self, name: str) -> Tensor:
         xp, place = self._backend.xp, len(self._tensors) % TOGETHER

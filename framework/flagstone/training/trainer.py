@@ -251,10 +251,11 @@ class Trainer:
         """Run epochs of one step that nobody looks at, and read their sums afterwards."""
         started = time.perf_counter()
         self._train_layers()
-        rates, sums = whole.run(self.epoch, self.optimizer.start_epoch, self._sums, flag)
+        rates, tables = whole.run(self.epoch, self.optimizer.start_epoch, self._sums, flag)
+        names, means = self._sums.means(tables, len(rates), self._weight)
         seconds = (time.perf_counter() - started) / len(rates)
-        for lr, values in zip(rates, sums, strict=True):
-            train = self._means(values)
+        for lr, row in zip(rates, means.tolist(), strict=True):
+            train = dict(zip(names, row, strict=True))
             self._require_finite(train["loss"])
             self.epoch += 1
             self.history.append({"epoch": self.epoch, "train": train, "lr": lr, "seconds": seconds})
@@ -303,9 +304,8 @@ class Trainer:
 
     # Sums on the device
 
-    def _means(self, sums: Mapping[str, float] | None = None) -> dict[str, float]:
-        sums = self._sums.read() if sums is None else sums
-        return {name: value / self._weight for name, value in sums.items()}
+    def _means(self) -> dict[str, float]:
+        return {name: value / self._weight for name, value in self._sums.read().items()}
 
     def _scale(self, batch: int) -> Tensor:
         if batch not in self._scales:
@@ -359,6 +359,7 @@ class Trainer:
             **self._identity(),
             "epoch": self.epoch,
             "step": self._step_in_epoch,
+            "sums": list(self._sums.state()),
             "history": list(self.history),
             "schedule": self.schedule.state_dict(),
             "best_epoch": self._best_epoch,
@@ -389,7 +390,7 @@ class Trainer:
         except InputError as error:
             raise RunError(f"resume: the checkpoint is of another optimizer; {error}") from None
         self._best = parts["best"]
-        self._sums.restore(parts["sum"])
+        self._sums.restore(parts["sum"], metadata.get("sums", ()))
         self.epoch, self._step_in_epoch = int(metadata["epoch"]), int(metadata["step"])
         self.history = list(metadata["history"])
         self.schedule.load_state_dict(metadata.get("schedule", {}))

@@ -14,7 +14,7 @@ from flagstone.training.device_data import DeviceData
 from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.sums import Sums
 
-AHEAD = 64
+AHEAD = 256
 """Epochs that are prepared together."""
 
 
@@ -56,7 +56,7 @@ class WholeBatches:
 
     def run(
         self, epoch: int, begin: Callable[[int, int, int], None], sums: Sums, flag: InterruptFlag
-    ) -> tuple[list[float], list[dict[str, float]]]:
+    ) -> tuple[list[float], list[tuple[Any, Any]]]:
         """Do the steps of the epochs that are prepared, from ``epoch`` on, for nobody looks on.
 
         Args:
@@ -66,21 +66,24 @@ class WholeBatches:
             flag: whether to end after the present one.
 
         Returns:
-            The learning rates, and what the sums were, of the epochs that were done.
+            The learning rates of the epochs that were done, and what they added up, in what
+            :meth:`Sums.means` takes.
         """
         if epoch != self._next or epoch - self._first == len(self._rates):
             self._prepare(epoch)
         place, count = epoch - self._first, len(self._rates)
-        tables: list[Any] = []
+        tables: list[tuple[Any, Any]] = []
         for i in range(place, count):
             begin(self._first + i, self._epochs, 1)
             next(self._steps)
-            sums.take(tables, i - place, count - place)
+            tables = tables or sums.tables(count - place)  # the first step makes the sums
+            for table, array in tables:
+                table[i - place] = array
+                array[...] = 0
             if flag.raised:
                 break
-        done = i + 1 - place
-        self._next = epoch + done
-        return self._rates[place : place + done], sums.named(tables, done)
+        self._next = self._first + i + 1
+        return self._rates[place : i + 1], tables
 
     def _prepare(self, first: int) -> None:
         epochs = range(first, min(first + AHEAD, self._epochs))

@@ -74,6 +74,11 @@ def through_a_file(state: Any, path: Path) -> Any:
     return read_arrays(path)
 
 
+def order_of(history: Any) -> list[list[str]]:
+    """The names in every row, in order, with those of its measures."""
+    return [[*row, *row["train"]] for row in history]
+
+
 def assert_same_run(one: Any, other: Any, timeless: Callable[..., Any]) -> None:
     """Parameters, buffers and histories are equal; optimizer states too."""
     for (name, a), b in zip(
@@ -85,6 +90,7 @@ def assert_same_run(one: Any, other: Any, timeless: Callable[..., Any]) -> None:
     ):
         np.testing.assert_array_equal(a, b, err_msg=name)
     assert timeless(one.history) == timeless(other.history)
+    assert order_of(one.history) == order_of(other.history)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
