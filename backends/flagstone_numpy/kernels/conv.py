@@ -143,7 +143,7 @@ def forward(
     of a tile as well.
     """
     positions = window.positions(x.shape[1:-1])
-    case = _case(x, window, positions, w.shape[0], groups, WINOGRAD_SIDE)
+    case = case_of(x, window, positions, w.shape[0], groups)
     how = _how(case, precision)
     y: Array = algorithms[case].forward(x, w, b, window, positions, groups, **how)
     return y
@@ -154,7 +154,7 @@ def weight_grad(
     precision: str = "exact", least_side: int = WINOGRAD_GRADIENT_SIDE,
 ) -> Array:  # fmt: skip
     """Return the weights' gradient by the algorithm for its case; see the constants above."""
-    case = _case(x, window, g.shape[1:-1], g.shape[-1], groups, least_side)
+    case = case_of(x, window, g.shape[1:-1], g.shape[-1], groups, least_side)
     dw: Array = algorithms[case].weight_grad(g, x, window, groups, **_how(case, precision))
     return dw
 
@@ -182,7 +182,9 @@ def input_grad(
     return dx
 
 
-def _case(x: Array, window: Window, positions: Sizes, k: int, groups: int, least_side: int) -> str:
+def case_of(
+    x: Array, window: Window, positions: Sizes, k: int, groups: int, least_side: int = WINOGRAD_SIDE
+) -> str:
     """Return the name of the algorithm for a convolution or its weights' gradient."""
     if _is_pointwise(window):
         return "pointwise"
@@ -222,11 +224,11 @@ def _has_tiles(
 
 
 def _flipped(w: Array, groups: int) -> Array:
-    """Return the weights of the transposed convolution, (c, *kernel, k / groups)."""
+    """Return the weights of the transposed convolution, (c, *kernel, k / groups); maybe a view."""
     k, *kernel, c = w.shape  # c of one group
     grouped = w.reshape(groups, k // groups, *kernel, c)
     flipped = np.flip(grouped, tuple(range(2, grouped.ndim - 1)))
-    return np.ascontiguousarray(flipped.swapaxes(1, -1)).reshape(groups * c, *kernel, k // groups)
+    return flipped.swapaxes(1, -1).reshape(groups * c, *kernel, k // groups)
 
 
 def _opposite_padding(
