@@ -13,6 +13,7 @@ class MLPClassifier(fs.Classifier):
     """A multi-layer perceptron with softmax cross-entropy.
 
     Attributes:
+        epochs: how many times to go through the data; of 9.9, the last time through nine tenths.
         hidden: widths of the hidden layers.
         activation: between them: sigmoid, tanh, relu, leaky-relu, elu, maxout, with options as in
             ``"leaky-relu(negative_slope=0.1)"``.

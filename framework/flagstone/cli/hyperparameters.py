@@ -9,13 +9,13 @@ where ``None`` is allowed. Without a usable annotation the default's type says i
 from __future__ import annotations
 
 import inspect
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flagstone.cli.docstrings import documented
 from flagstone.errors import ConfigurationError
 
 NONE = "none"
@@ -23,7 +23,6 @@ _SWITCH = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-_ENTRY = re.compile(r"    (\w+(?:, \w+)*): (.+)")  # of a docstring's list: "    name: what it is"
 # In a union the narrower type is tried first; text takes anything, so it is last.
 _ORDER: dict[Any, int] = {type(None): 0, int: 1, float: 2, bool: 3, str: 5}
 
@@ -57,7 +56,7 @@ class Hyperparameter:
     @property
     def metavar(self) -> str:
         """What stands for the value in a help text."""
-        names = [_METAVARS.get(member, "") for member in _members(self.annotation)]
+        names = [_METAVARS.get(member, "") for member in _narrowed(self.annotation)]
         if any(_is_sequence(member) for member in _members(self.annotation)):
             return "N,N,..."
         choices = [c for m in _members(self.annotation) for c in _choices(m)]
@@ -72,7 +71,7 @@ class Hyperparameter:
         try:
             return _parse(text.strip(), self.annotation)
         except ValueError:
-            members = sorted(_members(self.annotation), key=lambda member: member is type(None))
+            members = sorted(_narrowed(self.annotation), key=lambda member: member is type(None))
             expected = " or ".join(dict.fromkeys(map(_describe, members)))
             raise ConfigurationError(f"{source}: expected {expected}; got {text!r}") from None
 
@@ -104,7 +103,7 @@ def as_toml(value: Any) -> Any:
 
 def hyperparameters_of(model: Any) -> dict[str, Hyperparameter]:
     """The hyper-parameters of a model class, in the order of its ``__init__``."""
-    helps = _documented(model)
+    helps = documented(model)
     found = {}
     for name, parameter in model.hyperparameters().items():
         annotation = parameter.annotation
@@ -119,23 +118,6 @@ def _annotation_like(default: Any) -> Any:
         item: Any = _annotation_like(default[0]) if default else Any
         return types.GenericAlias(tuple, (item, ...))
     return type(default) if isinstance(default, bool | int | float | str) else Any
-
-
-def _documented(model: Any) -> dict[str, str]:
-    """name -> what the docstrings of the model and its bases say of it, in one line."""
-    helps: dict[str, list[str]] = {}
-    for cls in inspect.getmro(model)[:-1]:
-        entry: list[str] | None = None  # the one that a further-indented line goes on with
-        for line in (inspect.getdoc(cls) or "").splitlines():
-            if match := _ENTRY.fullmatch(line):
-                entry = [match[2]]
-                for name in match[1].split(", "):
-                    helps.setdefault(name, entry)
-            elif entry is not None and line.startswith(" " * 8):
-                entry.append(line.strip())
-            else:
-                entry = None
-    return {name: " ".join(lines).replace("``", "") for name, lines in helps.items()}
 
 
 _METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", bool: "true|false"}
@@ -153,6 +135,12 @@ def _members(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
         return [annotation]
     return sorted(typing.get_args(annotation), key=lambda member: _ORDER.get(member, 4))
+
+
+def _narrowed(annotation: Any) -> list[Any]:
+    """Those that need telling: a number may be a whole one."""
+    members = _members(annotation)
+    return [m for m in members if m is not int or float not in members]
 
 
 def _is_sequence(annotation: Any) -> bool:

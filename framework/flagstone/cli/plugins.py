@@ -1,13 +1,17 @@
-"""``flagstone plugins list``: the story of every plugin, broken ones included."""
+"""``flagstone plugins``: the story of every plugin, broken ones included, and what they bring."""
 
 from __future__ import annotations
 
 import dataclasses
+from difflib import get_close_matches
 
 import click
 
+from flagstone.cli.describe import INITIALIZER, Described, described, names
+from flagstone.cli.describe import KINDS as SHOWN
 from flagstone.cli.options import json_option
 from flagstone.cli.output import emit, table
+from flagstone.errors import UnknownNameError
 from flagstone.plugins import KINDS, ProviderRow, registry
 
 
@@ -37,6 +41,57 @@ def list_(kind: str | None, where: bool, as_json: bool) -> None:
         for row in rows
     ]
     table(("name", "status", "from", last), cells)
+
+
+@plugins.command()
+@click.argument("name", required=False)
+@click.option("--kind", type=click.Choice(SHOWN), help="What NAME is, or all of this kind.")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, name: str | None, kind: str | None, as_json: bool) -> None:
+    """Show what NAME is and which options it takes, or what there is of a kind.
+
+    NAME is what a plugin or flagstone itself registers, as it is written on the command line: a
+    model, or an optimizer, a schedule, an augmentation, a loss, a layer, an initializer.
+    """
+    if name is None and kind is None:
+        raise click.UsageError("say a NAME, or --kind", ctx)
+    kinds = SHOWN if kind is None else (kind,)
+    chosen = [(k, each) for k in kinds for each in names(k) if name in (None, each)]
+    if not chosen and name is not None:
+        known = sorted({each for k in kinds for each in names(k)})
+        near = get_close_matches(name, known, n=5)
+        raise UnknownNameError(kind or "name", name, near or known, registry.hint())
+    shown = [described(*one) for one in chosen]
+    if as_json:
+        emit({"shown": [one.document() for one in shown]})
+    elif name is None:
+        rows = [
+            [one.text, f"cannot be loaded: {one.problem}" if one.problem else one.summary]
+            for one in shown
+        ]
+        table(("written with its options", "what it does"), rows)
+    else:
+        for i, one in enumerate(shown):
+            _tell(one, first=not i)
+
+
+def _tell(one: Described, first: bool) -> None:
+    width = min(click.get_current_context().terminal_width or 100, 100)
+    formatter = click.HelpFormatter(width=width)
+    if not first:
+        formatter.write_paragraph()
+    source = f", of the plugin {one.provider}" if one.provider else ""
+    formatter.write_text(f"{one.name}: {one.kind}{source}")
+    formatter.write_text(one.problem or one.about or one.summary)
+    if one.options:
+        rows = []
+        for option in one.options:
+            default = "[required]" if option.default is None else f"[default: {option.default}]"
+            rows.append((option.name, f"{option.help}  {default}".strip()))
+        with formatter.section("Options in Python" if one.kind == INITIALIZER else "Options"):
+            formatter.write_dl(rows)
+    click.echo(formatter.getvalue(), nl=False)
 
 
 def _brings(row: ProviderRow, kind: str) -> bool:

@@ -6,7 +6,6 @@ it: the name given, else the one in ``--config`` or in the run of ``--resume``.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from flagstone.cli.docstrings import summary
 from flagstone.cli.hyperparameters import Hyperparameter, hyperparameters_of, written
 from flagstone.errors import FlagstoneError, UnavailableError, UnknownNameError
 from flagstone.plugins import ModelSpec, registry
@@ -88,8 +88,7 @@ class TrainCommand(click.Command):
             known = ", ".join(registry.names("model")) or "none"
             text = f"MODEL is one of: {known}. `train MODEL --help` lists its own options."
         else:
-            doc = inspect.cleandoc(spec.load().__doc__ or spec.summary).partition("\n\n")[0]
-            text = f"{spec.name}: {' '.join(doc.split()) or 'no description'}"
+            text = f"{spec.name}: {summary(spec.load()) or spec.summary or 'no description'}"
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_text(text)

@@ -46,8 +46,7 @@ class Estimator(Predictor):
     """What classifiers and regressors share.
 
     Attributes:
-        epochs: how many times to go through the data; where the model takes a fraction, as 9.9, the
-            last time through that part of it.
+        epochs: how many times to go through the data.
         batch_size: examples per step; ``None`` for all.
         lr: the learning rate; ``None`` where the model finds one by itself, as ``linear`` does.
         optimizer: a registered optimizer's name, with options as in ``"sgd(momentum=0.9)"``.

@@ -123,6 +123,7 @@ class ImageClassifier(Classifier):
     """A base for classifiers of images, (n, h, w) or (n, h, w, channels).
 
     Attributes:
+        epochs: how many times to go through the data; of 9.9, the last time through nine tenths.
         augment: registered augmentations one after another, as in
             ``"flip,crop(padding=4),mixup(alpha=0.2)"``; they change each batch of training, before
             preprocessing.

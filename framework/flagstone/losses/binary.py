@@ -136,9 +136,13 @@ def squared_hinge(
     sample_weight: Tensor | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """``max(0, margin - target * x)**2``, which is smooth: :func:`hinge` squared, its arguments.
+    """``max(0, margin - target * x)**2``, which is smooth: :func:`hinge` squared.
 
     The L2-SVM of Tang, Deep Learning using Linear Support Vector Machines, 2013, equation 6.
+
+    Args:
+        x, target, margin: as in :func:`hinge`.
+        sample_weight, reduction: see the module.
     """
     margin = number("squared_hinge", POSITIVE, margin=margin)
     alike("squared_hinge", x=x, target=target)

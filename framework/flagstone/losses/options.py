@@ -81,6 +81,9 @@ def number(name: str, rule: Rule, **option: Any) -> float:
 class Configured:
     """A loss's function with its options, which are the fields.
 
+    Args:
+        reduction: ``"mean"`` over the examples, their ``"sum"``, or ``"none"``.
+
     Raises:
         InputError: an option's value is not allowed.
     """

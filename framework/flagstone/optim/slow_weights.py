@@ -120,8 +120,16 @@ def lookahead(
     buffers: bool = False,
 ) -> Lookahead:
     """:class:`Lookahead` around the registered optimizer that ``base`` writes, as on the command
-    line: ``--optimizer "lookahead(base='adamw(weight_decay=0.1)', k=5)"``. ``schedule`` is written
-    as text too; ``buffers`` averages the running statistics of normalisations as well."""
+    line: ``--optimizer "lookahead(base='adamw(weight_decay=0.1)', k=5)"``.
+
+    Args:
+        layer: the outermost layer.
+        lr: the learning rate.
+        base: a registered optimizer, as text.
+        k, alpha: as in :class:`Lookahead`.
+        schedule: of the rest, ``1 - alpha``, as text; ``None`` for a constant one.
+        buffers: average the running statistics of normalisations as well.
+    """
     require("lookahead", "base", base, isinstance(base, str), "a registered optimizer as text")
     worded = schedule is None or isinstance(schedule, str)
     require("lookahead", "schedule", schedule, worded, "a registered schedule as text, or None")

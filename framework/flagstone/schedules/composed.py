@@ -68,7 +68,11 @@ class Sequential(_Composed):
 
 
 class Product(_Composed):
-    """The product of several schedules' factors (PyTorch's ChainedScheduler)."""
+    """The product of several schedules' factors (PyTorch's ChainedScheduler).
+
+    Args:
+        parts: schedules, or their text.
+    """
 
     name = "product"
 

@@ -9,7 +9,13 @@ from flagstone.schedules.base import Schedule, is_count, is_finite, require
 
 
 class Step(Schedule):
-    """Times ``gamma`` after every ``every`` epochs (PyTorch's StepLR)."""
+    """Times ``gamma`` after every ``every`` epochs (PyTorch's StepLR).
+
+    Args:
+        every: how many epochs the rate stays as it is.
+        gamma: what it is multiplied by then.
+        warmup: as in :class:`Schedule`.
+    """
 
     def __init__(self, every: int = 10, gamma: float = 0.1, warmup: float = 0) -> None:
         super().__init__(warmup)
@@ -22,8 +28,13 @@ class Step(Schedule):
 
 
 class MultiStep(Schedule):
-    """Times ``gamma`` at the start of each of the epochs ``milestones``, numbered from 0
-    (PyTorch's MultiStepLR)."""
+    """Times ``gamma`` at the start of each of the epochs ``milestones`` (PyTorch's MultiStepLR).
+
+    Args:
+        milestones: the epochs, numbered from 0, as in ``(30, 60)``.
+        gamma: what the rate is multiplied by then.
+        warmup: as in :class:`Schedule`.
+    """
 
     def __init__(self, milestones: tuple[int, ...], gamma: float = 0.1, warmup: float = 0) -> None:
         super().__init__(warmup)
@@ -39,7 +50,12 @@ class MultiStep(Schedule):
 
 
 class Exponential(Schedule):
-    """Times ``gamma`` after every epoch (PyTorch's ExponentialLR)."""
+    """Times ``gamma`` after every epoch (PyTorch's ExponentialLR).
+
+    Args:
+        gamma: what the rate is multiplied by.
+        warmup: as in :class:`Schedule`.
+    """
 
     def __init__(self, gamma: float = 0.95, warmup: float = 0) -> None:
         super().__init__(warmup)
@@ -52,7 +68,14 @@ class Exponential(Schedule):
 
 class Polynomial(Schedule):
     """From 1 to ``floor`` as ``(1 - step / steps) ** power`` falls (PyTorch's PolynomialLR, over
-    all steps); ``rising``, from ``floor`` to 1 as ``(step / steps) ** power`` rises."""
+    all steps); ``rising``, from ``floor`` to 1 as ``(step / steps) ** power`` rises.
+
+    Args:
+        power: 1 for a straight line.
+        floor: the least factor, in [0, 1].
+        warmup: as in :class:`Schedule`.
+        rising: up instead of down.
+    """
 
     def __init__(
         self, power: float = 1.0, floor: float = 0.0, warmup: float = 0, rising: bool = False

@@ -10,7 +10,12 @@ from flagstone.schedules.base import Schedule, is_count, is_finite, require
 
 
 class Cosine(Schedule):
-    """From 1 to ``floor`` along half a cosine (Loshchilov & Hutter, ICLR 2017; no restarts)."""
+    """From 1 to ``floor`` along half a cosine (Loshchilov & Hutter, ICLR 2017; no restarts).
+
+    Args:
+        floor: the factor at the end, in [0, 1].
+        warmup: as in :class:`Schedule`.
+    """
 
     def __init__(self, floor: float = 0.0, warmup: float = 0) -> None:
         super().__init__(warmup)
@@ -24,7 +29,14 @@ class Cosine(Schedule):
 class CosineRestarts(Schedule):
     """From 1 to ``floor`` along half a cosine, again and again: over ``period`` epochs, and over
     ``times`` as many each time after (Loshchilov & Hutter, ICLR 2017, eq. 5; PyTorch's
-    CosineAnnealingWarmRestarts, stepped within epochs)."""
+    CosineAnnealingWarmRestarts, stepped within epochs).
+
+    Args:
+        period: how many epochs the first half cosine takes.
+        times: by how much each takes longer than the one before.
+        floor: the factor at the end of each, in [0, 1].
+        warmup: as in :class:`Schedule`.
+    """
 
     def __init__(
         self, period: int = 10, times: int = 1, floor: float = 0.0, warmup: float = 0
@@ -48,7 +60,13 @@ class CosineRestarts(Schedule):
 
 class OneCycle(Schedule):
     """Up from ``1 / start`` to 1 over the first ``rise`` of all steps, then down to
-    ``1 / (start * end)``, both along half a cosine (Smith & Topin, 2018; PyTorch's OneCycleLR)."""
+    ``1 / (start * end)``, both along half a cosine (Smith & Topin, 2018; PyTorch's OneCycleLR).
+
+    Args:
+        rise: the fraction of all steps that goes up, in (0, 1).
+        start: how much less than the base rate the first one is.
+        end: how much less than the first rate the last one is.
+    """
 
     def __init__(self, rise: float = 0.3, start: float = 25.0, end: float = 1e4) -> None:
         super().__init__()
