@@ -14,6 +14,7 @@ from typing import Any
 from flagstone.plugins import KernelSpec, hookimpl
 
 _WHERE = {
+    "conv_pool": ("conv_max_pool_relu",),
     "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
     "elementwise": ("keep", "relu", "relu_grad"),
     "fused": ("add_relu", "batch_norm_relu", "conv_relu", "linear_relu", "max_pool_relu"),

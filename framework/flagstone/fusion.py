@@ -24,6 +24,12 @@ FORMS: Mapping[str, tuple[str, str]] = {
 }
 """Name -> the op and the activation of its (first) output."""
 
+PREDICTING: Mapping[str, tuple[str, str, str]] = {
+    "conv_max_pool_relu": ("conv", "max_pool", "relu"),
+}
+"""The same for three, where nobody wants gradients: the largest array, the convolution's output,
+need not be made then. Its op has no pullback."""
+
 FORM_OF: Mapping[tuple[str, str], str] = {parts: name for name, parts in FORMS.items()}
 
 
@@ -31,7 +37,7 @@ def without_stale(own: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str,
     """A backend's own kernels and those that plugins add, without the forms that know nothing of
     them: a form whose op a plugin replaced goes, unless the plugin brings the form too."""
     stale = {
-        name for name, parts in FORMS.items()
+        name for name, parts in (*FORMS.items(), *PREDICTING.items())
         if name not in added and not added.keys().isdisjoint(parts)
     }  # fmt: skip
     return {**{name: kernel for name, kernel in own.items() if name not in stale}, **added}

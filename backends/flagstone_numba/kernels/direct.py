@@ -59,7 +59,7 @@ def forward(
     if not y.size:
         return y
     seen, into = as_planes(x), as_planes(y)
-    how = _plan(window, seen.shape[3], into.shape[1:3])
+    how = plan(window, seen.shape[3], into.shape[1:3])
     tile = product_tile(into.shape[2], k, x.itemsize)
     weights = packed(w.reshape(k, -1).T, tile.columns)
     bias = np.zeros(weights.shape[0] * tile.columns, x.dtype)
@@ -92,7 +92,7 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int = 1) -> Array:
     k, c = dy.shape[-1], x.shape[-1]
     given, seen = as_planes(dy), as_planes(x)
     rows, beside = given.shape[1:3]
-    how = _plan(window, seen.shape[3], (rows, beside), block_rows())
+    how = plan(window, seen.shape[3], (rows, beside), block_rows())
     tile = product_tile(how.run, k, x.itemsize)
     wide = -(-k // tile.columns)
     shape = (-(-c // how.size), how.starts.size, how.run, wide * tile.columns)
@@ -167,7 +167,7 @@ def packed(a: Array, columns: int) -> Array:
     return found
 
 
-class _Plan:
+class Plan:
     """Where windows of a convolution lie in an image that is laid with its padding."""
 
     def __init__(self, window: Window, c: int, positions: Sizes, most_channels: int | None) -> None:
@@ -185,11 +185,15 @@ class _Plan:
             [(i * down * self._wide + j) * self.size for i in range(r) for j in along], np.int64
         )
 
-    def cut(self, images: int, k: int) -> list[Block]:
-        """Cut the work into pieces of whole images, or of rows of large ones."""
-        rows, columns = self._positions
-        row = columns * k * (self._taps * self._c + 16)
-        size = rows * (self._wide * self._c * int(self.stride[0]) + columns * k) * 4
+    def cut(self, images: int, k: int, rows: int = 0) -> list[Block]:
+        """Cut the work into pieces of whole images, or of rows of large ones.
+
+        ``rows``: of the output, where each is made of several rows of positions.
+        """
+        tall, columns = self._positions
+        rows = rows or tall
+        row = columns * k * (self._taps * self._c + 16) * -(-tall // rows)
+        size = tall * (self._wide * self._c * int(self.stride[0]) + columns * k) * 4
         budget = max(LEAST_PIECE, min(PIECE, row * rows * images // PIECES))
         if size > IMAGE_BYTES:
             budget = min(budget, max(1, row * rows * IMAGE_BYTES // size))
@@ -211,8 +215,9 @@ class _Plan:
 
 
 @functools.lru_cache(maxsize=512)
-def _plan(window: Window, c: int, positions: Sizes, most_channels: int | None = None) -> _Plan:
-    return _Plan(window, c, positions, most_channels)
+def plan(window: Window, c: int, positions: Sizes, most_channels: int | None = None) -> Plan:
+    """Where windows lie in images of ``c`` channels, for so many positions a side."""
+    return Plan(window, c, positions, most_channels)
 
 
 @functools.lru_cache(maxsize=512)

@@ -41,9 +41,9 @@ def forward(
     run = loops("winograd").forward
     x = np.ascontiguousarray(x)
     y = np.empty((n, *positions, k), np.float32)
-    plan = _plan(n, positions, c, k, size)
+    plan = tiling(n, positions, c, k, size)
     tile = product_tile(plan.least, k, 4, divides=True)
-    weights = _transformed(w, size, tile.columns)
+    weights = transformed(w, size, tile.columns)
     bias = np.zeros(k, np.float32) if b is None else np.ascontiguousarray(b)
     low = _low(window)
     zeros, none = np.zeros(tile.columns, np.float32), np.zeros(1, np.int64)
@@ -69,7 +69,7 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int
         return direct.weight_grad(dy, x, window)
     run = loops("winograd").weight_grad
     dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
-    plan = _plan(n, dy.shape[1:-1], c, k, size)
+    plan = tiling(n, dy.shape[1:-1], c, k, size)
     tile = product_tile(block_rows(), k, 4, divides=True)
     low, none = _low(window), np.zeros(1, np.int64)
 
@@ -90,7 +90,7 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int
     return np.ascontiguousarray(taps.transpose(2, 0, 1)).reshape(k, 3, 3, c)
 
 
-def _transformed(w: Array, size: int, columns: int) -> Array:
+def transformed(w: Array, size: int, columns: int) -> Array:
     """G w G' of weights (k, 3, 3, c), packed for products: (elements, blocks, c, columns)."""
     k, c = w.shape[0], w.shape[-1]
     taps = w.reshape(k, 9, c).transpose(1, 2, 0).reshape(9, c * k)  # a copy
@@ -109,7 +109,7 @@ def _low(window: Window) -> Array:
     return np.array([low for low, _ in window.padding], np.int64)
 
 
-class _Plan:
+class Plan:
     """The tiles of n images, cut into blocks."""
 
     def __init__(self, n: int, positions: Sizes, c: int, k: int, size: int) -> None:
@@ -141,5 +141,6 @@ class _Plan:
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(n: int, positions: Sizes, c: int, k: int, size: int) -> _Plan:
-    return _Plan(n, positions, c, k, size)
+def tiling(n: int, positions: Sizes, c: int, k: int, size: int) -> Plan:
+    """The tiles of n images, cut into blocks."""
+    return Plan(n, positions, c, k, size)

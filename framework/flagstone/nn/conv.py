@@ -7,7 +7,7 @@ from typing import Any
 
 from flagstone import ops
 from flagstone.errors import InputError
-from flagstone.nn.fused import fuses
+from flagstone.nn.fused import Then, fuses
 from flagstone.nn.init import Initializer, fan_in_uniform, resolve
 from flagstone.nn.layer import Layer
 from flagstone.nn.linear import default_bias, positive
@@ -100,8 +100,10 @@ class Conv(Filters):
         check_padding(type(self).__name__, padding, self.spatial)
 
     @fuses("conv")
-    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
-        apply = ops.conv if then is None else form_of(ops.conv, then)
+    def forward(self, x: Tensor, then: Then | None = None) -> Tensor:
+        apply: Any = ops.conv if then is None else then
+        if isinstance(then, str):
+            apply = form_of(ops.conv, then)
         return convolve(
             f"conv{self.spatial}d", self.spatial, x, self.weight, self.bias, self.stride,
             self.padding, self.dilation, self.groups, apply,

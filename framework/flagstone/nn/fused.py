@@ -10,15 +10,19 @@ stay as they are. Only the activation layer of a pair is not called.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from flagstone import ops
 from flagstone.fusion import FORM_OF
 from flagstone.nn.layer import Layer
 from flagstone.ops.fused import FUSED
+from flagstone.tape import state
 from flagstone.tensors import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
+Then: TypeAlias = str | Callable[..., Tensor]
+"""What a layer does besides its op: an activation's name, or a function called in its op's place,
+with the same arguments."""
 
 
 def fuses(op: str) -> Callable[[F], F]:
@@ -57,10 +61,14 @@ def chain(layers: Sequence[Layer], x: Any) -> Any:
     """What the layers make of ``x`` one after another, in the fused forms that its backend claims.
 
     An activation between two layers goes to the pooling behind it rather than to what is before.
+    Where no gradients are wanted, both go to a convolution before them.
     """
     i, count = 0, len(layers)
     while i < count:
         layer, i = layers[i], i + 1
+        if i + 1 < count and (pooling := _predicts(layer, layers[i : i + 2], x)):
+            x, i = layer(x, pooling.behind_conv), i + 2
+            continue
         if i < count:
             after = layers[i]
             if (then := _claimed(layer, after, x)) and not (
@@ -80,6 +88,22 @@ def _claimed(layer: Layer, activation: Layer, x: Any) -> str | None:
     then: str | None = getattr(activation.forward, "activates", None)
     form = then and FORM_OF.get((getattr(layer.forward, "fuses", ""), then))
     return then if form and isinstance(x, Tensor) and form in x.backend.kernels else None
+
+
+def _predicts(layer: Layer, after: Sequence[Layer], x: Any) -> Any:
+    """The max pooling of the two layers after a convolution, if the other is ReLU, no gradients are
+    wanted and the backend of ``x`` claims the three."""
+    if state.grad_enabled or getattr(layer.forward, "fuses", "") != "conv":
+        return None
+    for pooling, other in (after, after[::-1]):
+        if (
+            getattr(pooling.forward, "fuses", "") == "max_pool"
+            and getattr(other.forward, "activates", "") == "relu"
+            and isinstance(x, Tensor)
+            and "conv_max_pool_relu" in x.backend.kernels
+        ):
+            return pooling
+    return None
 
 
 def _pools(activation: Layer, layer: Layer, x: Any) -> str | None:

@@ -7,9 +7,11 @@ from typing import Any
 from flagstone import ops
 from flagstone.nn.fused import fuses
 from flagstone.nn.layer import Layer
-from flagstone.ops.fused import form_of
-from flagstone.ops.pooling import max_pooled
-from flagstone.ops.window import Lengths, Padding, check_padding, per_axis
+from flagstone.ops.conv import positions
+from flagstone.ops.fused import conv_max_pool_relu, form_of
+from flagstone.ops.pool import Sizes
+from flagstone.ops.pooling import longer, max_pooled, pool_window
+from flagstone.ops.window import Lengths, Padding, Pairs, check_padding, per_axis
 from flagstone.tensors import Tensor
 
 
@@ -65,6 +67,28 @@ class MaxPool(Pool):
             f"max_pool{self.spatial}d", self.spatial, x, self.kernel_size, self.stride,
             self.padding, self.dilation, self.ceil_mode, apply,
         )  # fmt: skip
+
+    def behind_conv(
+        self, x: Tensor, w: Tensor, b: Tensor | None, *, stride: Sizes, padding: Pairs,
+        dilation: Sizes, groups: int,
+    ) -> Tensor:  # fmt: skip
+        """``relu`` of the maxima of a convolution, whose resolved arguments these are; without
+        gradients."""
+        name = f"max_pool{self.spatial}d"
+        how: Any = {"stride": stride, "padding": padding, "dilation": dilation}
+        size = positions(x.shape[1:-1], w.shape[1:-1], **how)
+        sizes, steps, pairs, apart, over = pool_window(
+            name, size, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+        )
+        y: Tensor
+        if max(apart) > 1:
+            y = ops.relu(self(ops.conv(x, w, b, groups=groups, **how)))
+        else:
+            y = conv_max_pool_relu(
+                x, w, b, groups=groups, pool_kernel=sizes, pool_stride=steps,
+                pool_padding=longer(pairs, over), **how,
+            )  # fmt: skip
+        return y
 
 
 class MaxPool1d(MaxPool):

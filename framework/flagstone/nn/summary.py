@@ -200,5 +200,5 @@ MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Tensor], int]] = {
 }
 MULTIPLY_ADDS |= {
     form: MULTIPLY_ADDS[first] for form, (first, _) in FORMS.items() if first in MULTIPLY_ADDS
-}
+}  # those of fusion.PREDICTING are not met: layers that are watched stay as they are
 """Op -> multiply-adds of one call, from its inputs and first output."""

@@ -11,11 +11,12 @@ closed under differentiation: the pullback of each is written in the other two, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from flagstone.errors import InputError, ShapeError
 from flagstone.ops.checks import floating, same_dtype, tensors
-from flagstone.ops.door import Op, op
+from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.window import (
     Lengths,
@@ -39,7 +40,7 @@ def conv(
 ) -> Any:  # fmt: skip
     """The op behind :func:`conv2d`, for resolved arguments and any number of spatial axes."""
     kernel = w.shape[1:-1]
-    out = _out(x.shape[1:-1], kernel, stride, padding, dilation)
+    out = positions(x.shape[1:-1], kernel, stride, padding, dilation)
     padded = pad(xp, x, padding)
     y = xp.zeros((x.shape[0], *out, w.shape[0]), dtype=x.dtype)
     for place, under in taps(kernel, stride, dilation, out):
@@ -162,12 +163,12 @@ def conv3d(
 
 def convolve(
     name: str, d: int, x: Tensor, w: Tensor, b: Tensor | None, stride: Any, padding: Any,
-    dilation: Any, groups: int, apply: Op = conv,
+    dilation: Any, groups: int, apply: Callable[..., Any] = conv,
 ) -> Tensor:  # fmt: skip
     """Check the arguments of a ``d``-dimensional convolution, resolve them and apply the op.
 
     Args:
-        apply: ``conv``, or a fused form of it.
+        apply: ``conv``, or a fused form of it, or a function with its arguments.
     """
     check_filters(name, d, x, w, b, groups, "(out, {d} of kernel, in/groups)", "output")
     if x.shape[-1] != w.shape[-1] * groups:
@@ -216,7 +217,8 @@ def check_filters(
         )
 
 
-def _out(size: Any, kernel: Any, stride: Sizes, padding: Pairs, dilation: Sizes) -> Sizes:
+def positions(size: Any, kernel: Any, stride: Sizes, padding: Pairs, dilation: Sizes) -> Sizes:
+    """How many windows there are along each axis."""
     axes = zip(size, kernel, stride, padding, dilation, strict=True)
     return tuple((n + lo + hi - a * (k - 1) - 1) // s + 1 for n, k, s, (lo, hi), a in axes)
 

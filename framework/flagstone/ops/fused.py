@@ -12,7 +12,9 @@ from typing import Any
 
 from flagstone.fusion import FORM_OF, FORMS
 from flagstone.ops import activation, conv, elementwise, linalg, norm, pool
-from flagstone.ops.door import ALL_OPS, Op
+from flagstone.ops.door import ALL_OPS, Op, op
+from flagstone.ops.pool import Sizes
+from flagstone.ops.window import Pairs
 
 _PARTS = (activation, conv, elementwise, linalg, norm, pool)  # they define the table's ops
 
@@ -57,6 +59,19 @@ def _pullback(first: Op, then: Op) -> Any:
         [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in wanted]
     )
     return pullback
+
+
+@op(differentiable=False)
+def conv_max_pool_relu(
+    xp: Any, x: Any, w: Any, b: Any = None, *, stride: Sizes, padding: Pairs, dilation: Sizes,
+    groups: int, pool_kernel: Sizes, pool_stride: Sizes, pool_padding: Pairs,
+) -> Any:  # fmt: skip
+    """``relu`` of the maxima that :func:`max_pool` takes of :func:`conv`, for predictions."""
+    y = ALL_OPS["conv"].generic(
+        xp, x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    how = {"kernel": pool_kernel, "stride": pool_stride, "padding": pool_padding}
+    return ALL_OPS["relu"].generic(xp, ALL_OPS["max_pool"].generic(xp, y, **how)[0])
 
 
 FUSED: Mapping[str, Op] = {

@@ -189,12 +189,13 @@ def max_pooled(
     Args:
         apply: ``max_pool``, or a fused form of it.
     """
-    sizes, steps, pairs, apart, over = _window(
-        name, d, x, kernel, stride, padding, dilation, ceil_mode
+    _check(name, d, x)
+    sizes, steps, pairs, apart, over = pool_window(
+        name, x.shape[1:-1], kernel, stride, padding, dilation, ceil_mode
     )
     if any(a > 1 for a in apart):
         return _dilated(name, x, sizes, steps, pairs, apart, over, apply)
-    y: Tensor = apply(x, kernel=sizes, stride=steps, padding=_longer(pairs, over))[0]
+    y: Tensor = apply(x, kernel=sizes, stride=steps, padding=longer(pairs, over))[0]
     return y
 
 
@@ -202,9 +203,12 @@ def _averaged(
     name: str, d: int, x: Tensor, kernel: Any, stride: Any, padding: Any, ceil_mode: bool,
     count_include_pad: bool,
 ) -> Tensor:  # fmt: skip
-    sizes, steps, pairs, _, over = _window(name, d, x, kernel, stride, padding, 1, ceil_mode)
+    _check(name, d, x)
+    sizes, steps, pairs, _, over = pool_window(
+        name, x.shape[1:-1], kernel, stride, padding, 1, ceil_mode
+    )
     how = {"kernel": sizes, "stride": steps, "count_include_pad": count_include_pad}
-    y: Tensor = avg_pool(x, padding=_longer(pairs, over), **how)
+    y: Tensor = avg_pool(x, padding=longer(pairs, over), **how)
     if count_include_pad and any(over):
         size = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape[1:-1], pairs, strict=True))
         ones = Tensor(x.backend.xp.ones((1, *size, 1), dtype=x.dtype), x.backend)
@@ -214,20 +218,23 @@ def _averaged(
     return y
 
 
-def _window(
-    name: str, d: int, x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any,
-    ceil_mode: bool,
-) -> tuple[Sizes, Sizes, Pairs, Sizes, Sizes]:  # fmt: skip
-    """The kernel, stride, padding, dilation, and how far the last windows stick out."""
+def _check(name: str, d: int, x: Tensor) -> None:
     tensors(name, x=x)
     floating(name, x=x)
     if x.ndim != d + 2:
         raise ShapeError(
             f"{name}: x expected {d + 2} axes (n, {d} spatial, channels); got shape {x.shape}"
         )
+
+
+def pool_window(
+    name: str, size: Sizes, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Sizes, Sizes, Pairs, Sizes, Sizes]:
+    """The kernel, stride, padding, dilation, and how far the last windows stick out of ``size``."""
+    d = len(size)
     sizes = per_axis(name, "kernel", kernel, d)
     step = sizes if stride is None else stride
-    window = resolve(name, x.shape[1:-1], sizes, step, padding, dilation)
+    window = resolve(name, size, sizes, step, padding, dilation)
     reach = tuple(a * (k - 1) + 1 for a, k in zip(window.dilation, sizes, strict=True))
     if any(max(pair) * 2 > r for pair, r in zip(window.padding, reach, strict=True)):
         dilated = f", dilated {window.dilation}" if max(window.dilation) > 1 else ""
@@ -237,7 +244,7 @@ def _window(
         )
     over = (0,) * d
     if ceil_mode:
-        axes = zip(x.shape[1:-1], reach, window.stride, window.padding, strict=True)
+        axes = zip(size, reach, window.stride, window.padding, strict=True)
         over = tuple(_sticks_out(n, r, s, lo, hi) for n, r, s, (lo, hi) in axes)
     return sizes, window.stride, window.padding, window.dilation, over
 
@@ -250,7 +257,8 @@ def _sticks_out(n: int, reach: int, stride: int, lo: int, hi: int) -> int:
     return max(last + reach - (n + lo + hi), 0)
 
 
-def _longer(pairs: Pairs, over: Sizes) -> Pairs:
+def longer(pairs: Pairs, over: Sizes) -> Pairs:
+    """Padding with what windows stick out by."""
     return tuple((lo, hi + o) for (lo, hi), o in zip(pairs, over, strict=True))
 
 

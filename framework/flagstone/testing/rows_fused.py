@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from flagstone.fusion import FORMS
-from flagstone.ops.fused import FUSED
+from flagstone.ops.fused import FUSED, conv_max_pool_relu
 from flagstone.testing import rows_elementwise, rows_learning, rows_window
 from flagstone.testing.op_row import Array, Draw, OpRow, Sample
 from flagstone.testing.rows_window import CONVOLUTIONS
@@ -70,4 +70,52 @@ def _row(name: str, first: str, then: str) -> OpRow:
     )  # fmt: skip
 
 
-ROWS = tuple(_row(name, *parts) for name, parts in FORMS.items())
+def _pooled(draw: Draw) -> Iterator[Sample]:
+    for (x, w, how), (kernel, stride, padding) in itertools.product(
+        _POOLED, (((2, 2), (2, 2), ((0, 0), (0, 0))), ((2, 2), (2, 2), ((0, 1), (0, 1))),
+                  ((3, 2), (2, 1), ((1, 0), (0, 1)))),
+    ):  # fmt: skip
+        yield Sample(
+            draw(*x), draw(*w), None if x[3] == 2 else draw(w[0]), groups=how[3], stride=how[0],
+            padding=how[1], dilation=how[2], pool_kernel=kernel, pool_stride=stride,
+            pool_padding=padding,
+        )  # fmt: skip
+    pool = {"pool_kernel": (2,), "pool_stride": (2,), "pool_padding": ((0, 0),)}
+    x, w, stride, padding, dilation, groups = CONVOLUTIONS[11]  # one axis
+    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    yield Sample(draw(*x), draw(*w), draw(w[0]), **how, **pool)
+    one = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+    same = {"pool_kernel": (1, 1), "pool_stride": (1, 1), "pool_padding": ((0, 0), (0, 0))}
+    yield Sample(draw(1, 1, 1, 1), draw(1, 1, 1, 1), None, **one, **same)
+
+
+_SAME = (1, 1), ((1, 1), (1, 1)), (1, 1), 1
+_POOLED: Sequence[tuple[Any, Any, Any]] = (
+    ((3, 6, 8, 1), (5, 3, 3, 1), _SAME),
+    ((2, 7, 5, 1), (32, 3, 3, 1), _SAME),
+    ((11, 7, 7, 32), (64, 3, 3, 32), _SAME),  # tiles
+    ((3, 14, 13, 32), (32, 3, 3, 32), _SAME),
+    ((1, 9, 6, 32), (48, 3, 3, 32), _SAME),
+    ((1, 6, 5, 6), (4, 3, 3, 3), ((2, 1), ((1, 0), (0, 2)), (1, 1), 2)),
+    ((1, 7, 6, 2), (2, 3, 2, 2), ((1, 2), ((2, 2), (1, 1)), (2, 3), 1)),
+    ((0, 4, 4, 3), (2, 3, 3, 3), _SAME),
+)
+
+
+def _pooled_reference(
+    x: Array, w: Array, b: Any, *, pool_kernel: Any, pool_stride: Any, pool_padding: Any, **how: Any
+) -> Array:
+    y = _PARTS["conv"].reference(x, w, b, **how)
+    pooled = _PARTS["max_pool"].reference(
+        y, kernel=pool_kernel, stride=pool_stride, padding=pool_padding
+    )
+    return ACTIVATIONS["relu"](pooled[0])
+
+
+ROWS = (
+    *(_row(name, *parts) for name, parts in FORMS.items()),
+    OpRow(
+        "conv_max_pool_relu", conv_max_pool_relu, _pooled, _pooled_reference,
+        tolerance=_PARTS["conv"].tolerance,
+    ),
+)  # fmt: skip
