@@ -23,17 +23,18 @@ def make(kind: str, text: Any, *arguments: Any) -> Any:
 
     Raises:
         UnknownNameError: nothing of that kind has the name.
-        ConfigurationError: the text is not of that form, or an option is unknown.
+        ConfigurationError: the text is not of that form, or an option is unknown or missing.
     """
     if not isinstance(text, str):
         return text
     name, options = parse(kind, text)
     target = registry.load(kind, name)
-    known = [
-        p.name
+    takes = [
+        p
         for p in list(inspect.signature(target).parameters.values())[len(arguments) :]
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
+    known = [p.name for p in takes]
     for option in options:
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
@@ -41,6 +42,11 @@ def make(kind: str, text: Any, *arguments: Any) -> Any:
                 f"{kind} {name!r} has no option {option!r}; known: {', '.join(known) or 'none'}."
                 + (f" Did you mean {near[0]!r}?" if near else "")
             )
+    if missing := [p.name for p in takes if p.default is p.empty and p.name not in options]:
+        call = ", ".join(f"{option}=..." for option in missing)
+        raise ConfigurationError(
+            f"{kind} {name!r} cannot be made without {' and '.join(missing)}; write {name}({call})"
+        )
     return target(*arguments, **options)
 
 

@@ -76,6 +76,16 @@ def test_what_the_framework_passes_is_no_option(option: str) -> None:
         make("optimizer", f"sgd({option})", nn.Linear(1, 1), 0.1)
 
 
+def test_what_cannot_be_made_without_an_option_says_so() -> None:
+    expected = "schedule 'multi-step' cannot be made without milestones; write multi-step(mileston"
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(expected)}"):
+        make("schedule", "multi-step")
+    expected = "'piecewise' cannot be made without factors; write piecewise(factors=...)"
+    with pytest.raises(ConfigurationError, match=re.escape(expected)):
+        make("schedule", "piecewise(at=[3])")
+    assert make("schedule", "multi-step(milestones=[3])").milestones == (3,)
+
+
 def test_an_option_of_the_wrong_type_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"SGD: momentum expected .*; got 'high'"):
         make("optimizer", "sgd(momentum='high')", nn.Linear(1, 1), 0.1)

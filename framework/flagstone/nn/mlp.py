@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,9 @@ def _activation(text: str) -> Layer:
         raise UnknownNameError(
             "activation", error.name, ACTIVATIONS, "A plugin's layer can stand there too."
         ) from None
+    except ConfigurationError as error:
+        error.args = (re.sub(r"^layer\b", "activation", str(error)),)
+        raise
     return layer
 
 

@@ -171,6 +171,8 @@ def test_a_bad_file_is_one_clear_line_and_leaves_nothing(
         ("train linear --data d.csv", "a regression target must be a number"),
         ("train softmax --data d.csv --batch-size 0", "--batch-size: expected a positive integer"),
         ("train mlp --data d.csv --hidden 8,0", "--hidden: expected positive integers; got (8, 0)"),
+        ("train mlp --data d.csv --schedule multi-step", "cannot be made without milestones"),
+        ("train mlp --data d.csv --activation batch-norm", "cannot be made without num_features"),
         ("train mlp --data d.csv --dropout 1", "--dropout: expected a probability in [0, 1)"),
         (
             "train mlp --data d.csv --validation-fraction 2",

@@ -82,6 +82,11 @@ def test_mlp_errors() -> None:
         nn.mlp(4, (5,), 2, activation="rleu")
     with pytest.raises(ConfigurationError, match=r"has no option 'slope'.*negative_slope"):
         nn.mlp(4, (5,), 2, activation="leaky-relu(slope=0.1)")
+    expected = "activation 'linear' cannot be made without in_features and out_features"
+    with pytest.raises(ConfigurationError, match=f"^{expected}"):
+        nn.mlp(4, (5,), 2, activation="linear")
+    with pytest.raises(ConfigurationError, match=r"^activation: expected a name or name\("):
+        nn.mlp(4, (5,), 2, activation="leaky-relu(0.1)")
     with pytest.raises(InputError, match=r"hidden: expected positive integers; got \(3, 0\)"):
         nn.mlp(4, (3, 0), 2)
     with pytest.raises(InputError, match=r"dropout: expected a probability in \[0, 1\); got nan"):
