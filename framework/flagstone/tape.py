@@ -10,14 +10,15 @@ consumer comes before its producer.
 from __future__ import annotations
 
 import contextlib
-import heapq
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
 from typing import Any, Protocol
 
+from flagstone import tensors
 from flagstone.errors import DeviceMismatchError, DTypeError, GradientError, ShapeError
-from flagstone.tensors import LEAF, Tensor
+from flagstone.tensors import LEAF, Kind, Tensor
 
 
 class Differentiable(Protocol):
@@ -54,7 +55,7 @@ class _State(threading.local):
 state = _State()
 
 
-_numbers = itertools.count()
+next_number = itertools.count().__next__
 
 
 class Node:
@@ -62,32 +63,30 @@ class Node:
 
     Attributes:
         op: what was called.
-        edges: for each array argument: a leaf tensor, ``(node, output)``, or ``None`` where no
-            gradient is wanted.
+        edges: for each array argument that the op has: a leaf tensor, ``(node, output)``, or
+            ``None`` where no gradient is wanted.
         saved: what the pullback asked for; ``None`` once it has been used up.
         static: the call's other arguments.
-        outputs: how many tensors the call returned.
+        kinds: of each tensor that the call returned.
         number: later calls have higher ones.
     """
 
-    __slots__ = ("__weakref__", "backend", "edges", "number", "op", "outputs", "saved", "static")
+    __slots__ = ("__weakref__", "edges", "kinds", "number", "op", "saved", "static")
 
     def __init__(
         self,
         op: Differentiable,
-        edges: list[Any],
+        edges: Sequence[Any],
         saved: tuple[Any, ...] | None,
         static: dict[str, Any],
-        outputs: int,
-        backend: Any,
+        kinds: tuple[Kind, ...],
     ) -> None:
         self.op = op
         self.edges = edges
         self.saved = saved
         self.static = static
-        self.outputs = outputs
-        self.backend = backend
-        self.number = next(_numbers)
+        self.kinds = kinds
+        self.number = next_number()
 
 
 class _GradMode(contextlib.ContextDecorator):
@@ -149,7 +148,7 @@ def backward(output: Tensor, gradient: Tensor | None = None, *, retain_graph: bo
             output.accumulate_grad(seed)
         else:
             node, index = output.edge
-            _propagate(node, index, seed, _into_grad, {}, retain_graph)
+            _propagate(node, index, seed, None, {}, retain_graph)
     finally:
         state.grad_enabled, state.pulling = before
 
@@ -203,12 +202,14 @@ def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
             "(or it was computed under no_grad)"
         )
     if gradient is None:
-        if output.size != 1:
+        if output.array.shape and output.size != 1:
             raise ShapeError(
                 f"backward: expected a tensor of one value, or gradient= of shape {output.shape}; "
                 f"got shape {output.shape} and no gradient. Sum or average it first"
             )
-        return Tensor(output.backend.ones_like(output.array), output.backend)
+        seed = Tensor(output.backend.ones_like(output.array), output.backend)
+        seed.kind = output.kind
+        return seed
     if not isinstance(gradient, Tensor):
         raise DTypeError(
             f"backward: expected gradient as a Tensor of {output.dtype_name}; "
@@ -229,26 +230,29 @@ def _seed(output: Tensor, gradient: Tensor | None) -> Tensor:
     return gradient
 
 
-def _into_grad(leaf: Tensor, gradient: Tensor) -> None:
-    leaf.accumulate_grad(gradient)
-
-
 def _propagate(
     root: Node,
     output: int,
     seed: Tensor,
-    leaf: Callable[[Tensor, Tensor], None],
+    leaf: Callable[[Tensor, Tensor], None] | None,
     wanted: dict[Any, Tensor | None],
     retain: bool,
 ) -> None:
-    """Visit the nodes below ``root`` that a gradient reaches, each after all of its consumers."""
+    """Visit the nodes below ``root`` that a gradient reaches, each after all of its consumers.
+
+    Args:
+        root, output, seed: where to start, with which gradient.
+        leaf: given each gradient that reaches a leaf, which by default adds it to its ``grad``.
+        wanted: filled with the gradients of the outputs that are its keys.
+        retain: keep what the pullbacks need.
+    """
     watcher = state.watcher
-    first: list[Tensor | None] = [None] * root.outputs
+    first: list[Tensor | None] = [None] * len(root.kinds)
     first[output] = seed
     arrived = {root.number: (root, first)}
     waiting = [-root.number]  # a heap: a call's number is above those of all that it is made from
     while waiting:
-        node, gradients = arrived.pop(-heapq.heappop(waiting))
+        node, gradients = arrived.pop(-heappop(waiting))
         if wanted:
             for i, g in enumerate(gradients):
                 if (node, i) in wanted:
@@ -258,21 +262,30 @@ def _propagate(
         results = node.op.pull(node, gradients)
         if not retain:
             node.saved = None
-        for edge, g in zip(node.edges, results, strict=False):
+        for edge, g in zip(node.edges, results):  # noqa: B905  # saying so takes as long as a node
             if edge is None or g is None:
                 continue
             if type(edge) is not tuple:
-                leaf(edge, g)
+                if leaf is None:
+                    edge.accumulate_grad(g)
+                else:
+                    leaf(edge, g)
                 continue
             parent, index = edge
             sums = arrived.get(parent.number)
-            if sums is None:
-                heapq.heappush(waiting, -parent.number)
-                made: list[Tensor | None] = [None] * parent.outputs
-                made[index] = g
-                arrived[parent.number] = parent, made
-            else:
+            if sums is not None:
                 before = sums[1][index]
                 sums[1][index] = g if before is None else before + g
+                continue
+            heappush(waiting, -parent.number)
+            if len(parent.kinds) == 1:
+                arrived[parent.number] = parent, [g]
+            else:
+                made: list[Tensor | None] = [None] * len(parent.kinds)
+                made[index] = g
+                arrived[parent.number] = parent, made
     if watcher is not None:
         watcher.pulling(None)
+
+
+tensors.differentiate = backward

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Scalar = int | float | bool
 operators: Any = None  # the ops behind +, [], .sum() ...; flagstone.ops sets it when imported
+differentiate: Any = None  # flagstone.tape.backward, which sets it when imported
 
 
 class _Host(threading.local):
@@ -25,6 +26,36 @@ host = _Host()
 
 LEAF = object()
 """The edge of a leaf that requires a gradient."""
+
+
+class Kind:
+    """What ops go by before they look at values: backend, shape and dtype.
+
+    There is one object for all tensors of a kind, so that a call can be looked up by those of its
+    arguments.
+    """
+
+    __slots__ = ("backend", "dtype", "shape")
+
+    def __init__(self, backend: Backend, shape: tuple[int, ...], dtype: Any) -> None:
+        self.backend, self.shape, self.dtype = backend, shape, dtype
+
+
+_kinds: dict[Any, Kind] = {}
+MOST_KINDS = 4096
+
+
+def kind_of(x: Tensor) -> Kind:
+    """The tensor's kind, which it has from then on."""
+    array, backend = x.array, x.backend
+    key = backend, tuple(array.shape), array.dtype
+    kind = _kinds.get(key)
+    if kind is None:
+        if len(_kinds) >= MOST_KINDS:
+            _kinds.clear()  # those in use stay; a tensor of another object is only looked at anew
+        kind = _kinds.setdefault(key, Kind(*key))
+    x.kind = kind
+    return kind
 
 
 class Tensor:
@@ -39,16 +70,19 @@ class Tensor:
         grad: after ``backward``, the gradient of a leaf: a tensor of the same shape, or ``None``.
         edge: where its gradient goes: ``(node, output)`` of the op call that made it, ``LEAF`` to
             :attr:`grad`, ``None`` nowhere.
+        kind: backend, shape and dtype in one, once an op has looked; ``None`` before. Whoever gives
+            a tensor another array sets it to ``None``.
     """
 
     __array_ufunc__ = None  # an array + a tensor is for the tensor to refuse, value * tensor to do
-    __slots__ = ("__weakref__", "array", "backend", "edge", "grad")
+    __slots__ = ("__weakref__", "array", "backend", "edge", "grad", "kind")
 
     def __init__(self, array: Array, backend: Backend, requires_grad: bool = False) -> None:
         self.array = array
         self.backend = backend
         self.edge: Any = LEAF if requires_grad else None
         self.grad: Tensor | None = None
+        self.kind: Kind | None = None
 
     # What it is
 
@@ -160,9 +194,7 @@ class Tensor:
 
     def backward(self, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
         """Add to ``grad`` of every leaf below; see :func:`flagstone.tape.backward`."""
-        from flagstone.tape import backward
-
-        backward(self, gradient, retain_graph=retain_graph)
+        differentiate(self, gradient, retain_graph=retain_graph)
 
     def accumulate_grad(self, gradient: Tensor) -> None:
         """Add ``gradient`` to :attr:`grad`; the tape calls it on leaves."""

@@ -12,9 +12,10 @@ from flagstone.backend import Backend, open_backend
 from flagstone.errors import GradientError, InputError
 from flagstone.nn.init import Initializer, zeros
 from flagstone.ops.elementwise import cast
+from flagstone.ops.update import accumulate, assign
 from flagstone.tape import Node
 from flagstone.tape import state as tape_state
-from flagstone.tensors import Tensor
+from flagstone.tensors import Tensor, kind_of
 
 ALIGN = 16  # values: a parameter starts at a multiple, 64 bytes in float32, for vector loads
 
@@ -62,15 +63,13 @@ class Parameter(Tensor):
         if own is None:
             super().accumulate_grad(gradient)
         elif self.grad is None:
-            to, new = own.array, gradient.array
-            fits = to.dtype is new.dtype and to.shape == new.shape and tape_state.observer is None
-            if fits and gradient.backend is own.backend:  # what the op would look at
-                own.backend.table[ops.assign](to, new)
+            if own.kind is gradient.kind is not None and tape_state.observer is None:
+                own.backend.table[assign](own.array, gradient.array)  # as the op would
             else:
-                ops.assign(own, gradient)
+                assign(own, gradient)
             self.grad = own
         else:
-            ops.accumulate(own, gradient)
+            accumulate(own, gradient)
 
     def __reduce__(self) -> tuple[Any, ...]:
         value = None if self.array is None else np.array(self.numpy())
@@ -158,7 +157,7 @@ class Flat:
             if t.owner is not None:
                 t.owner.replaced = True
             t.array, t.backend, t.owner = view.array, backend, self
-            t.gradient = t.low = None
+            t.gradient = t.low = t.kind = None
         self.low: Tensor | None = None
         if backend.low is not None and dtype == "float32" and any(t.trainable for t in tensors):
             self._make_low(backend, backend.low)
@@ -166,7 +165,7 @@ class Flat:
     def _make_low(self, backend: Backend, dtype: str) -> None:
         self.low = cast(self.values, dtype=dtype)
         for t, view in zip(self.tensors, self._views(self.low), strict=True):
-            view.edge = Node(_LOWERED, [t], (), {}, 1, backend), 0
+            view.edge = Node(_LOWERED, [t], (), {}, (kind_of(view),)), 0
             t.low, t.low_edge = view, view.edge
 
     def lower(self) -> None:
@@ -181,6 +180,7 @@ class Flat:
             self.gradients = Tensor(zeros_like, self.values.backend)
             for t, view in zip(self.tensors, self._views(self.gradients), strict=True):
                 t.gradient = view
+                kind_of(view)
         return self.gradients
 
     def zero_untouched(self) -> None:
@@ -189,7 +189,7 @@ class Flat:
             if t.grad is None:
                 if t.gradient is None:
                     raise GradientError("zero_untouched: call need_gradients() first")
-                ops.assign(t.gradient, 0.0)
+                assign(t.gradient, 0.0)
 
     def _views(self, flat: Tensor) -> list[Tensor]:
         xp = flat.backend.xp

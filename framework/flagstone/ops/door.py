@@ -35,15 +35,18 @@ import numbers as numbers_
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-from flagstone.backend import mismatch
+from flagstone.backend import Backend, mismatch
 from flagstone.errors import GradientError, InputError
 from flagstone.ops.autocast import autocast
+from flagstone.ops.calling import MISSING, wrapped, written_call
 from flagstone.ops.checks import not_a_tensor
 from flagstone.ops.pullbacks import Pullback
 from flagstone.tape import Node, state
-from flagstone.tensors import LEAF, Tensor
+from flagstone.tensors import LEAF, Kind, Tensor, kind_of
 
 ALL_OPS: dict[str, Op] = {}  # name -> op, in order of definition
+MOST_KNOWN = 512
+"""Of how many kinds of calls an op remembers what they give."""
 
 
 class Op:
@@ -58,6 +61,8 @@ class Op:
         mutates: names of the array arguments that it writes to.
         numbers: names of the array arguments for which a Python number will do.
         optional: names of the array arguments that may be ``None``.
+        array_defaults: of the array arguments that may be left out.
+        known: what is known of calls like those before; see :mod:`flagstone.ops.calling`.
 
     Raises:
         InputError: another module defined an op of this name, or an argument has a name that means
@@ -88,12 +93,18 @@ class Op:
         )  # fmt: skip
         self.statics = tuple(p.name for p in keyword_only)
         self.defaults = {p.name: p.default for p in keyword_only if p.default is not p.empty}
-        may_be_none = [p.name for p in parameters if p.name in self.arrays and p.default is None]
+        given = [p for p in parameters if p.name in self.arrays and p.default is not p.empty]
+        self.array_defaults = {p.name: p.default for p in given}
+        may_be_none = [name for name, default in self.array_defaults.items() if default is None]
         self.numbers, self.optional = numbers, (*optional, *may_be_none)
         self._may_be_none = frozenset(map(self.arrays.index, self.optional))
         self._may_be_numbers = frozenset(map(self.arrays.index, numbers))
         self._pullback: Callable[..., Any] | None = None
-        self._tape_use: Pullback | None = None
+        self.tape_use: Pullback | None = None
+        self.pull: Callable[
+            [Node, list[Tensor | None]], Sequence[Tensor | None]
+        ]  # given by the tape a node of this op, once there is a pullback
+        self.known: dict[Any, tuple[Backend, tuple[Kind, ...], bool]] = {}
         self._check: Callable[..., None] | None = None
         taken = {"y", "ys", "dy", "dys", "need"} & {*self.arrays, *self.statics}
         if taken:
@@ -119,14 +130,36 @@ class Op:
         them.
         """
         self._check = function
+        self.known.clear()
         return function
 
     def pullback(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: the op's pullback; see the module's docstring."""
-        self._pullback, self._tape_use = function, Pullback(self, function)
+        self._pullback, self.tape_use = function, Pullback(self, function)
+        self.pull = self.tape_use.pull
+        self.__class__ = Op  # a call that was written before knows no pullback
         return function
 
     def __call__(self, *inputs: Any, **static: Any) -> Any:
+        """The first call; Python looks ``__call__`` up on the class, so from then on the op is the
+        one object of a class of its own, which has the call written for it."""
+        if self.variadic:
+            return self.call(inputs, static, None)
+        self.__class__ = type("Op", (Op,), {"__call__": written_call(self)})
+        return self(*inputs, **static)
+
+    def call(self, inputs: tuple[Any, ...], static: dict[str, Any], key: Any) -> Any:
+        """A call that is looked at in full.
+
+        Args:
+            inputs: the array arguments, ``MISSING`` where none was given.
+            static: the other arguments, ``MISSING`` likewise.
+            key: under what it is remembered; ``None`` for not at all.
+        """
+        if not self.variadic:
+            inputs, static = self._given(inputs, static)
+            if _look(inputs):
+                return self(*inputs, **static)
         backend = None
         wanted = False  # a gradient with respect to one of the inputs
         arrays = []
@@ -150,51 +183,61 @@ class Op:
             else:
                 number = self._plain(x, len(arrays))
                 if number is not x:
-                    inputs = (*inputs[: len(arrays)], number, *inputs[len(arrays) + 1 :])
+                    inputs, key = (*inputs[: len(arrays)], number, *inputs[len(arrays) + 1 :]), None
                 arrays.append(number)
         if backend is None:
             self._require_arguments(inputs, static)
             raise not_a_tensor(self.name, self._argument(0), inputs[0] if inputs else None)
         kernel = backend.table[self]
         try:
-            if static:
-                if self._check is not None:
-                    self._check(*inputs, **static)
-                result = kernel(*arrays, **static)
-            else:
-                if self._check is not None:
-                    self._check(*inputs)
-                result = kernel(*arrays)
+            if self._check is not None:
+                self._check(*inputs, **static)
+            result = kernel(*arrays, **static)
         except TypeError:
             self._require_arguments(inputs, static)
             raise
-        if wanted:
-            wanted = self.differentiable and state.grad_enabled
-        if type(result) is not tuple:
-            y = Tensor(result, backend)
-            if state.observer is not None:
-                state.observer(self, inputs, static, (y,))
-            if wanted:
-                y.edge = self._tape(inputs, static, (y,), backend), 0
-            return y
-        outputs = tuple([Tensor(array, backend) for array in result])
+        several = type(result) is tuple
+        made = result if several else (result,)
+        outputs = wrapped(made, (None,) * len(made), backend, None)
         if state.observer is not None:
             state.observer(self, inputs, static, outputs)
-        if wanted:
-            node = self._tape(inputs, static, outputs, backend)
-            for i, out in enumerate(outputs):
-                out.edge = node, i
-        return outputs
+        kinds = tuple([kind_of(y) for y in outputs])
+        if wanted and self.differentiable and state.grad_enabled:
+            node = self._tape(inputs, static, made, kinds)
+            for i, y in enumerate(outputs):
+                y.edge = node, i
+        if key is not None and backend.low is None:
+            if len(self.known) >= MOST_KNOWN:
+                self.known.clear()
+            self.known[key] = backend, kinds, several
+        return outputs if several else outputs[0]
+
+    def _given(
+        self, inputs: tuple[Any, ...], static: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments without those that were left out, or are what they are then."""
+        last = len(inputs)
+        while last and (
+            inputs[last - 1] is MISSING
+            or (
+                last <= len(self.arrays)
+                and inputs[last - 1] is self.array_defaults.get(self.arrays[last - 1], MISSING)
+            )
+        ):
+            last -= 1
+        left = {n: v for n, v in static.items() if v is not self.defaults.get(n, MISSING)}
+        return inputs[:last], left
 
     def _tape(
-        self, inputs: tuple[Any, ...], static: dict[str, Any], outputs: tuple[Tensor, ...], on: Any
+        self, inputs: tuple[Any, ...], static: dict[str, Any], made: tuple[Any, ...], kinds: Any
     ) -> Node:
-        use = self._tape_use
+        use = self.tape_use
         if use is None:
             raise GradientError(
                 f"{self.name}: has no pullback, so a gradient cannot pass through it; "
                 "call it under no_grad() or on x.detach()"
             )
+        inputs = (*inputs, *(None for _ in self.arrays[len(inputs) :]))
         edges = []
         for x in inputs:
             if isinstance(x, Tensor):
@@ -202,21 +245,11 @@ class Op:
                 edges.append(x if edge is LEAF else edge)
             else:
                 edges.append(None)
-        node = Node(self, edges, use.keep(inputs, edges, outputs), static, len(outputs), on)
+        static = {**self.defaults, **static}
+        node = Node(self, edges, use.keep(inputs, edges, made), static, kinds)
         if state.watcher is not None:
             state.watcher.taped(node)
         return node
-
-    def pull(self, node: Node, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
-        """The gradients of a call's array arguments, from those of its outputs."""
-        if node.saved is None:
-            raise GradientError(
-                f"backward: the tape below {self.name} was used up by an earlier backward; "
-                "pass retain_graph=True to the first one"
-            )
-        assert self._tape_use is not None  # a node is only made for an op that has one
-        result = self._tape_use.pull(gradients, node)
-        return result if isinstance(result, tuple) else (result,)
 
     def _argument(self, i: int) -> str:
         return self.arrays[min(i, len(self.arrays) - 1)]
@@ -255,6 +288,16 @@ class Op:
         if x is None and name in self.optional:
             return None
         raise not_a_tensor(self.name, name, x)
+
+
+def _look(inputs: tuple[Any, ...]) -> bool:
+    """Let the tensors know their kinds; whether one did not."""
+    found = False
+    for x in inputs:
+        if isinstance(x, Tensor) and x.kind is None and x.backend is not None:
+            kind_of(x)
+            found = True
+    return found
 
 
 @overload

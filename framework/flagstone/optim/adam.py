@@ -52,12 +52,15 @@ class Adam(Optimizer):
         self._update = RepeatedCall()
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
+        settings = self.settings if self.is_steady(lr, scale) else None
+        if settings is not None and self._update.again(settings, p, g):
+            return
         inputs = p, g, self._m, self._v, self._t, lr, scale, self.rates, self.decays
         static = {
             "beta1": self.betas[0], "beta2": self.betas[1], "eps": self.eps,
             "weight_decay": self.weight_decay, "decoupled": self.decoupled,
         }  # fmt: skip
-        self._update(ops.adam_update, inputs, static, self.is_steady(lr, scale))
+        self._update(ops.adam_update, inputs, static, settings)
 
 
 class AdamW(Adam):

@@ -215,7 +215,8 @@ class Optimizer:
         """
         if tape_state.watcher is not None:
             tape_state.watcher.stepping(self)
-        if [p.edge is not None for p in self.flat.tensors] != self._trained:
+        flat = self.flat
+        if [p.edge is not None for p in flat.tensors] != self._trained:
             raise ConfigurationError(
                 f"{type(self).__name__}: expected the parameters that were trained when it was "
                 "made; some were frozen or unfrozen since. Make a new optimizer after freeze()"
@@ -235,11 +236,11 @@ class Optimizer:
                 )  # NaN gradients make no NaN of it
             lr = self._lr if lr is None else lr
             if self.loss_scale is None or self.leaves_out:
-                self.update(self.flat.values, gradients, lr, scale)
+                self.update(flat.values, gradients, lr, scale)
             else:
                 with self._guarded(self.loss_scale):
-                    self.update(self.flat.values, gradients, lr, scale)
-            self.flat.lower()
+                    self.update(flat.values, gradients, lr, scale)
+            flat.lower()
         finally:
             tape_state.grad_enabled = before
 
@@ -285,16 +286,19 @@ class Optimizer:
 
     def _gradients(self) -> Tensor:
         """The flat gradients, zero where ``backward`` left none."""
-        if self.flat.replaced:
+        flat = self.flat
+        if flat.replaced:
             raise ConfigurationError(
                 f"{type(self).__name__}: the layer was initialised again, or is part of another "
                 "one since; make a new optimizer"
             )
-        if self.flat.gradients is None:
+        if flat.gradients is None:
             self._adopt_gradients()
-        gradients = self.flat.need_gradients()
-        self.flat.zero_untouched()
-        return gradients
+        for p in flat.tensors:
+            if p.grad is None:
+                flat.zero_untouched()
+                break
+        return flat.need_gradients()
 
     def _adopt_gradients(self) -> None:
         """Move gradients that came before the flat array existed into it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from operator import is_
 from typing import Any
 
@@ -18,22 +20,43 @@ class RepeatedCall:
     A call like the last one, which passed the op's checks, goes to the kernel at once.
     """
 
-    __slots__ = ("_arrays", "_inputs", "_op", "_static")
+    __slots__ = ("_arrays", "_inputs", "_kernel", "_op", "_settings", "_static", "_table")
 
     def __init__(self) -> None:
         self._op: Op | None = None
         self._inputs: Inputs = ()
         self._arrays: list[Any] = []
         self._static: dict[str, Any] = {}
+        self._settings: int | None = None
+        self._table: Any = None
+        self._kernel: Callable[[], Any]
 
-    def __call__(self, op: Op, inputs: Inputs, static: dict[str, Any], is_steady: bool) -> None:
+    def again(self, settings: int, p: Tensor, g: Tensor) -> bool:
+        """Make the last call again, if it was for these parameters and gradients, and with these
+        settings: the number that an optimizer counts up when something else of it changes.
+
+        Returns:
+            Whether it was.
+        """
+        inputs = self._inputs
+        if (
+            settings != self._settings or p is not inputs[0] or g is not inputs[1]
+            or p.backend.table is not self._table or state.observer is not None
+        ):  # fmt: skip
+            return False
+        self._kernel()
+        return True
+
+    def __call__(
+        self, op: Op, inputs: Inputs, static: dict[str, Any], settings: int | None
+    ) -> None:
         """``op(*inputs, **static)``.
 
         Args:
-            op, inputs, static: the call.
-            is_steady: whether all inputs live on, so that the next call may have the same.
+            op, inputs, static: the call; the parameters and their gradients come first.
+            settings: see :meth:`again`; ``None`` if some inputs do not live on.
         """
-        if not is_steady or state.observer is not None:
+        if settings is None or state.observer is not None:
             op(*inputs, **static)
             return
         arrays = [None if x is None else x.array for x in inputs]
@@ -41,8 +64,12 @@ class RepeatedCall:
             op is self._op and static == self._static
             and all(map(is_, inputs, self._inputs)) and all(map(is_, arrays, self._arrays))
         )  # fmt: skip
-        if is_known and inputs[0] is not None:
-            inputs[0].backend.table[op](*arrays, **static)
+        self._settings = None
+        if not is_known or inputs[0] is None:
+            op(*inputs, **static)
+            self._op, self._inputs, self._arrays, self._static = op, inputs, arrays, static
             return
-        op(*inputs, **static)
-        self._op, self._inputs, self._arrays, self._static = op, inputs, arrays, static
+        self._table = inputs[0].backend.table
+        self._kernel = partial(self._table[op], *arrays, **static)
+        self._kernel()
+        self._settings = settings

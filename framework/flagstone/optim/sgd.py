@@ -52,9 +52,12 @@ class SGD(Optimizer):
         self._update = RepeatedCall()
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
+        settings = self.settings if self.is_steady(lr, scale) else None
+        if settings is not None and self._update.again(settings, p, g):
+            return
         inputs = p, g, self._velocity, lr, scale, self.rates, self.decays, self._t
         static = {
             "momentum": self.momentum, "nesterov": self.nesterov,
             "weight_decay": self.weight_decay, "dampening": self.dampening,
         }  # fmt: skip
-        self._update(ops.sgd_update, inputs, static, self.is_steady(lr, scale))
+        self._update(ops.sgd_update, inputs, static, settings)
