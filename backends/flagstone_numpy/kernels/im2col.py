@@ -1,9 +1,9 @@
 """Convolution as matrix products over blocks of columns, never the whole column matrix.
 
-A row of columns holds one position's window. A block is about 1 MB of them: enough for BLAS, and
-small enough to stay in the second-level cache between being written and being read; its piece of
-the input is padded on its own. With g groups, m = images * positions of a block and
-depth = taps * c/g:
+A row of columns holds one position's window. A block is at most 2 MB of them: enough for BLAS and
+for threads that share the interpreter's lock, and small enough to stay near between being written
+and being read; its piece of the input is padded on its own. With g groups, m = images * positions
+of a block and depth = taps * c/g:
 
     forward          y  (g, m, k/g)        = columns (g, m, depth) @ w' (g, depth, k/g)
     weight gradient  dw (g, k/g, depth)   += dy' (g, k/g, m) @ columns (g, m, depth)
@@ -13,9 +13,11 @@ depth = taps * c/g:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from flagstone_numpy.kernels.narrow import by_images
 from flagstone_numpy.kernels.windows import (
     Array,
     Block,
@@ -23,30 +25,38 @@ from flagstone_numpy.kernels.windows import (
     Sizes,
     Window,
     blocks,
+    even_budget,
     split_channels,
     taps,
 )
-from flagstone_numpy.threads import blas
+from flagstone_numpy.scratch import scratch
+from flagstone_numpy.sums import add_product, share_sum
+from flagstone_numpy.threads import share
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 
 
 def forward(
-    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, groups: int
-) -> Array:
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, groups: int,
+    out: Array | None = None, relu: bool = False,
+) -> Array:  # fmt: skip
     """Return the convolution, (n, *positions, k)."""
     k = w.shape[0]
-    y = np.empty((x.shape[0], *positions, k), x.dtype)
+    y = np.empty((x.shape[0], *positions, k), x.dtype) if out is None else out
     weights = w.reshape(groups, k // groups, -1).transpose(0, 2, 1)  # (g, depth, k/g)
     pieces = _blocks(x.shape[0], positions, groups * weights.shape[1], x.itemsize)
 
-    columns = _Columns(x, window, positions, groups, pieces)
-    for block in pieces:
-        out = y[block.images, block.rows]
-        with blas:
-            np.matmul(columns.of(block), weights, out=split_channels(out, groups))
-        if b is not None:
-            out += b  # while the block is in the cache
+    def work(mine: Iterator[Block]) -> None:
+        columns = _Columns(x, window, positions, groups, pieces)
+        for block in mine:
+            part = y[block.images, block.rows]
+            np.matmul(columns.of(block), weights, out=split_channels(part, groups))
+            if b is not None:
+                part += b  # while the block is in the cache
+            if relu:
+                np.maximum(part, 0, out=part)
+
+    share(work, pieces)
     return y
 
 
@@ -54,39 +64,50 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
     """Return the gradient of the weights, (k, *kernel, c / groups)."""
     k, c, positions = dy.shape[-1], x.shape[-1], dy.shape[1:-1]
     shape = (groups, k // groups, window.taps * (c // groups))
-    pieces = _blocks(x.shape[0], positions, window.taps * c, x.itemsize)
+    pieces = _blocks(x.shape[0], positions, window.taps * c, x.itemsize, math.prod(shape))
 
-    columns = _Columns(x, window, positions, groups, pieces)
-    total, part = np.zeros(shape, x.dtype), np.empty(shape, x.dtype)
-    for block in pieces:
-        rows = split_channels(dy[block.images, block.rows], groups)  # (g, m, k/g)
-        with blas:
-            total += np.matmul(rows.transpose(0, 2, 1), columns.of(block), out=part)
-    return total.reshape(k, *window.kernel, c // groups)
+    def work(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
+        columns = _Columns(x, window, positions, groups, pieces)
+        for total, group in mine:
+            for block in group:
+                rows = split_channels(dy[block.images, block.rows], groups)  # (g, m, k/g)
+                seen = columns.of(block)
+                add_product(total, rows.transpose(0, 2, 1), seen, block is group[0])
+
+    total = share_sum(work, pieces, shape, x.dtype)
+    return total.reshape(k, *window.kernel, c // groups).copy()
 
 
-def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) -> Array:
+def input_grad(
+    dy: Array, w: Array, size: Sizes, window: Window, groups: int, out: Array | None = None
+) -> Array:
     """Return the gradient of the input, (n, *size, c)."""
     k, c = w.shape[0], w.shape[-1]  # c of one group
     n, *positions = dy.shape[:-1]
-    dx = np.zeros((n, *size, groups * c), dy.dtype)
+    dx = np.empty((n, *size, groups * c), dy.dtype) if out is None else out
     weights = w.reshape(groups, k // groups, -1)  # (g, k/g, depth)
     depth = weights.shape[-1]
     pieces = _blocks(n, positions, groups * depth, dy.itemsize)
 
-    buffer = np.empty(groups * _most(pieces, positions) * depth, dy.dtype)
-    for block in pieces:
-        shape = (*block.shape, *positions[1:])
-        columns = buffer[: groups * math.prod(shape) * depth].reshape(groups, -1, depth)
-        with blas:
+    def work(mine: Iterator[list[Block]]) -> None:
+        buffer = scratch("columns", (groups * _most(pieces, positions) * depth,), dy.dtype)
+        for block, is_first in ((b, b is group[0]) for group in mine for b in group):
+            if is_first:
+                dx[block.images] = 0
+            shape = (*block.shape, *positions[1:])
+            columns = buffer[: groups * math.prod(shape) * depth].reshape(groups, -1, depth)
             np.matmul(split_channels(dy[block.images, block.rows], groups), weights, out=columns)
-        by_tap = columns.reshape(groups, *shape, window.taps, c)
-        image = dx[block.images].reshape(block.shape[0], *size, groups, c)  # a view
-        image = np.moveaxis(image, -2, 0)  # (g, images, *size, c/g)
-        rows = (block.rows.start, block.rows.stop)
-        for tap in taps(window, size, rows, tuple(positions[1:])):
-            inputs = image[(slice(None), slice(None), *tap.inputs)]
-            inputs += by_tap[..., tap.number, :][(slice(None), slice(None), *tap.outputs)]
+            by_tap = columns.reshape(groups, *shape, window.taps, c)
+            image = dx[block.images].reshape(block.shape[0], *size, groups, c)  # a view
+            image = np.moveaxis(image, -2, 0)  # (g, images, *size, c/g)
+            rows = (block.rows.start, block.rows.stop)
+            for tap in taps(window, size, rows, tuple(positions[1:])):
+                inputs = image[(slice(None), slice(None), *tap.inputs)]
+                inputs += by_tap[..., tap.number, :][(slice(None), slice(None), *tap.outputs)]
+
+    share(work, by_images(pieces))
+    if not pieces:
+        dx[...] = 0
     return dx
 
 
@@ -101,7 +122,7 @@ class _Columns:
         self._entry = (*window.kernel, x.shape[-1] // groups)
         self._groups = groups
         row = groups * math.prod(self._entry)
-        self._buffer = np.empty(_most(pieces, positions) * row, x.dtype)
+        self._buffer = scratch("columns", (_most(pieces, positions) * row,), x.dtype)
 
     def of(self, block: Block) -> Array:
         """Return (g, m, depth); it is valid until the next call."""
@@ -113,10 +134,16 @@ class _Columns:
         return into.reshape(self._groups, -1, math.prod(self._entry))
 
 
-def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> list[Block]:
-    """Cut the positions of n images into blocks; a position's columns are ``row`` numbers."""
+def _blocks(
+    n: int, positions: Sizes | list[int], row: int, itemsize: int, summed: int = 0
+) -> list[Block]:
+    """Cut the positions of n images into blocks; a position's columns are ``row`` numbers.
+
+    ``summed`` numbers are added up after every block, so where they are many, blocks are larger.
+    """
     row_bytes = math.prod(positions[1:]) * row * itemsize
-    return list(blocks(n, positions[0], row_bytes, BLOCK_BYTES))
+    most = max(BLOCK_BYTES, 2 * summed * itemsize)
+    return list(blocks(n, positions[0], row_bytes, even_budget(n * positions[0] * row_bytes, most)))
 
 
 def _most(pieces: list[Block], positions: Sizes | list[int]) -> int:

@@ -2,29 +2,31 @@
 
 A row of ordinary columns is copied in runs of kernel width * c numbers, here too short to copy
 well. So the columns of a block stand transposed, (c * taps, m), each row one tap of one
-channel, copied in runs of a row of positions straight from the unpadded input. What the padding
-would fill is zero from the start and never written. A last row of ones adds the bias within the
-product. Products are long and thin, so BLAS does them with one thread: more would wait for each
-other longer than they compute, without end on a machine that is busy.
+channel, copied in runs of a row of positions from the block's images, which are laid with their
+padding and channels first. A last row of ones adds the bias within the product.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from flagstone_numpy.kernels.windows import (
     Array,
     Block,
+    Patches,
     Sizes,
     Window,
     blocks,
+    even_budget,
     taps,
 )
-from flagstone_numpy.threads import blas
+from flagstone_numpy.scratch import scratch
+from flagstone_numpy.sums import add_product, share_sum
+from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 20
 SHORT_RUN = 16
@@ -34,22 +36,26 @@ FEW_CHANNELS = 4
 
 
 def forward(
-    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int = 1
-) -> Array:
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int = 1,
+    out: Array | None = None, relu: bool = False,
+) -> Array:  # fmt: skip
     """Return the convolution, (n, *positions, k)."""
     k = w.shape[0]
-    y = np.empty((x.shape[0], *positions, k), x.dtype)
+    y = np.empty((x.shape[0], *positions, k), x.dtype) if out is None else out
     weights = w.reshape(k, window.taps, -1).transpose(2, 1, 0).reshape(-1, k)  # (c*taps, k)
     if b is not None:
         weights = np.concatenate([weights, b[None]])
     pieces = _blocks(x.shape[0], positions, weights.shape[0], x.itemsize)
 
-    scratch = _scratch(pieces, positions, weights.shape[0], x.dtype)
-    if b is not None:
-        scratch[-1] = 1
-    with blas:
-        for block, columns in _columns(x, window, positions, pieces, scratch):
-            np.matmul(columns.T, weights, out=y[block.images, block.rows].reshape(-1, k))
+    def work(mine: Iterator[Block]) -> None:
+        columns = _Columns(x, window, positions, pieces[0], has_ones=b is not None)
+        for block in mine:
+            part = y[block.images, block.rows].reshape(-1, k)
+            np.matmul(columns.of(block).T, weights, out=part)
+            if relu:
+                np.maximum(part, 0, out=part)  # while the block is in the cache
+
+    share(work, pieces)
     return y
 
 
@@ -59,71 +65,86 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1) -> Array:
     depth, positions = c * window.taps, dy.shape[1:-1]
     pieces = _blocks(x.shape[0], positions, depth, x.itemsize)
 
-    total, part = np.zeros((depth, k), x.dtype), np.empty((depth, k), x.dtype)
-    scratch = _scratch(pieces, positions, depth, x.dtype)
-    with blas:
-        for block, columns in _columns(x, window, positions, pieces, scratch):
-            total += np.matmul(columns, dy[block.images, block.rows].reshape(-1, k), out=part)
+    def work(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
+        columns = _Columns(x, window, positions, pieces[0])
+        for total, group in mine:
+            for block in group:
+                rows = dy[block.images, block.rows].reshape(-1, k)
+                add_product(total, columns.of(block), rows, block is group[0])
+
+    total = share_sum(work, pieces, (depth, k), x.dtype)
     dw = total.reshape(c, window.taps, k).transpose(2, 1, 0)  # (k, taps, c)
-    return np.ascontiguousarray(dw).reshape(k, *window.kernel, c)
+    return dw.copy().reshape(k, *window.kernel, c)
 
 
-def input_grad(dy: Array, w: Array, size: Sizes, window: Window, _groups: int = 1) -> Array:
+def input_grad(
+    dy: Array, w: Array, size: Sizes, window: Window, _groups: int = 1, out: Array | None = None
+) -> Array:
     """Return the gradient of the input, (n, *size, c)."""
     k, c = w.shape[0], w.shape[-1]
     n, *positions = dy.shape[:-1]
-    dx = np.zeros((n, *size, c), dy.dtype)
+    dx = np.empty((n, *size, c), dy.dtype) if out is None else out
     weights = w.reshape(k, window.taps, c).transpose(2, 1, 0).reshape(-1, k)  # (c*taps, k)
     pieces = _blocks(n, positions, c * window.taps, dy.itemsize)
+    most = math.prod((*pieces[0].shape, *positions[1:])) if pieces else 0
 
-    scratch = _scratch(pieces, positions, c * window.taps, dy.dtype)
-    with blas:
-        for block in pieces:
-            shape = (*block.shape, *positions[1:])
-            columns = scratch[:, : math.prod(shape)]
-            np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
-            by_tap = columns.reshape(c, window.taps, *shape)
-            image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
-            rows = (block.rows.start, block.rows.stop)
-            for tap in taps(window, size, rows, tuple(positions[1:])):
-                inputs = image[(slice(None), slice(None), *tap.inputs)]
-                inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
+    def work(mine: Iterator[list[Block]]) -> None:
+        buffer = scratch("columns", (weights.shape[0] * most,), dy.dtype)
+        for group in mine:
+            dx[group[0].images] = 0
+            for block in group:
+                shape = (*block.shape, *positions[1:])
+                columns = buffer[: weights.shape[0] * math.prod(shape)]
+                columns = columns.reshape(weights.shape[0], -1)
+                np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
+                by_tap = columns.reshape(c, window.taps, *shape)
+                image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
+                rows = (block.rows.start, block.rows.stop)
+                for tap in taps(window, size, rows, tuple(positions[1:])):
+                    inputs = image[(slice(None), slice(None), *tap.inputs)]
+                    inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
+
+    share(work, by_images(pieces))
+    if not pieces:
+        dx[...] = 0
     return dx
 
 
-def _columns(
-    x: Array, window: Window, positions: Sizes, mine: Iterable[Block], scratch: Array
-) -> Iterator[tuple[Block, Array]]:
-    """Yield each block with its columns, (rows of scratch, m), in ``scratch``.
-
-    Rows below the c * taps of the columns are left as they are: a row of ones, for a bias.
-    """
-    depth = x.shape[-1] * window.taps
-    channels_first = np.moveaxis(x, -1, 0)  # (c, n, *size)
-    for block in mine:
-        shape = (*block.shape, *positions[1:])
-        columns = scratch[:, : math.prod(shape)]
-        by_tap = columns[:depth].reshape(-1, window.taps, *shape)
-        whole = block.rows == slice(0, positions[0])
-        if window.is_padded and not whole:
-            by_tap[...] = 0  # the padding lies elsewhere in each block of rows
-        images = channels_first[:, block.images]
-        rows = (block.rows.start, block.rows.stop)
-        for tap in taps(window, x.shape[1:-1], rows, tuple(positions[1:])):
-            into = by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
-            into[...] = images[(slice(None), slice(None), *tap.inputs)]
-        yield block, columns
+def by_images(pieces: list[Block]) -> list[list[Block]]:
+    """Blocks in pieces of work, no two of which add to the same image."""
+    grouped = itertools.groupby(pieces, key=lambda block: block.images.start)
+    return [list(group) for _, group in grouped]
 
 
-def _scratch(
-    pieces: list[Block], positions: Sizes | list[int], rows: int, dtype: npt.DTypeLike
-) -> Array:
-    """Return zeros for the columns of the largest block, which is the first, (rows, m)."""
-    most = math.prod((*pieces[0].shape, *positions[1:])) if pieces else 0
-    return np.zeros((rows, most), dtype)
+class _Columns:
+    """The transposed columns of one block at a time, in one buffer that is used again."""
+
+    def __init__(
+        self, x: Array, window: Window, positions: Sizes, largest: Block, *, has_ones: bool = False
+    ) -> None:
+        self._depth, self._rest = x.shape[-1] * window.taps, positions[1:]
+        self._rows, self._rank = self._depth + has_ones, len(positions)
+        self._patches = Patches(x, window, positions, largest.shape, channels_first=True)
+        most = math.prod((*largest.shape, *self._rest))
+        self._buffer = scratch("columns", (self._rows, most), x.dtype)
+        if has_ones:
+            self._buffer[-1] = 1
+
+    def of(self, block: Block) -> Array:
+        """Return (c * taps, m), with a row of ones below if asked for; valid until the next."""
+        shape = (*block.shape, *self._rest)
+        columns = self._buffer[:, : math.prod(shape)]
+        patch = self._patches.block(block)  # (images, rows, ..., *kernel, c)
+        rank = self._rank
+        order = (2 * rank + 1, *range(rank + 1, 2 * rank + 1), *range(rank + 1))
+        into = columns[: self._depth].reshape(*[patch.shape[axis] for axis in order])
+        np.copyto(into, patch.transpose(order))
+        return columns
 
 
 def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> list[Block]:
     """Cut the positions of n images into blocks; a position's columns are ``row`` numbers."""
     row_bytes = math.prod(positions[1:]) * row * itemsize
-    return list(blocks(n, positions[0], row_bytes, BLOCK_BYTES))
+    return list(
+        blocks(n, positions[0], row_bytes, even_budget(n * positions[0] * row_bytes, BLOCK_BYTES))
+    )

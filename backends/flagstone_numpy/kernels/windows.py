@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
+from flagstone_numpy.scratch import scratch
+
 Array: TypeAlias = npt.NDArray[Any]
 Sizes: TypeAlias = tuple[int, ...]
 Pairs: TypeAlias = tuple[tuple[int, int], ...]
@@ -120,18 +122,33 @@ def _even(total: int, most: int) -> int:
     return -(-total // -(-total // most))
 
 
+LEAST_BYTES = 3 << 18
+"""Of a block: work on fewer is shorter than handing it to a thread takes."""
+
+
+def even_budget(total: int, most: int) -> int:
+    """The bytes of a block for blocks of at most ``most`` that threads can share evenly."""
+    count = max(-(-total // most), min(4, total // LEAST_BYTES), 1)
+    return -(-total // (count + count % 2 if count > 1 else 1))
+
+
 class Patches:
     """The windows of ``x`` as strided views, one block at a time, each block padded on its own.
 
     ``largest`` is the shape of the largest block that will be asked for. Without padding the
-    views are of ``x`` itself; with it, of one buffer that every block overwrites.
+    views are of ``x`` itself; with it, of one buffer that every block overwrites, and so they are
+    where channels are to be ``channels_first`` in memory.
     """
 
-    def __init__(self, x: Array, window: Window, positions: Sizes, largest: tuple[int, int]):
+    def __init__(
+        self, x: Array, window: Window, positions: Sizes, largest: tuple[int, int], *,
+        channels_first: bool = False,
+    ) -> None:  # fmt: skip
         self._x, self._window = x, window
         self._buffer: Array | None = None
+        self._cleared: Sizes = ()
         source = x
-        if window.is_padded:
+        if window.is_padded or (channels_first and x.shape[-1] > 1):
             images, rows = largest
             reach = tuple(
                 (p - 1) * step + (k - 1) * d + 1
@@ -144,7 +161,13 @@ class Patches:
                 )
             )
             # Zeros stay zero beside the columns that are copied in; rows are cleared block by block
-            source = self._buffer = np.zeros((images, *reach, x.shape[-1]), x.dtype)
+            if channels_first:
+                laid = scratch("patches", (x.shape[-1], images, *reach), x.dtype)
+                source = np.moveaxis(laid, 0, -1)
+            else:
+                source = scratch("patches", (images, *reach, x.shape[-1]), x.dtype)
+            source[...] = 0
+            self._buffer = source
             self._inner = [
                 _overlap(-low, size, length)
                 for (low, _), size, length in zip(
@@ -175,8 +198,11 @@ class Patches:
         length = (rows - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[0] + 1
         into, out_of = _overlap(start, x.shape[1], length)
         buffer = self._buffer[:images, :length]
-        buffer[:, : into.start] = 0
-        buffer[:, into.stop :] = 0
+        padded = images, length, into.start, into.stop
+        if self._cleared != padded:
+            buffer[:, : into.start] = 0
+            buffer[:, into.stop :] = 0
+            self._cleared = padded
         inner_into = tuple(i for i, _ in self._inner)
         inner_out_of = tuple(o for _, o in self._inner)
         buffer[(slice(None), into, *inner_into)] = x[(block.images, out_of, *inner_out_of)]

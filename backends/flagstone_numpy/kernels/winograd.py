@@ -20,17 +20,29 @@ summation has 7e-7 and 8e-7; with 4x4 outputs it is 6e-6 and 7e-6:
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from flagstone_numpy.kernels.windows import Array, Block, Patches, Sizes, Window, blocks
-from flagstone_numpy.threads import blas
+from flagstone_numpy.kernels.windows import (
+    Array,
+    Block,
+    Patches,
+    Sizes,
+    Window,
+    blocks,
+    even_budget,
+)
+from flagstone_numpy.scratch import scratch
+from flagstone_numpy.sums import add_product, share_sum
+from flagstone_numpy.threads import share
 
-BLOCK_BYTES = 3 << 18
-"""Of transformed inputs and outputs together: they stay in the second-level cache."""
+BLOCK_BYTES = 3 << 20
+"""Of transformed inputs and outputs together. Smaller blocks would stay in the second-level cache,
+but of two threads each then waits for the interpreter's lock more often (decision 17)."""
 LINE = 16  # float32 in a cache line
 LEAST_TILES = 64  # in a product; fewer and BLAS is slow
 SMALL_PRODUCT = 1_000_000
@@ -73,59 +85,62 @@ MATRICES = {
 
 def forward(
     x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int = 1,
-    size: int = 2,
+    size: int = 2, out: Array | None = None, relu: bool = False,
 ) -> Array:  # fmt: skip
     """Return the convolution, (n, *positions, k), by tiles of ``size`` outputs a side."""
     n, c, k, side = x.shape[0], x.shape[-1], w.shape[0], size + 2
-    y = np.empty((n, *positions, k), np.float32)
-    taps = np.ascontiguousarray(w.transpose(1, 2, 3, 0)).reshape(3, 3, c * k)
-    weights = _Transform(MATRICES[size].kernel, c * k)(taps).reshape(side, side, c, k)
-    pieces = _blocks(n, positions, c + k, size)
+    y = np.empty((n, *positions, k), np.float32) if out is None else out
+    plan = _plan(n, positions, c, k, size, BLOCK_BYTES)
+    weights = _weights(w, size)
 
-    inputs = _Inputs(x, window, positions, pieces[0], size)
-    products = _elements(side, inputs.most * k)
-    transform = _Transform(MATRICES[size].outputs, inputs.most * k)
-    for block in pieces:
-        seen = inputs.of(block)  # (side, side, tiles, c)
-        tiles = seen.shape[2]
-        summed = products[..., : tiles * k]
-        into = summed.reshape(side, side, tiles, k)
-        with blas:
+    def work(mine: Iterator[Block]) -> None:
+        inputs = _Inputs(x, window, plan)
+        products = _elements("products", (side, side), plan.most * k)
+        transform = _Transform("outputs", MATRICES[size].outputs, plan.most * k)
+        for block in mine:
+            seen = inputs.of(block)  # (side, side, tiles, c)
+            tiles = seen.shape[2]
+            summed = products[..., : tiles * k]
+            into = summed.reshape(side, side, tiles, k)
             for first, stop in spans(tiles, c * k):
                 np.matmul(seen[:, :, first:stop], weights, out=into[:, :, first:stop])
-        if b is not None:  # A' E A is all ones where E has a one at [1, 1] and zeros elsewhere
-            summed[1, 1].reshape(tiles, k)[...] += b
-        for out, target in _places(transform(summed), y, block, size):
-            target[...] = out
+            _put(transform(summed), y, block, plan, b, relu)
+
+    share(work, plan.blocks)
     return y
 
 
 def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int = 2) -> Array:
     """Return the gradient of the weights, (k, 3, 3, c)."""
     n, k, c, positions = dy.shape[0], dy.shape[-1], x.shape[-1], dy.shape[1:-1]
-    pieces, side = _blocks(n, positions, c + k, size), size + 2
+    side = size + 2
+    plan = _plan(n, positions, c, k, size, max(BLOCK_BYTES, side * side * k * c * 6))
+    is_even = not any(p % size for p in positions)
 
-    inputs = _Inputs(x, window, positions, pieces[0], size)
-    given = np.zeros((size, size, inputs.most * k), np.float32)  # edges stay or are made zero
-    transform = _Transform(MATRICES[size].gradients, inputs.most * k)
-    total = np.zeros((side, side, k, c), np.float32)
-    part = np.empty_like(total)
-    for block in pieces:
-        seen = inputs.of(block)  # (side, side, tiles, c)
-        tiles = seen.shape[2]
-        gradient = given[..., : tiles * k]
-        if any(p % size for p in positions):
-            gradient[...] = 0
-        for into, source in _places(gradient, dy, block, size):
-            into[...] = source
-        spread = transform(gradient).reshape(side, side, tiles, k)
-        with blas:
-            for first, stop in spans(tiles, c * k):
-                rows = spread[:, :, first:stop].swapaxes(-1, -2)
-                total += np.matmul(rows, seen[:, :, first:stop], out=part)
+    def work(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
+        inputs = _Inputs(x, window, plan)
+        given = _elements("given", (size, size), plan.most * k)
+        transform = _Transform("outputs", MATRICES[size].gradients, plan.most * k)
+        for total, group in mine:
+            is_first = True
+            for block in group:
+                seen = inputs.of(block)  # (side, side, tiles, c)
+                tiles = seen.shape[2]
+                gradient = given[..., : tiles * k]
+                if not is_even:
+                    gradient[...] = 0
+                for target, source in _places(gradient, dy, block, plan):
+                    target[...] = source
+                spread = transform(gradient).reshape(side, side, tiles, k)
+                for first, stop in spans(tiles, c * k):
+                    rows = spread[:, :, first:stop].swapaxes(-1, -2)
+                    add_product(total, rows, seen[:, :, first:stop], is_first)
+                    is_first = False
+
+    total = share_sum(work, plan.blocks, (side, side, k, c), np.float32)
     kernel = np.ascontiguousarray(MATRICES[size].kernel.T)
-    taps = _Transform(kernel, k * c)(total.reshape(side, side, k * c))
-    return np.ascontiguousarray(taps.reshape(3, 3, k, c).transpose(2, 0, 1, 3))
+    taps = _Transform("kernel", kernel, k * c)(total.reshape(side, side, k * c))
+    return taps.reshape(3, 3, k, c).transpose(2, 0, 1, 3).copy()
 
 
 def spans(tiles: int, weights: int) -> Iterator[tuple[int, int]]:
@@ -140,25 +155,54 @@ def spans(tiles: int, weights: int) -> Iterator[tuple[int, int]]:
         yield tiles * i // count, tiles * (i + 1) // count
 
 
+class _Plan(NamedTuple):
+    """The tiles of n images, cut into blocks."""
+
+    positions: Sizes
+    size: int  # of a tile's outputs, along a side
+    tiles: Sizes  # of an image
+    blocks: list[Block]
+
+    @property
+    def most(self) -> int:
+        """The tiles of the largest block."""
+        return math.prod(self.blocks[0].shape) * self.tiles[1]
+
+
+@functools.lru_cache(maxsize=256)
+def _plan(n: int, positions: Sizes, c: int, k: int, size: int, block_bytes: int) -> _Plan:
+    rows, columns = tiles = (-(-positions[0] // size), -(-positions[1] // size))
+    tile = (size + 2) ** 2 * (c + k) * 4
+    budget = even_budget(n * rows * columns * tile, block_bytes)
+    budget = max(budget, LEAST_TILES * tile)
+    return _Plan(positions, size, tiles, list(blocks(n, rows, columns * tile, budget)))
+
+
+def _weights(w: Array, size: int) -> Array:
+    """Return G w G', (side, side, c, k)."""
+    k, c, side = w.shape[0], w.shape[-1], size + 2
+    taps = np.ascontiguousarray(w.transpose(1, 2, 3, 0)).reshape(3, 3, c * k)
+    elements = _Transform("weights", MATRICES[size].kernel, c * k)(taps)
+    return elements.reshape(side, side, c, k)
+
+
 class _Inputs:
     """The transformed inputs of a block's tiles, in buffers that are used again."""
 
-    def __init__(
-        self, x: Array, window: Window, positions: Sizes, largest: Block, size: int
-    ) -> None:
-        tiles, side = _tiles(positions, size), size + 2
+    def __init__(self, x: Array, window: Window, plan: _Plan) -> None:
+        size, side = plan.size, plan.size + 2
         padding = tuple(
             (low, size * t + 2 - length - low)  # more than the convolution's where tiles stick out
-            for t, length, (low, _) in zip(tiles, x.shape[1:-1], window.padding, strict=True)
+            for t, length, (low, _) in zip(plan.tiles, x.shape[1:-1], window.padding, strict=True)
         )
         self._patches = Patches(
-            x, Window((side, side), (size, size), padding, (1, 1)), tiles, largest.shape
+            x, Window((side, side), (size, size), padding, (1, 1)), plan.tiles, plan.blocks[0].shape
         )
-        self._c, self._columns = x.shape[-1], tiles[1]
-        self.most = math.prod(largest.shape) * tiles[1]
-        self._side = side
-        self._gathered = _elements(side, self.most * self._c)
-        self._transform = _Transform(MATRICES[size].inputs, self.most * self._c, out=self._gathered)
+        self._c, self._columns, self._side = x.shape[-1], plan.tiles[1], side
+        self._gathered = _elements("gathered", (side, side), plan.most * self._c)
+        self._transform = _Transform(
+            "inputs", MATRICES[size].inputs, plan.most * self._c, out=self._gathered
+        )
 
     def of(self, block: Block) -> Array:
         """Return (side, side, tiles, c); it is valid until the next call."""
@@ -173,11 +217,11 @@ class _Inputs:
 class _Transform:
     """``matrix`` (l, m) applied to both axes of elements (m, m, size), into a buffer of its own."""
 
-    def __init__(self, matrix: Array, most: int, out: Array | None = None) -> None:
+    def __init__(self, name: str, matrix: Array, most: int, out: Array | None = None) -> None:
         rows, columns = matrix.shape
         self._matrix = matrix
-        self._half = _elements(columns, most, rows)
-        self._out = _elements(rows, most) if out is None else out
+        self._half = _elements("half", (columns, rows), most)
+        self._out = _elements(name, (rows, rows), most) if out is None else out
 
     def __call__(self, a: Array) -> Array:
         """Return (l, l, size), valid until the next call; ``a`` may be the buffer itself."""
@@ -186,28 +230,39 @@ class _Transform:
         return np.matmul(self._matrix, half.swapaxes(0, 1), out=out)  # (l, l, size)
 
 
-def _elements(side: int, size: int, other: int | None = None) -> Array:
-    """Return (side, other or side, size), not initialised, elements odd lines apart."""
+def _elements(name: str, count: Sizes, size: int) -> Array:
+    """Return scratch (*count, size), elements odd lines apart."""
     apart = (-(-size // LINE) | 1) * LINE
-    return np.empty((side, other or side, apart), np.float32)[..., :size]
+    return scratch(name, (*count, apart), np.float32)[..., :size]
 
 
-def _places(elements: Array, y: Array, block: Block, size: int) -> Iterator[tuple[Array, Array]]:
-    """Yield each element of a block's tiles, with the view of ``y`` where it belongs."""
-    k, columns = y.shape[-1], _tiles(y.shape[1:-1], size)[1]
+def _put(elements: Array, y: Array, block: Block, plan: _Plan, b: Array | None, relu: bool) -> None:
+    """Write a block's outputs, (size, size, tiles * k), where they belong in ``y``."""
+    if relu and b is not None:
+        flat = elements.reshape(plan.size, plan.size, -1, len(b))
+        flat += b
+    for out, target in _places(elements, y, block, plan):
+        if relu:
+            np.maximum(out, 0, out=target)
+        elif b is not None:
+            np.add(out, b, out=target)
+        else:
+            np.copyto(target, out)
+
+
+def _places(elements: Array, y: Array, block: Block, plan: _Plan) -> Iterator[tuple[Array, Array]]:
+    """Yield elements of a block's tiles, with the view of ``y`` where they belong.
+
+    All at once where tiles fill ``y``, else one of the ``size`` by ``size`` after the other.
+    """
+    k, size, columns = y.shape[-1], plan.size, plan.tiles[1]
     by_place = elements.reshape(size, size, *block.shape, columns, k)
     first, stop = size * block.rows.start, size * block.rows.stop
+    if not any(p % size for p in plan.positions):
+        part = y[block.images, first:stop]
+        whole = part.reshape(part.shape[0], -1, size, columns, size, k)
+        yield by_place, whole.transpose(2, 4, 0, 1, 3, 5)
+        return
     for i, j in np.ndindex(size, size):
         places = y[block.images, first + i : stop : size, j::size]
         yield by_place[i, j, :, : places.shape[1], : places.shape[2]], places
-
-
-def _tiles(positions: Sizes, size: int) -> Sizes:
-    return tuple(-(-p // size) for p in positions)
-
-
-def _blocks(n: int, positions: Sizes, channels: int, size: int) -> list[Block]:
-    """Cut the tiles of n images into blocks; ``channels`` are those of input and output."""
-    rows, columns = _tiles(positions, size)
-    tile = (size + 2) ** 2 * channels * 4
-    return list(blocks(n, rows, columns * tile, max(BLOCK_BYTES, LEAST_TILES * tile)))

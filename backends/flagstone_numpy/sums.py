@@ -1,0 +1,57 @@
+"""Sums over the pieces of shared work, the same bits for any number of threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from flagstone_numpy.scratch import scratch
+from flagstone_numpy.threads import share
+
+MOST_GROUPS = 8
+LEAST_GROUPS = 4
+PARTIAL_BYTES = 1 << 21
+"""Of all groups' sums together, unless :data:`LEAST_GROUPS` take more."""
+Array: TypeAlias = npt.NDArray[Any]
+Piece = TypeVar("Piece")
+
+
+def share_sum(
+    work: Callable[[Iterator[tuple[Array, Sequence[Piece]]]], None],
+    pieces: Sequence[Piece],
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+) -> Array:
+    """Return the sum, of ``shape``, of what ``work`` computes for all ``pieces``.
+
+    ``work`` is called on several threads as by :func:`flagstone_numpy.threads.share`, with an
+    iterator over pairs: an array of ``shape``, not initialised, and the pieces whose sum it writes
+    there, one at least. How pieces are grouped depends on their number and on ``shape`` alone, and
+    the groups' sums are added in order. The sum is the thread's own scratch memory, valid until it
+    asks for another.
+    """
+    each = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+    count = min(len(pieces), MOST_GROUPS, max(LEAST_GROUPS, PARTIAL_BYTES // each))
+    totals = scratch("totals", (max(1, count), *shape), dtype)
+    if not pieces:
+        totals[...] = 0
+        return totals[0]
+    ends = [len(pieces) * i // count for i in range(count + 1)]
+    groups = [(totals[i], pieces[ends[i] : ends[i + 1]]) for i in range(count)]
+    share(work, groups)
+    for other in totals[1:]:
+        totals[0] += other
+    return totals[0]
+
+
+def add_product(total: Array, a: Array, b: Array, is_first: bool) -> None:
+    """``total += a @ b``, or ``total = a @ b``."""
+    if is_first:
+        np.matmul(a, b, total)
+    else:
+        part = scratch("part", total.shape, total.dtype)
+        total += np.matmul(a, b, part)
