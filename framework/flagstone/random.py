@@ -192,17 +192,6 @@ def permutation(words: Words) -> _Int64:
     return np.argsort(words, kind="stable").astype(np.int64, copy=False)
 
 
-def lanes16(words: Words) -> npt.NDArray[np.uint16]:
-    """Return each word's four 16-bit lanes, the lowest first: lane j is (word >> 16*j) & 0xffff.
-
-    The order is that of the shifts on every machine, whatever its byte order. The result has one
-    axis of four times as many elements; on little-endian machines it may share memory with
-    ``words``.
-    """
-    words = np.ascontiguousarray(_checked_words("words", words)).reshape(-1)
-    return words.astype("<u8", copy=False).view("<u2").astype(np.uint16, copy=False)
-
-
 def keep_threshold(p: SupportsFloat) -> int:
     """Return the threshold below which a 16-bit lane keeps its element, for dropout rate ``p``.
 

@@ -296,18 +296,6 @@ def test_every_order_of_four_is_equally_likely():
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
-@given(st.lists(WORD, max_size=9).map(lambda ws: np.array(ws, np.uint64)))
-def test_lanes_are_the_shifts(words):
-    got = random.lanes16(words)
-    assert got.dtype == np.uint16
-    assert got.tolist() == [w >> 16 * j & 0xFFFF for w in words.tolist() for j in range(4)]
-
-
-def test_lanes_of_a_strided_view():
-    words = random.bits(random.key(0, "test"), (0, 0), 0, 4)
-    np.testing.assert_array_equal(random.lanes16(words[::-3]), random.lanes16(words[::-3].copy()))
-
-
 @pytest.mark.parametrize(
     ("p", "threshold"),
     [(0, 65536), (1, 0), (0.5, 32768), (0.25, 49152), (0.3, 45875), (2**-17, 65536), (1e-9, 65536)],
@@ -333,7 +321,6 @@ GOLDEN = {
     "uniform": "a6b556b9647dd0d791cc4442d68e51a4efce3f71eb9c6001adafdd71da2ac541",
     "normal": "8496cd464e391af59561930a457cf42dc99dea1ccc726678b68e60af8b2cdf63",
     "permutation": "f10440649fa2ccc51bafff46fda82ffd251a5e42a015481befe5027eb8f367eb",
-    "lanes16": "17c6cad2d553bcf0415823e479239160267de876c2e3535ebf3b575e261d243d",
 }
 
 
@@ -345,7 +332,6 @@ def golden_draws() -> dict[str, np.ndarray]:
         "uniform": random.uniform(words),
         "normal": random.normal(key, 40_000, counter=(3, 5), start=7),
         "permutation": random.permutation(words),
-        "lanes16": random.lanes16(words),
     }
 
 

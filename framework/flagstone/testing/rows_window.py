@@ -168,7 +168,7 @@ def _avg_pool_grad(draw: Draw) -> Iterator[Sample]:
             yield Sample(g, size=x[1:-1], count_include_pad=count, **_pool_how(*how))
 
 
-X, W, BIAS = np.ones((1, 4, 4, 3)), np.ones((2, 3, 3, 3)), np.ones(2)
+X, W = np.ones((1, 4, 4, 3)), np.ones((2, 3, 3, 3))
 
 
 def _conv_refused(error: type[Exception], message: str, x: Any, w: Any, b: Any = None,
