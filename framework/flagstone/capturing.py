@@ -45,9 +45,9 @@ class Captured:
 
     What a call does, and its numbers, are the same either way. A new signature (shapes, dtypes and
     strides of tensors, other arguments, whether gradients are on) is recorded anew, and so is one
-    whose layers changed between ``train()`` and ``eval()``, whose parameters were frozen or moved,
-    or whose optimizer got another value of an attribute. Of ``LIMIT`` captures the least recently
-    used goes.
+    whose layers or optimizer got another value of any attribute, ``training`` among them, or whose
+    parameters were frozen, moved or replaced. docs/capturing.md has a table of it. Of ``LIMIT``
+    captures the least recently used goes.
 
     The function takes tensors, ``None``, numbers, strings, and tuples, lists and dicts of them, and
     returns such. It computes with ops; whatever differs between two calls must be an argument, or
@@ -195,8 +195,8 @@ def capture(
     its Python lines are not run. So what it prints, counts or appends happens while recording only,
     and names that it looks up are those of that time: a layer or optimizer bound to the same name
     later is not seen. What differs between two calls must be an argument, or a tensor that changes
-    in place (parameters, ``optimizer.lr``, ``load_state_dict``), or an attribute of an optimizer,
-    which makes it record anew. Capture again after anything else has changed.
+    in place (parameters, ``optimizer.lr``, ``load_state_dict``), or an attribute of an optimizer or
+    a layer, which makes it record anew. Capture again after anything else has changed.
 
     Args:
         function: a step: forward, backward and update, or a forward pass for predicting.

@@ -17,6 +17,7 @@ from typing import Any
 from flagstone.backend import Backend
 from flagstone.errors import CaptureError
 from flagstone.tensors import Tensor
+from flagstone.watching import Changes, Watched, frozen
 
 INPUT, KEPT, CONSTANT, MADE, OUTSIDE = "input", "kept", "constant", "made", "outside"
 
@@ -81,7 +82,7 @@ class Program:
         results: the tensors that the step returned, in order.
         tensors: the tensors that hold kept arrays, with what the program relies on:
             ``(tensor, array, requires_grad)``.
-        modes: the layers that were called, with their ``training``.
+        layers: those that were called.
         optimizers: those that stepped, with their ``settings``.
     """
 
@@ -91,7 +92,7 @@ class Program:
         self.calls: list[Call] = []
         self.results: list[Value] = []
         self.tensors: list[tuple[Tensor, Any, bool]] = []
-        self.modes: list[tuple[Any, bool]] = []
+        self.layers: list[Any] = []
         self.optimizers: list[tuple[Any, Any]] = []
 
     def run(
@@ -158,7 +159,7 @@ class Recorder:
         self._known: dict[int, tuple[_Reach, Value, str]] = {}  # by the array's id
         self._owners: dict[int, _Reach] = {}  # of memory that differs from step to step
         self._tensors: dict[int, tuple[Tensor, Any, bool]] = {}
-        self._modes: dict[int, tuple[Any, bool]] = {}
+        self._layers: dict[int, Any] = {}
         self._optimizers: dict[int, Any] = {}
         values = [Value(INPUT, x.array, note and note(x.array, ())) for x in inputs]
         for x, value in zip(inputs, values, strict=True):
@@ -192,7 +193,7 @@ class Recorder:
 
     def call(self, layer: Any, inputs: tuple[Any, ...]) -> Any:
         """A layer is called; see :class:`flagstone.tape.Watcher`."""
-        self._modes.setdefault(id(layer), (layer, layer.training))
+        self._layers.setdefault(id(layer), layer)
         return layer.forward(*inputs)
 
     def stepping(self, optimizer: Any) -> None:
@@ -216,7 +217,7 @@ class Recorder:
         """The step has ended and nothing of it is left but ``results``, which it returned."""
         self.program.results = [self._value("its result", x) for x in results]
         self.program.tensors = list(self._tensors.values())
-        self.program.modes = list(self._modes.values())
+        self.program.layers = list(self._layers.values())
         self.program.optimizers = [(o, o.settings) for o in self._optimizers.values()]
         returned = {id(owner(x.array)) for x in results}
         for reach, value, name in self._known.values():
@@ -359,9 +360,14 @@ def guard(program: Program) -> Callable[[], bool]:
         names[f"t{i}"], names[f"a{i}"] = tensor, array
         wanted = "is not" if requires_grad else "is"
         terms.append(f"t{i}.array is a{i} and t{i}.edge {wanted} None")
-    for i, (layer, training) in enumerate(program.modes):
-        names[f"l{i}"] = layer
-        terms.append(f"l{i}.training" if training else f"not l{i}.training")
+    layers = {id(part): part for layer in program.layers for _, part in layer.named_layers()}
+    if layers:
+        watched = Watched(layers.values())
+        names.update(Changes=Changes, watched=watched, frozen=frozen)
+        terms.append("(Changes.token is watched.token or watched.holds())")
+        for i, (value, known) in enumerate(watched.moving):
+            names[f"v{i}"], names[f"k{i}"] = value, known
+            terms.append(f"v{i} == k{i}" if type(known) is list else f"frozen(v{i}) == k{i}")
     for i, (optimizer, settings) in enumerate(program.optimizers):
         names[f"o{i}"] = optimizer
         terms.append(f"o{i}.settings == {settings}")

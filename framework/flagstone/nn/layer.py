@@ -15,6 +15,7 @@ from flagstone.errors import ConfigurationError, FlagstoneError, InputError, Sha
 from flagstone.nn.parameter import Buffer, Flat, Parameter
 from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
+from flagstone.watching import Changes
 
 Place = str | Device | Backend | None
 """Where values live; ``None`` is the default device."""
@@ -69,6 +70,14 @@ class Layer:
                 path = f" {self.path!r}" if self.path else ""
                 error.add_note(f"in layer{path}: {type(self).__name__}({self.describe()})")
             raise
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        Changes.token = object()  # a captured step looks what has changed
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        Changes.token = object()
 
     # Its parts
 

@@ -1,0 +1,117 @@
+"""Whether the attributes of layers are as they were when a captured step was recorded.
+
+A replay runs no Python, so it would not see ``dropout.p = 0.1``. Setting or deleting any attribute
+of any layer puts a new object in :attr:`Changes.token`; before a replay one comparison asks for it.
+Only if it is another one are the attributes looked at. What can change in place, such as a list, is
+looked at before every replay.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from flagstone.tensors import Tensor
+
+ATOMS = (type(None), bool, int, float, complex, str, bytes)
+PASSIVE = {"flat", "flat_buffers", "_ready"}
+"""Attributes of which no ``forward`` knows; where they change, parameters move too."""
+
+
+class Changes:
+    """Attributes:
+    token: another object after every change of a layer's attributes.
+    """
+
+    token: object = object()
+
+
+class Same:
+    """Equal to another one of the same object."""
+
+    __slots__ = ("_it",)
+
+    def __init__(self, it: Any) -> None:
+        self._it = it
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self._it is other._it
+
+    def __hash__(self) -> int:
+        return id(self._it)
+
+
+def frozen(value: Any, deep: bool = True) -> Any:
+    """What equals that of another value if the two are alike: numbers and strings by value, lists,
+    tuples, dicts, sets and NumPy arrays by contents, another object by being the same with, where
+    ``deep``, the same attributes, and a tensor, a layer, a function or a class by being the same.
+    """
+    kind = type(value)
+    if kind in ATOMS:
+        return kind, value
+    if kind in (list, tuple):
+        return kind, [frozen(item, deep) for item in value]
+    if kind is dict:
+        return kind, [(key, frozen(item, deep)) for key, item in value.items()]
+    if kind in (set, frozenset):
+        return kind, frozenset(value)
+    if kind is np.ndarray:
+        return kind, value.dtype, value.shape, value.strides, value.tobytes()
+    if deep and _has_state(value):
+        return Same(value), {name: frozen(item, False) for name, item in vars(value).items()}
+    return Same(value)
+
+
+def _has_state(value: Any) -> bool:
+    plain = isinstance(value, (Tensor, type, types.FunctionType, types.MethodType))
+    if plain or isinstance(value, types.ModuleType) or hasattr(value, "named_layers"):
+        return False
+    return hasattr(value, "__dict__")
+
+
+def _can_change_in_place(value: Any) -> bool:
+    if type(value) is tuple:
+        return any(map(_can_change_in_place, value))
+    return type(value) in (list, dict, set, np.ndarray) or _has_state(value)
+
+
+class Watched:
+    """Layers, and what their attributes were.
+
+    Attributes:
+        token: the :attr:`Changes.token` for which that is known to hold.
+        moving: the values that may change in place, and what they are to equal, :func:`frozen`; a
+            list of layers, numbers or strings is to equal a list.
+    """
+
+    def __init__(self, layers: Iterable[Any]) -> None:
+        self._states = [(layer, _attributes(layer)) for layer in layers]
+        self.token = Changes.token
+        self.moving = [
+            (value, [*value] if _is_plain(value) else frozen(value))
+            for layer, _ in self._states
+            for name, value in vars(layer).items()
+            if name not in PASSIVE and _can_change_in_place(value)
+        ]
+
+    def holds(self) -> bool:
+        """Whether all attributes are as they were."""
+        token = Changes.token
+        if any(_attributes(layer) != state for layer, state in self._states):
+            return False
+        self.token = token
+        return True
+
+
+def _attributes(layer: Any) -> dict[str, Any]:
+    own = {name: frozen(value) for name, value in vars(layer).items() if name not in PASSIVE}
+    return {**own, "training": layer.training, "seed": layer.seed, "path": layer.path}
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) is list and all(
+        type(item) in ATOMS or hasattr(item, "named_layers") for item in value
+    )
