@@ -138,7 +138,7 @@ def test_there_is_a_page_for_every_kind_that_can_be_made() -> None:
 
     index = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f"({kind}.md)" not in index] == []
-    further = {"README", "augmentation", "reference", "versioning"}
+    further = {"README", "reference", "versioning"}
     assert {*KINDS, *further} == {page.stem for page in PAGES}
 
 

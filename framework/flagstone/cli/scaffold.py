@@ -55,6 +55,15 @@ KINDS = {
         "optimizer", "an", "optimizer", "flagstone train mlp --data iris --optimizer {name}"
     ),
     "loss": Kind("loss", "a", "loss", "flagstone check {name}"),
+    "schedule": Kind(
+        "schedule", "a", "schedule", "flagstone train mlp --data iris --schedule {name}"
+    ),
+    "augmentation": Kind(
+        "augmentation",
+        "an",
+        "augmentation",
+        "flagstone train cnn --data digits --epochs 2 --augment {name}",
+    ),
     "dataset": Kind("dataset", "a", "dataset", "flagstone train mlp --data {name}"),
     "kernels": Kind("set of kernels", "a", "", "flagstone doctor --ops --device cpu"),
     "backend": Kind(

@@ -58,12 +58,14 @@ def test_what_it_makes_and_says(run: Callable[..., Any], folder: Path, kind: str
     assert len(commands) == 3
 
 
-@pytest.mark.parametrize("name", ["a{}", "my.{}-of-" + "x" * (MOST_LETTERS - 16)])
+@pytest.mark.parametrize("name", ["a{}", "my.{}-of-"])
 def test_what_it_makes_is_formatted_linted_and_typed(
     run: Callable[..., Any], folder: Path, name: str
 ) -> None:
     for kind in KINDS:
-        assert run(f"new {name.format(kind)} --kind {kind} --dir {kind}").code == 0
+        full = name.format(kind)
+        full = full.ljust(MOST_LETTERS, "x") if full.endswith("-") else full
+        assert run(f"new {full} --kind {kind} --dir {kind}").code == 0
     ruff = shutil.which(
         "ruff", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
     )
