@@ -123,6 +123,9 @@ class Captured:
 
     def forget(self) -> None:
         """Drop all captures, and the memory that they hold."""
+        for _, step in self._entries:
+            if isinstance(step, Recorded):
+                step.fits = lambda: False  # a sweep that is under way ends
         self._entries.clear()
 
     def _find(self, key: Any, arguments: tuple[Any, ...]) -> Callable[..., Any]:
@@ -167,8 +170,9 @@ def sweep(
     step: Callable[..., Any], tables: Sequence[Tensor | None], first: int, last: int, *rest: Any
 ) -> Iterator[int]:
     """What :meth:`Captured.sweep` does, for any function."""
-    of_captured = isinstance(step, Captured)
-    return (Captured.sweep if of_captured else _one_by_one)(step, tables, first, last, *rest)
+    if isinstance(step, Captured):
+        return step.sweep(tables, first, last, *rest)
+    return _one_by_one(step, tables, first, last, *rest)
 
 
 def _one_by_one(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from flagstone.backend import Backend
 from flagstone.tensors import Tensor
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
@@ -47,7 +48,8 @@ class Same:
 def frozen(value: Any, deep: bool = True) -> Any:
     """What equals that of another value if the two are alike: numbers and strings by value, lists,
     tuples, dicts, sets and NumPy arrays by contents, another object by being the same with, where
-    ``deep``, the same attributes, and a tensor, a layer, a function or a class by being the same.
+    ``deep``, the same attributes, and a tensor, a layer, an op, a function or a class by being the
+    same.
     """
     kind = type(value)
     if kind in ATOMS:
@@ -66,10 +68,11 @@ def frozen(value: Any, deep: bool = True) -> Any:
 
 
 def _has_state(value: Any) -> bool:
-    plain = isinstance(value, (Tensor, type, types.FunctionType, types.MethodType))
-    if plain or isinstance(value, types.ModuleType) or hasattr(value, "named_layers"):
+    """Whether it is an object of a class that somebody else wrote, with attributes."""
+    known = (Tensor, Backend, type, types.FunctionType, types.MethodType, types.ModuleType)
+    if isinstance(value, known) or hasattr(value, "named_layers"):
         return False
-    return hasattr(value, "__dict__")
+    return hasattr(value, "__dict__") and not type(value).__module__.startswith("flagstone.")
 
 
 def _can_change_in_place(value: Any) -> bool:

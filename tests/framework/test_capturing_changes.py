@@ -1,5 +1,5 @@
-"""What changes between two calls of a captured step is seen, recorded anew, or refused, as the table
-in docs/capturing.md says."""
+"""What changes between two calls of a captured step is seen, recorded anew, or refused, as
+docs/capturing.md says."""
 
 from __future__ import annotations
 

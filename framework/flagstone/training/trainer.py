@@ -35,6 +35,7 @@ from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.length import begun, part, require_count
 from flagstone.training.objective import Mixed, Objective
 from flagstone.training.rounds import require_same_run
+from flagstone.training.settled import Settled
 from flagstone.training.streaming import placed
 from flagstone.training.sums import Sums
 from flagstone.training.values import set_values, values_of
@@ -153,7 +154,8 @@ class Trainer:
             self._restore(*resume_from)
         captured = capture(self._train_step, device=self.backend)  # these data are kept arrays
         self._step: Callable[..., None] = captured
-        self._layers = [layer for _, layer in self.layer.named_layers()]
+        parts = [self.objective, *(self.augment.parts if self.augment else ())]
+        self._settled = Settled(self.layer, captured, parts)
         self._listeners.tell("on_train_begin", self)
         self._whole = None
         is_unseen = not (validation or self.patience or self._listeners.has("on_epoch_end"))
@@ -216,7 +218,7 @@ class Trainer:
         """Run the epoch's remaining steps; the learning rate of its last one."""
         if self._whole is not None and not self._step_in_epoch:
             self.optimizer.start_epoch(self.epoch, self.epochs, 1)
-            self._train_layers()
+            self._settled.before_epoch()
             return self._whole.step(self.epoch)  # ``fit`` heeds the flag
         data, n = self._data, self._data.n
         size = n if self.batch_size is None else min(self.batch_size, n)
@@ -231,7 +233,7 @@ class Trainer:
             Tensor(self.backend.asarray(a), self.backend)
             for a in (np.array(rates, self._dtype), counters)
         ]
-        self._train_layers()
+        self._settled.before_epoch()
         key = (self.seed, self.epoch)
         told, wants_progress = time.perf_counter(), self._listeners.has("on_progress")
         done_before = self._step_in_epoch
@@ -250,7 +252,7 @@ class Trainer:
     def _train_ahead(self, whole: WholeBatches, flag: InterruptFlag) -> None:
         """Run epochs of one step that nobody looks at, and read their sums afterwards."""
         started = time.perf_counter()
-        self._train_layers()
+        self._settled.before_epoch()
         rates, tables = whole.run(self.epoch, self.optimizer.start_epoch, self._sums, flag)
         names, means = self._sums.means(tables, len(rates), self._weight)
         seconds = (time.perf_counter() - started) / len(rates)
@@ -268,12 +270,6 @@ class Trainer:
     def _total(self, steps: int) -> int:
         """The steps of the whole training."""
         return (self.epochs - 1) * steps + part(steps, self._share)
-
-    def _train_layers(self) -> None:
-        for layer in self._layers:
-            if not layer.training:
-                self.layer.train()
-                return
 
     def _heed(self, flag: InterruptFlag) -> None:
         if flag.raised:
