@@ -24,8 +24,8 @@ from flagstone_numpy.threads import share
 
 PIECE = 1 << 25
 """Multiply-adds of a piece of work: some 400 us."""
-LEAST_PIECE = 1 << 21
-"""Multiply-adds that take as long as handing them to a thread."""
+LEAST_PIECE = 1 << 23
+"""Multiply-adds that take as long (100 us) as a thread needs to wake up on a core that is busy."""
 PIECES = 8
 """As many at least, unless they are small."""
 IMAGE_BYTES = 1 << 20
