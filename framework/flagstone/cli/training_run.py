@@ -21,6 +21,7 @@ from flagstone.cli.recorder import Recorder
 from flagstone.cli.settings import FORMAT, Settings, settings_from_run
 from flagstone.errors import ConfigurationError, FlagstoneError
 from flagstone.plugins import registry
+from flagstone.training.files import require_writable
 from flagstone.training.interrupt import ENDED_BY_SIGTERM
 from flagstone.training.run_directory import Checkpoint, RunDirectory
 
@@ -72,7 +73,7 @@ class TrainingRun:
         """Go on with ``run``, to ``epochs`` if that is more; None if it is complete.
 
         Raises:
-            ConfigurationError: ``epochs`` is fewer than the run has.
+            ConfigurationError: ``epochs`` is fewer than the run has, or it cannot be written to.
             InputError: the data is not what it was.
         """
         config = run.read_config()
@@ -80,6 +81,7 @@ class TrainingRun:
         settings = _raised(had, epochs)
         if settings == had and run.is_complete:
             return None
+        require_writable(run.path / "config.toml", "--resume")
         about = config["run"]
         backend = open_backend(settings.device, settings.precision)
         data = prepare(had.data, had.target, about["task"], had.validation, had.seed)

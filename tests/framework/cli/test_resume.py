@@ -172,6 +172,21 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     _assert_same(folder / "runs" / "mlp-0001", whole)
 
 
+def test_a_run_that_cannot_be_written_to(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("train softmax --data iris --epochs 2")
+
+    def refused(**_: Any) -> None:  # the superuser, as which CI may run, may write anywhere
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    done = run("train --resume runs/softmax-0001 --epochs 3")
+    assert done.code == 2
+    assert done.error.endswith("softmax-0001/config.toml: cannot be written: Permission denied")
+    assert RunDirectory("runs/softmax-0001").is_complete  # nothing was touched
+
+
 def test_a_complete_run_says_so(run: Callable[..., Any]) -> None:
     first = run("train softmax --data iris --epochs 2 --json")
     done = run("train --resume runs/softmax-0001 --json")
