@@ -11,7 +11,13 @@ import pytest
 import flagstone as fs
 from flagstone import ops
 from flagstone.backend import Backend, declines, open_backend
-from flagstone.errors import DeviceMismatchError, DTypeError, GradientError, InputError
+from flagstone.errors import (
+    ConfigurationError,
+    DeviceMismatchError,
+    DTypeError,
+    GradientError,
+    InputError,
+)
 from flagstone.ops import ALL_OPS, op
 from flagstone.tape import observe
 from flagstone.tensors import Tensor
@@ -288,7 +294,7 @@ def test_a_pullback_keeps_nothing_for_an_argument_that_may_be_left_out() -> None
     def some_op(xp, a, b=None):
         return a
 
-    with pytest.raises(TypeError, match="pullback of some_op: nothing is named 'a_for_b'"):
+    with pytest.raises(ConfigurationError, match="pullback of some_op: nothing is named 'a_for_b'"):
 
         @some_op.pullback
         def _(dy, a_for_b): ...
@@ -299,7 +305,10 @@ def test_a_pullback_that_asks_for_what_is_not_there() -> None:
     def some_op(xp, a):
         return a
 
-    with pytest.raises(TypeError, match="pullback of some_op: nothing is named 'b'"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"pullback of some_op: nothing is named 'b'; .*: dy, .*, a, a_shape",
+    ):
 
         @some_op.pullback
         def _(dy, b): ...

@@ -53,12 +53,17 @@ def load(
     Raises:
         InputError: the file is missing, empty, damaged or holds a cell that cannot be used; the
             message gives file, line and column.
-        ConfigurationError: an option does not fit the source.
+        ConfigurationError: an option does not fit the source, or it is neither text nor a path.
         UnknownNameError: ``source`` is no registered name and no path, or no column is named
             ``target``.
     """
     if task is not None:
         check_task(task)
+    if not isinstance(source, str | os.PathLike):
+        raise ConfigurationError(
+            f"load: source expected the name of a dataset or a path; got {type(source).__name__}. "
+            "Arrays go to a model as they are: model.fit(X, y)"
+        )
     if isinstance(source, str) and source in registry.names("dataset"):
         dataset = _registered(source, target, task)
     else:

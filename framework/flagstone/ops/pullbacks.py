@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flagstone.errors import GradientError
+from flagstone.errors import ConfigurationError, GradientError
 from flagstone.tape import Node
 from flagstone.tensors import Tensor
 
@@ -107,7 +107,12 @@ def _argument(op: Any, name: str, keep: Callable[[str], str]) -> str:
         return keep("[_shape(x) for x in {inputs}]" if op.variadic else f"_shape({{inputs[{i}]}})")
     if base in op.arrays and part == "dtype":
         return keep(f"{{inputs[{op.arrays.index(base)}]}}.dtype_name")
-    raise TypeError(f"pullback of {op.name}: nothing is named {name!r}")
+    each = [a for x in op.arrays for a in (x, f"{x}_shape", f"{x}_dtype")]
+    known = ", ".join(["dy", "dys", "y", "ys", "need", *each, *op.statics])
+    raise ConfigurationError(
+        f"pullback of {op.name}: nothing is named {name!r}; a parameter's name says what is kept: "
+        f"{known}, and the like (see flagstone.ops.door)"
+    )
 
 
 def _used_up(node: Node) -> GradientError:

@@ -94,8 +94,14 @@ class Optimizer:
         clip_value: float | None = None,
         groups: Groups | None = None,
         decay_biases: bool = True,
+        **unknown: Any,
     ) -> None:
         name = type(self).__name__
+        if unknown:
+            known = list(inspect.signature(type(self)).parameters)[2:]
+            raise ConfigurationError(
+                f"{name}: there is no option {next(iter(unknown))!r}; known: {', '.join(known)}"
+            )
         if not isinstance(layer, Layer):
             raise ConfigurationError(
                 f"{name}: layer expected a flagstone.nn.Layer; got {type(layer).__name__}. "

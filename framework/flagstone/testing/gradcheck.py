@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ STEP = 1e-5
 """Of the differences, in units of the direction: rounding and truncation both stay near 1e-10."""
 
 Function = Callable[..., Any]
+
+
+class _KinkError(AssertionError):
+    """The derivative differs where there is none."""
 
 
 def gradcheck(
@@ -56,12 +61,20 @@ def gradcheck(
     Raises:
         AssertionError: a derivative differs, or a gradient has another shape or dtype than its
             input. The message names the input, gives both values, and names the op whose pullback
-            is wrong by itself, if there is one.
-        InputError: an input is of another floating dtype than float64, or none is float64.
+            is wrong by itself, if there is one; or it says that the function has a kink there.
+        InputError: ``inputs`` is no sequence, an input is of another floating dtype than float64,
+            or none is float64.
 
     Example:
         >>> gradcheck(lambda x, w: ops.relu(x @ w), [np.ones((2, 3)), np.ones((3, 4))])
     """
+    if not callable(function):
+        raise InputError(f"gradcheck: function expected a callable; got {function!r}")
+    if not isinstance(inputs, list | tuple):
+        raise InputError(
+            "gradcheck: inputs expected a list of arrays, one for each argument, as in [x]; got "
+            f"{type(inputs).__name__}"
+        )
     backend = open_backend(device)
     given = [np.asarray(x) if isinstance(x, np.generic) else x for x in inputs]
     called = [names[i] if i < len(names) else f"input {i}" for i in range(len(given))]
@@ -74,6 +87,8 @@ def gradcheck(
     try:
         _check(function, given, called, "gradient", directions, rtol, atol, rng, backend)
     except AssertionError as error:
+        if isinstance(error, _KinkError):
+            raise
         raise AssertionError(f"{error}{wrong_op(function, given, backend)}") from None
     if order > 1:
         weights = [rng.standard_normal(y.shape) for y in _outputs(_call(function, given, backend))]
@@ -92,7 +107,8 @@ def wrong_op(function: Function, given: Sequence[Any], backend: Backend) -> str:
     def check(op: Function, inputs: Sequence[Any], names: Sequence[str]) -> None:
         called = [names[i] if i < len(names) else f"input {i}" for i in range(len(inputs))]
         rng = np.random.default_rng(0)
-        _check(op, list(inputs), called, "gradient", 2, 1e-4, 1e-6, rng, backend)
+        with contextlib.suppress(_KinkError):  # no pullback is right there
+            _check(op, list(inputs), called, "gradient", 2, 1e-4, 1e-6, rng, backend)
 
     def run() -> None:
         function(*[_tensor(x, backend, requires_grad=_counts(x)) for x in given])
@@ -135,11 +151,24 @@ def _check(
             analytic = float(np.sum(analytic_gradient * u))
             allowed = atol + rtol * max(abs(analytic), abs(numeric))
             if not abs(analytic - numeric) <= allowed:
-                raise AssertionError(
+                message = (
                     f"{what} with respect to {name} (shape {x.shape}), direction {number}: the "
                     f"tape gives {analytic:.10g}, central differences give {numeric:.10g}; "
                     f"they differ by {abs(analytic - numeric):.3g}, allowed is {allowed:.3g}"
                 )
+                if _is_kink(along, abs(analytic - numeric)):
+                    raise _KinkError(
+                        f"{message}; the function has a kink or a jump there, as relu has at 0, "
+                        "and no derivative: check it at other inputs"
+                    )
+                raise AssertionError(message)
+
+
+def _is_kink(along: Callable[[float], float], error: float) -> bool:
+    """Whether slopes on the two sides of 0 differ by as much as ``error``, and also close to it; of
+    a smooth function they do by the distance times its curvature."""
+    wide, close = (abs(along(h) - 2 * along(0.0) + along(-h)) / h for h in (STEP, STEP / 10))
+    return error <= wide < 2 * close
 
 
 def _gradient_of(function: Function, n: int, differentiated: list[bool]) -> Function:

@@ -67,9 +67,7 @@ def test_every_image_is_seen_both_ways_in_two_epochs(
     direction: str, other: int, streamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if streamed:
-        monkeypatch.setattr(
-            "flagstone.training.trainer.placed", lambda *a: StreamedData(*a[:5])
-        )
+        monkeypatch.setattr("flagstone.training.trainer.placed", lambda *a: StreamedData(*a[:5]))
     run = trainer(f"alternating-flip(direction='{direction}')")
     seen = places(run.fit(X, Y))
     assert isinstance(run._data, StreamedData) is streamed

@@ -47,7 +47,9 @@ def test_a_bad_option_is_named(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("text", ["flop", "flip,flop"])
 def test_an_unknown_one_is_named(text: str) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown augmentation .* known: alternating-flip, cr"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown augmentation .* known: alternating-flip, cr"
+    ):
         augment.parse(text)
 
 

@@ -361,3 +361,10 @@ def test_what_is_no_parquet_is_told_once(tmp_path: Path, content: bytes) -> None
     assert message.startswith(f"{path}: not a readable Parquet file: ")
     assert "file: parquet: " not in message
     assert "specification" not in message
+
+
+@pytest.mark.parametrize("source", [3, None, X])
+def test_what_is_neither_a_name_nor_a_path_is_refused(source: object) -> None:
+    kind = type(source).__name__
+    with pytest.raises(ConfigurationError, match=rf"load: source expected .* path; got {kind}\. "):
+        load(source)  # type: ignore[arg-type]  # what is tested

@@ -23,6 +23,11 @@ def a_layer() -> nn.Layer:
 BAD: list[tuple[Any, dict[str, Any], str]] = [
     (optim.SGD, {"clip_value": 0}, "SGD: clip_value expected a positive number or None; got 0"),
     (optim.SGD, {"clip_value": "a"}, "SGD: clip_value expected a positive number or None; got 'a'"),
+    (
+        optim.Adam, {"momentum": 0.9},
+        "Adam: there is no option 'momentum'; known: betas, eps, weight_decay, clip_norm, "
+        "clip_value, groups, decay_biases",
+    ),
     (optim.SGD, {"decay_biases": 1}, "SGD: decay_biases expected True or False; got 1"),
     (optim.SGD, {"groups": "0.*"}, "SGD: groups expected a dict; got '0.*'"),
     (optim.SGD, {"groups": {"0.*": 0.1}}, "SGD: groups['0.*'] expected a dict; got 0.1"),
