@@ -79,11 +79,14 @@ def _asked(
     what: str, data: str | None, target: str | None
 ) -> tuple[str, str, str | None, dict[str, Any]]:
     """Model, data, target and hyper-parameters: of a run, or of a model with its defaults."""
+    from flagstone.cli.train_options import config_of, spec_of_run
     from flagstone.plugins import registry
     from flagstone.training.run_directory import RunDirectory
 
     if os.path.isdir(what):
-        config = RunDirectory.open(what).read_config()
+        run = RunDirectory.open(what)
+        config = config_of(run)
+        spec_of_run(config["model"], run)
         own = data is None
         return (
             config["model"], config["data"] if data is None else data,

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from flagstone.cli.docstrings import summary
 from flagstone.cli.hyperparameters import Hyperparameter, hyperparameters_of, written
-from flagstone.errors import FlagstoneError, UnavailableError, UnknownNameError
+from flagstone.errors import FlagstoneError, RunError, UnavailableError, UnknownNameError
 from flagstone.plugins import ModelSpec, registry
 from flagstone.plugins.specs import WITHOUT_TARGETS
+
+if TYPE_CHECKING:
+    from flagstone.training.run_directory import RunDirectory
 
 # What nearly every model has: shown by `train --help` without a model. Seed and device are options
 # of every run, whether the model has them or not: the split and the backend need them.
@@ -32,6 +35,7 @@ USUAL = {
 }
 PREFIX = "hyper_"  # keeps a model's names apart from the command's own
 NOT_FROM_ENVIRONMENT = {"data", "debug", "no_plugins", "strict_plugins", "disable_plugins"}
+ABOUT = {"task", "shape", "fingerprint"}  # what a run keeps of its data, at least
 NO_OPTION = {"verbose"}  # the command tells how the run goes anyway
 
 _SPEC = "flagstone.cli.train.spec"
@@ -220,6 +224,17 @@ def _shown(default: Any) -> str:
     return text if text else '""'
 
 
+def config_of(run: RunDirectory) -> dict[str, Any]:
+    """What a run's ``config.toml`` holds; RunError where it lacks what every run's has."""
+    config = run.read_config()
+    for name in ("model", "data", "validation", "parameters", "run"):
+        if name not in config:
+            raise RunError(f"{run}/config.toml: {name!r} is missing")
+    if not isinstance(config["run"], dict) or not config["run"].keys() >= ABOUT:
+        raise RunError(f"{run}/config.toml: its [run] table is incomplete")
+    return config
+
+
 def spec_of_run(name: str, run: object) -> ModelSpec:
     """The spec of a run's model; UnavailableError where it is gone: it was there once."""
     try:
@@ -243,7 +258,7 @@ def _model_name(args: Sequence[str], own: Sequence[click.Parameter]) -> tuple[st
         from flagstone.training.run_directory import RunDirectory
 
         run = RunDirectory.open(values["--resume"])
-        return str(run.read_config().get("model", "")), str(run)
+        return str(config_of(run)["model"]), str(run)
     if "--config" in values:
         from flagstone.cli.settings import read_config_file
 

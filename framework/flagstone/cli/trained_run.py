@@ -6,7 +6,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from flagstone.cli.train_options import spec_of_run
+from flagstone.cli.train_options import config_of, spec_of_run
 from flagstone.errors import RunError
 from flagstone.plugins.specs import WITHOUT_TARGETS
 from flagstone.training.run_directory import RunDirectory
@@ -29,10 +29,8 @@ class TrainedRun:
         from flagstone.estimator import load
 
         self.directory = RunDirectory.open(path)
-        self.config = self.directory.read_config()
-        self.about: dict[str, Any] = self.config.get("run", {})
-        if not {"task", "shape", "fingerprint"} <= self.about.keys():
-            raise RunError(f"{path}/config.toml: its [run] table is missing or incomplete")
+        self.config = config_of(self.directory)
+        self.about: dict[str, Any] = self.config["run"]
         if not self.directory.model_file.is_file():
             raise RunError(
                 f"{path}: has no trained model yet; finish it with "

@@ -300,3 +300,38 @@ def test_runs_that_there_are_are_named(run: Callable[..., Any], folder: Path) ->
             assert error.endswith(f"no such run directory; runs holds {names}")
     assert "; of 11 runs in runs the nearest are " in error
     assert "mlp-0001" in error
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("", "runs/softmax-0001/config.toml: 'model' is missing"),
+        ('model="softmax"\ndata="iris"\nvalidation=0.1\n[parameters]\n', "'run' is missing"),
+        (
+            'model="softmax"\ndata="iris"\nvalidation=0.1\n[parameters]\n[run]\ntask=""',
+            "its [run] table is incomplete",
+        ),
+        ("oh no", "runs/softmax-0001/config.toml: not readable as TOML"),
+    ],
+)
+def test_a_run_whose_settings_were_lost_is_told_alike_by_all(
+    run: Callable[..., Any], folder: Path, written: str, message: str
+) -> None:
+    run("train softmax --data iris --epochs 1")
+    (folder / "runs" / "softmax-0001" / "config.toml").write_text(written)
+    for line in ("train --resume", "evaluate", "profile"):
+        done = run(f"{line} runs/softmax-0001")
+        assert done.code == 1
+        assert message in done.error
+
+
+def test_a_run_whose_plugin_is_gone_is_told_alike_by_all(
+    run: Callable[..., Any], folder: Path
+) -> None:
+    run("train softmax --data iris --epochs 1")
+    path = folder / "runs" / "softmax-0001" / "config.toml"
+    path.write_text(path.read_text().replace('"softmax"', '"gone"'))
+    for line in ("train --resume", "evaluate", "profile"):
+        done = run(f"{line} runs/softmax-0001")
+        assert done.code == 3
+        assert "a run of the model 'gone', which no plugin provides now" in done.error
