@@ -156,13 +156,26 @@ def _(t: Translation, call: Call) -> None:
 
 @_of("take_rows")
 def _(t: Translation, call: Call) -> None:
-    source, index = call.inputs
+    _taken(t, t.made(call.outputs[0]), *call.inputs)
+
+
+def _taken(t: Translation, out: Operand, source: Value, index: Value) -> Operand:
     among, numbers, step = t.rows_of(source, index)
-    out = t.made(call.outputs[0])
     name = "TAKE" if source.dtype == t.dtype else "TAKE_NUMBERS"
     width = math.prod(source.shape[1:])
     t.emit(name, out.place, among, source.shape[0], width, math.prod(index.shape), numbers, step,
            threads=out.size)  # fmt: skip
+    return out
+
+
+@_of("standardized")
+def _(t: Translation, call: Call) -> None:
+    x, mean, factor, index, *places = (*call.inputs, None, None, None)[:6]
+    _unserved("pixels that are moved", not any(isinstance(p, Value) for p in places))
+    out = t.made(call.outputs[0])
+    given = t.operand(x) if index is None else _taken(t, out, x, index)
+    _pairs(t, "SUBTRACT", out, given, t.operand(mean))
+    _pairs(t, "MULTIPLY", out, out, t.operand(factor))
 
 
 # Products and sums

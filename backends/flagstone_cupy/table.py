@@ -7,6 +7,7 @@ from typing import Any
 
 from flagstone_cupy.kernels import (
     adaptive_update,
+    batch,
     conv,
     elementwise,
     fused,
@@ -36,6 +37,7 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     adaptive_update.momentum_direction,
     adaptive_update.rmsprop_update,
     adaptive_update.trust_update,
+    batch.standardized,
     conv.conv,
     conv.conv_input_grad,
     conv.conv_weight_grad,

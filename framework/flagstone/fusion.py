@@ -30,6 +30,12 @@ PREDICTING: Mapping[str, tuple[str, str, str]] = {
 """The same for three, where nobody wants gradients: the largest array, the convolution's output,
 need not be made then. Its op has no pullback."""
 
+FROM_DATA: Mapping[str, tuple[str, ...]] = {
+    "standardized": ("take_rows", "cast", "pick_pixels", "subtract", "multiply"),
+}
+"""Name -> the ops that bring a batch from the data to what a first layer of ``Standardize`` makes of
+it: picked, cast, moved, standardised. ``nn/examples.py`` takes it; some of the ops may be missing."""
+
 FORM_OF: Mapping[tuple[str, str], str] = {parts: name for name, parts in FORMS.items()}
 
 
@@ -37,7 +43,7 @@ def without_stale(own: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str,
     """A backend's own kernels and those that plugins add, without the forms that know nothing of
     them: a form whose op a plugin replaced goes, unless the plugin brings the form too."""
     stale = {
-        name for name, parts in (*FORMS.items(), *PREDICTING.items())
+        name for name, parts in (*FORMS.items(), *PREDICTING.items(), *FROM_DATA.items())
         if name not in added and not added.keys().isdisjoint(parts)
     }  # fmt: skip
     return {**{name: kernel for name, kernel in own.items() if name not in stale}, **added}

@@ -3,7 +3,7 @@
 // Pictures are (n, h, w, channels). A thread along x has a place of a picture's row, threads along y and
 // blocks along y the rows, blocks along z the pictures, so that nothing is divided but once a thread.
 // pick_pixels reads and writes each value once, 8 bytes in float32; place_pixels likewise, and its threads
-// look through the numbers of their picture, which lie in the cache. shifted writes 8 bytes a number,
+// look through the numbers of their picture, which lie in the cache. shifted reads 0 or 8 and writes 8 bytes a number,
 // box_mask a byte a pixel.
 #include "common.cuh"
 #include "half.cuh"
@@ -58,21 +58,23 @@ __global__ void __launch_bounds__(THREADS, 1)
 }
 
 // Place i of a row of y reads place i + offset. Beyond the ends that is: 0, left as it is; 1, mirrored at
-// the last place; 2, the last place.
+// the last place; 2, the last place. With 3, place i reads last - i where offset is not 0. What a place
+// reads already is in `before`, unless that is null; -1 is no place.
 __global__ void __launch_bounds__(THREADS, 1)
-    shifted(const long long* __restrict__ offset, long long* __restrict__ y, int mode, long long n,
-            long long length) {
+    shifted(const long long* __restrict__ offset, const long long* __restrict__ before,
+            long long* __restrict__ y, int mode, long long n, long long length) {
     const long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i >= length) return;
     const long long last = length - 1;
     long long row = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
     for (; row < n; row += static_cast<long long>(gridDim.y) * blockDim.y) {
-        long long from = offset[row] + i;
+        long long from = mode == 3 ? (offset[row] != 0 ? last - i : i) : offset[row] + i;
         if (mode == 1) {
             from = last - (from < 0 ? -from : from);
             from = last - (from < 0 ? -from : from);
         }
         if (mode == 2) from = min(max(from, 0LL), last);
+        if (before) from = from >= 0 && from <= last ? before[row * length + from] : -1;
         y[row * length + i] = from;
     }
 }

@@ -15,7 +15,7 @@ PICK = family("pixels.cu", "pick_pixels", T=BITS)
 PLACE = family("pixels.cu", "place_pixels", T=("float", "double", "__half", "__nv_bfloat16"))
 SHIFTED = Kernel("pixels.cu", "shifted")
 BOX_MASK = Kernel("pixels.cu", "box_mask")
-_MODES = ("zero", "reflect", "edge")  # by number in shifted
+_MODES = ("zero", "reflect", "edge", "mirror")  # by number in shifted
 
 
 def pick_pixels(x: Array, rows: Array, columns: Array) -> Array:
@@ -44,12 +44,14 @@ def place_pixels(g: Array, rows: Array, columns: Array, *, size: tuple[int, int]
     return y
 
 
-def shifted(offset: Array, *, length: int, mode: str) -> Array:
+def shifted(offset: Array, before: Array | None = None, *, length: int, mode: str) -> Array:
     """See :func:`flagstone.ops.pixels.shifted`."""
     n = offset.shape[0]
     y = empty((n, length), "int64")
     grid, block = table(n, length)
-    launch(SHIFTED, grid, block, 0, (contiguous(offset), y, _MODES.index(mode), n, length))
+    before = None if before is None else contiguous(before)
+    arguments = (contiguous(offset), before, y, _MODES.index(mode), n, length)
+    launch(SHIFTED, grid, block, 0, arguments)
     return y
 
 

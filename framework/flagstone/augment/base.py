@@ -11,6 +11,10 @@ from flagstone.named import is_number
 from flagstone.random import keep_threshold
 from flagstone.tensors import Tensor
 
+Places = tuple[Tensor | None, Tensor | None]
+"""Rows (n, h) and columns (n, w), int64, that an image's pixels are read from; ``None`` for as they
+lie. See :func:`flagstone.ops.pick_pixels`."""
+
 
 class Augmentation:
     """A random change of each example of a batch.
@@ -49,6 +53,26 @@ class Augmentation:
             The shape and dtype of ``x``.
         """
         raise NotImplementedError(f"{self.name} defines no images")
+
+    def places(self, before: Places, shape: tuple[int, ...], words: Sequence[Tensor]) -> Places:
+        """Where pixels are read, for one that does nothing but move them within their image. A
+        backend may then make the batch in one op. :attr:`moves` says whether it is defined.
+
+        Args:
+            before: where they are read already.
+            shape: of the batch, (n, h, w, channels).
+            words: as for :meth:`images`.
+        """
+        raise NotImplementedError(f"{self.name} defines no places")
+
+    moves: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if {"places", "places_in"} & vars(cls).keys():
+            cls.moves = True
+        elif {"images", "images_in"} & vars(cls).keys():
+            cls.moves = False  # what bases say of theirs does not hold
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flagstone import ops, random
-from flagstone.augment.base import Augmentation
+from flagstone.augment.base import Augmentation, Places
 from flagstone.augment.mixing import Mixing
 from flagstone.augment.mixture import Mixture
 from flagstone.augment.planned import Planned, drawn
@@ -110,6 +110,31 @@ class Chain:
             else:
                 x = part.images(x, words)
         return x, mixture
+
+    @property
+    def moves(self) -> bool:
+        """Whether all parts only move pixels within their image."""
+        return all(part.moves for part in self.parts)
+
+    def places(
+        self, shape: tuple[int, ...], counter: Tensor, numbers: Tensor | None = None
+    ) -> Places:
+        """Where the changed batch's pixels are read, if that is all (:attr:`moves`).
+
+        Args:
+            shape: of the batch, (n, h, w, channels).
+            counter, numbers: as for a call.
+        """
+        read: Places = (None, None)
+        for part, key, plan in zip(self.parts, self._keys, self._plans, strict=True):
+            if isinstance(part, Planned):
+                assert plan is not None  # begin was called
+                planned = plan if numbers is None else ops.take(plan, numbers)
+                read = part.places_in(read, shape, planned, ops.astype(counter[1], "int64"))
+            else:
+                words = random_words(counter, key, shape[0], part.words)
+                read = part.places(read, shape, words)
+        return read
 
     def __repr__(self) -> str:
         return ", ".join(map(repr, self.parts))

@@ -9,6 +9,7 @@ from typing import ClassVar
 from flagstone import ops
 from flagstone.augment.base import (
     Augmentation,
+    Places,
     happens,
     require,
     require_pixels,
@@ -19,6 +20,21 @@ from flagstone.ops.pixels import SHIFT_MODES
 from flagstone.tensors import Tensor
 
 AXES = {"vertical": 1, "horizontal": 2}
+
+
+def mirrored(before: Places, shape: tuple[int, ...], which: Tensor, axis: int) -> Places:
+    """Where pixels are read once some images are mirrored.
+
+    Args:
+        before: where they are read already.
+        shape: of the batch, (n, h, w, channels).
+        which: bool (n,), the images.
+        axis: 1 for top and bottom, 2 for left and right.
+    """
+    rows, columns = before
+    read = rows if axis == 1 else columns
+    now = ops.shifted(ops.astype(which, "int64"), read, length=shape[axis], mode="mirror")
+    return (now, columns) if axis == 1 else (rows, now)
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,9 @@ class Flip(Augmentation):
         out: Tensor = ops.where(mirrored, ops.flip(x, AXES[self.direction]), x)
         return out
 
+    def places(self, before: Places, shape: tuple[int, ...], words: Sequence[Tensor]) -> Places:
+        return mirrored(before, shape, happens(words[0], self.p), AXES[self.direction])
+
 
 class _Moved(Augmentation):
     """Move each image by up to :attr:`most` pixels, by each number of them as often, up, down, left
@@ -65,16 +84,20 @@ class _Moved(Augmentation):
             )
 
     def images(self, x: Tensor, words: Sequence[Tensor]) -> Tensor:
+        out: Tensor = ops.pick_pixels(x, *self.places((None, None), x.shape, words))
+        return out
+
+    def places(self, before: Places, shape: tuple[int, ...], words: Sequence[Tensor]) -> Places:
         rows, columns = (
             ops.shifted(
                 ops.random_integers(word, high=2 * self.most + 1) - self.most,
+                read,
                 length=length,
                 mode=self.mode,
             )
-            for word, length in zip(words, x.shape[1:3], strict=True)
+            for word, read, length in zip(words, before, shape[1:3], strict=True)
         )
-        out: Tensor = ops.pick_pixels(x, rows, columns)
-        return out
+        return rows, columns
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from flagstone import ops, random
-from flagstone.augment.base import Augmentation, require
-from flagstone.augment.moving import AXES
+from flagstone.augment.base import Augmentation, Places, require
+from flagstone.augment.moving import AXES, mirrored
 from flagstone.backend import Backend
 from flagstone.errors import InputError
 from flagstone.random import Words
@@ -50,6 +50,12 @@ class Planned(Augmentation):
         """
         raise NotImplementedError(f"{self.name} defines no images_in")
 
+    def places_in(
+        self, before: Places, shape: tuple[int, ...], planned: Tensor, epoch: Tensor
+    ) -> Places:
+        """As :meth:`places`, of what was planned."""
+        raise NotImplementedError(f"{self.name} defines no places_in")
+
 
 @dataclass(frozen=True)
 class AlternatingFlip(Planned):
@@ -78,11 +84,22 @@ class AlternatingFlip(Planned):
         return words[0] >> np.uint64(63) == 1
 
     def images_in(self, x: Tensor, planned: Tensor, epoch: Tensor) -> Tensor:
-        count = ops.astype(planned, "int64") + epoch
-        half = ops.astype(ops.astype(count, "float64") * 0.5, "int64")
-        mirrored = ops.reshape(ops.not_equal(half * 2, count), (x.shape[0], 1, 1, 1))
-        out: Tensor = ops.where(mirrored, ops.flip(x, AXES[self.direction]), x)
+        which = ops.reshape(_mirrored_in(planned, epoch), (x.shape[0], 1, 1, 1))
+        out: Tensor = ops.where(which, ops.flip(x, AXES[self.direction]), x)
         return out
+
+    def places_in(
+        self, before: Places, shape: tuple[int, ...], planned: Tensor, epoch: Tensor
+    ) -> Places:
+        return mirrored(before, shape, _mirrored_in(planned, epoch), AXES[self.direction])
+
+
+def _mirrored_in(planned: Tensor, epoch: Tensor) -> Tensor:
+    """Bool (n,), in an epoch, for what was planned for the first."""
+    count = ops.astype(planned, "int64") + epoch
+    half = ops.astype(ops.astype(count, "float64") * 0.5, "int64")
+    odd: Tensor = ops.not_equal(half * 2, count)
+    return odd
 
 
 def drawn(part: Planned, n: int, key: tuple[int, int], backend: Backend) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any, overload
 
 from flagstone import ops
 from flagstone.errors import InputError
+from flagstone.nn.examples import chains
 from flagstone.nn.fused import chain
 from flagstone.nn.layer import Layer
 from flagstone.nn.parameter import Parameter
@@ -34,6 +35,7 @@ class Sequential(Layer):
     def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
         return ((str(i), layer) for i, layer in enumerate(self.layers))
 
+    @chains
     def forward(self, x: Any) -> Any:
         return chain(self.layers, x)
 

@@ -7,6 +7,7 @@ import math
 from flagstone import ops
 from flagstone.errors import InputError, ShapeError
 from flagstone.named import is_number
+from flagstone.nn.examples import Examples, claims, standardizes
 from flagstone.nn.fused import added, fuses
 from flagstone.nn.init import ones, zeros
 from flagstone.nn.layer import Layer, require_tensor
@@ -112,7 +113,10 @@ class Standardize(Layer):
         self.mean = Buffer(shape)
         self.inverse_scale = Buffer(shape, ones)
 
-    def forward(self, x: Tensor) -> Tensor:
+    @standardizes
+    def forward(self, x: Tensor | Examples) -> Tensor:
+        if isinstance(x, Examples):
+            return x.standardized(self.mean, self.inverse_scale)
         name = type(self).__name__
         require_tensor(name, x)
         shape = self.mean.shape
@@ -120,4 +124,7 @@ class Standardize(Layer):
             raise ShapeError(
                 f"{name}: x expected shape (..., {', '.join(map(str, shape))}); got {x.shape}"
             )
+        dtype = self.mean.dtype_name
+        if x.dtype_name == dtype and claims(x, dtype) and not x.requires_grad:
+            return Examples(x, dtype).standardized(self.mean, self.inverse_scale)
         return (x - self.mean) * self.inverse_scale

@@ -59,6 +59,7 @@ from flagstone.ops.reduction import (
 from flagstone.ops.resize import resample, resample_grad, resize
 from flagstone.ops.shape import concatenate, flatten, getitem, reshape, take, transpose
 from flagstone.ops.special import erf, normal_cdf
+from flagstone.ops.standardized import standardized
 from flagstone.ops.stochastic import dropout, dropout_mask, keep, random_bits
 from flagstone.ops.update import accumulate, adam_update, assign, interpolate, norm, sgd_update
 from flagstone.ops.update_wrappers import average_update, limit, lookahead_update
@@ -85,8 +86,9 @@ __all__ = [
     "resample_grad", "reshape", "resize", "rms_norm", "rmsprop_update", "rsqrt", "scale_by",
     "scatter_add", "selu", "sgd_update", "shifted", "sigmoid", "sign", "silu", "softmax",
     "softmax_cross_entropy", "softmax_cross_entropy_grad", "softplus", "split", "sqrt",
-    "squared_error", "squeeze", "stack", "subtract", "sum", "sum_to", "take", "tanh", "tensor",
-    "tile", "transpose", "trust_update", "undo", "unsqueeze", "unstack", "var", "where",
+    "squared_error", "squeeze", "stack", "standardized", "subtract", "sum", "sum_to", "take",
+    "tanh", "tensor", "tile", "transpose", "trust_update", "undo", "unsqueeze", "unstack", "var",
+    "where",
 ]  # fmt: skip
 
 _tensors.operators = _sys.modules[__name__]  # what +, [] and .sum() of a tensor call

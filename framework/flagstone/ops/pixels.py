@@ -10,6 +10,7 @@ from flagstone.ops.door import op
 from flagstone.tensors import Tensor
 
 SHIFT_MODES = ("zero", "reflect", "edge")
+_MODES = (*SHIFT_MODES, "mirror")
 
 
 @op
@@ -43,7 +44,7 @@ def _(x: Any, rows: Any, columns: Any) -> None:
     _images("pick_pixels", "x", x)
     if 0 in x.shape[1:3]:
         raise ShapeError(f"pick_pixels: x expected at least one pixel; got images {x.shape}")
-    _numbers("pick_pixels", x.shape[0], rows=rows, columns=columns)
+    require_numbers("pick_pixels", x.shape[0], rows=rows, columns=columns)
 
 
 @pick_pixels.pullback
@@ -76,7 +77,7 @@ def place_pixels(xp: Any, g: Any, rows: Any, columns: Any, *, size: tuple[int, i
 @place_pixels.check
 def _(g: Any, rows: Any, columns: Any, *, size: tuple[int, int]) -> None:
     _images("place_pixels", "g", g)
-    _numbers("place_pixels", g.shape[0], rows=rows, columns=columns)
+    require_numbers("place_pixels", g.shape[0], rows=rows, columns=columns)
     if min(size) < 1:
         raise InputError(f"place_pixels: size expected (h, w) of at least 1; got {size}")
     if (rows.shape[1], columns.shape[1]) != g.shape[1:3]:
@@ -92,30 +93,40 @@ def _(dy: Tensor, rows: Tensor, columns: Tensor) -> Any:
 
 
 @op(differentiable=False)
-def shifted(xp: Any, offset: Any, *, length: int, mode: str) -> Any:
+def shifted(xp: Any, offset: Any, before: Any = None, *, length: int, mode: str) -> Any:
     """Which place each place of an axis reads once the axis has moved by ``offset``.
 
     Place ``i`` reads ``i + offset``. What lies beyond the ends is: ``"zero"``: no place, left as
     it is for :func:`pick_pixels` to read 0; ``"reflect"``: mirrored at the last place, which is
-    not repeated; ``"edge"``: the last place.
+    not repeated; ``"edge"``: the last place. With ``"mirror"`` place ``i`` reads ``length - 1 - i``
+    where ``offset`` is not 0, and itself where it is.
 
     Args:
         offset: int64 (n,); for "reflect" from ``1 - length`` to ``length - 1``.
+        before: int64 (n, length), what the axis's places read already; itself by default. Where
+            there is no place, -1 is read.
         length: of the axis.
-        mode: ``"zero"``, ``"reflect"`` or ``"edge"``.
+        mode: ``"zero"``, ``"reflect"``, ``"edge"`` or ``"mirror"``.
 
     Returns:
         int64 (n, length).
     """
-    places = xp.reshape(offset, (-1, 1)) + xp.arange(length, dtype=xp.int64)
+    numbers, moved = xp.arange(length, dtype=xp.int64), xp.reshape(offset, (-1, 1))
     last = length - 1
-    if mode == "reflect":
-        return last - xp.abs(last - xp.abs(places))
-    return xp.clip(places, 0, last) if mode == "edge" else places
+    if mode == "mirror":
+        places = xp.where(moved == 0, numbers, last - numbers)
+    elif mode == "reflect":
+        places = last - xp.abs(last - xp.abs(moved + numbers))
+    else:
+        places = xp.clip(moved + numbers, 0, last) if mode == "edge" else moved + numbers
+    if before is None:
+        return places
+    inside = xp.clip(places, 0, last)
+    return xp.where(inside == places, xp.take_along_axis(before, inside, axis=1), -1)
 
 
 @shifted.check
-def _(offset: Any, *, length: int, mode: str) -> None:
+def _(offset: Any, before: Any = None, *, length: int, mode: str) -> None:
     if offset.dtype_name != "int64" or offset.ndim != 1:
         raise DTypeError(
             f"shifted: offset expected int64 of shape (n,); got {offset.dtype_name} of "
@@ -123,8 +134,12 @@ def _(offset: Any, *, length: int, mode: str) -> None:
         )
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
         raise InputError(f"shifted: length expected a positive integer; got {length!r}")
-    if mode not in SHIFT_MODES:
-        raise InputError(f"shifted: mode expected one of {', '.join(SHIFT_MODES)}; got {mode!r}")
+    if mode not in _MODES:
+        raise InputError(f"shifted: mode expected one of {', '.join(_MODES)}; got {mode!r}")
+    if before is not None:
+        require_numbers("shifted", offset.shape[0], before=before)
+        if before.shape[1] != length:
+            raise ShapeError(f"shifted: before expected {length} places; got {before.shape}")
 
 
 @op(differentiable=False, numbers=("height", "width"))
@@ -180,7 +195,8 @@ def _images(op: str, name: str, x: Any) -> None:
         raise ShapeError(f"{op}: {name} expected images (n, h, w, channels); got {x.shape}")
 
 
-def _numbers(op: str, n: int, **given: Any) -> None:
+def require_numbers(op: str, n: int, **given: Any) -> None:
+    """Numbers of rows or columns, int64, for ``n`` examples."""
     for name, numbers in given.items():
         if numbers.dtype_name != "int64":
             raise DTypeError(f"{op}: {name} expected int64; got {numbers.dtype_name}")

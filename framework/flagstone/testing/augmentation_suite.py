@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flagstone.augment import Augmentation, Chain, Mixing, Mixture
+from flagstone import ops
+from flagstone.augment import Augmentation, Chain, Crop, Mixing, Mixture
 from flagstone.backend import Backend
 from flagstone.errors import FlagstoneError
 from flagstone.tensors import Tensor
@@ -136,6 +137,22 @@ class AugmentationSuite(Suite):
                         require_same(found.numpy(), expected.numpy(), "pictures")
                         for one, two in zip(_shares(mixture), _shares(theirs), strict=True):
                             require_same(one, two, "shares")
+
+    def test_places(self) -> None:
+        """If it says where pixels are read, the pictures are those, after another move too."""
+        backend, x = self.opened, self.images(9)
+        chain = Chain([Crop(1), self.make()], 0, backend)
+        if not chain.moves:
+            return
+        chain.begin(len(x))
+        for place in PLACES:
+            counter, images = on(backend, [np.array(place, np.uint64), x])
+            made, _ = chain(images, counter)
+            read = [
+                on(backend, [np.tile(np.arange(length), (len(x), 1))])[0] if p is None else p
+                for p, length in zip(chain.places(x.shape, counter), x.shape[1:3], strict=True)
+            ]
+            require_same(ops.pick_pixels(images, *read).numpy(), made.numpy(), "pixels of places")
 
     def test_capture_safe(self) -> None:
         """It reads no value on the host, so that a device can record and replay the step."""

@@ -21,6 +21,7 @@ from flagstone.testing import (
     rows_resample,
     rows_running,
     rows_shape,
+    rows_standardized,
     rows_updates,
     rows_window,
 )
@@ -30,6 +31,7 @@ MODULES = (
     rows_elementwise, rows_shape, rows_window, rows_pooling, rows_resample, rows_learning,
     rows_random, rows_updates, rows_optimizers, rows_contraction, rows_arrange, rows_activation,
     rows_axis_norm, rows_running, rows_augment, rows_fused, rows_losses, rows_loss_scale,
+    rows_standardized,
 )  # fmt: skip
 
 OP_TABLE: dict[str, OpRow] = {row.name: row for module in MODULES for row in module.ROWS}

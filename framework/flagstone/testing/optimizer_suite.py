@@ -12,6 +12,7 @@ from flagstone import losses, nn
 from flagstone.backend import Backend
 from flagstone.errors import FlagstoneError
 from flagstone.nn import Layer
+from flagstone.optim.wrapper import Wrapper
 from flagstone.tensors import Tensor
 from flagstone.testing.comparing import FLOATS, given, on, only_dtype, require_close, require_same
 from flagstone.testing.host_reads import GUARDED, REFERENCE, check_backend, in_step
@@ -118,6 +119,19 @@ class OptimizerSuite(Suite):
                 given_rate.layer.state_dict()[name], value, 1e-9,
                 f"{name} after step(lr={self.lr / 2}, scale=0.25) with gradients times 4",
             )  # fmt: skip
+
+    def test_left_out(self) -> None:
+        """If it says that it leaves a step out (``leaves_out``), a scale of NaN changes nothing."""
+        problem = self.problem()
+        optimizer = problem.optimizer
+        if not optimizer.leaves_out or isinstance(optimizer, Wrapper):
+            return  # a wrapper goes by the loss scale of a precision
+        problem.run(2)
+        before = problem.arrays()
+        problem.backward()
+        optimizer.step(scale=Tensor(problem_scalar(problem, np.nan), problem.backend))
+        for name, value in problem.arrays().items():
+            require_same(value, before[name], f"{name} after a step of scale NaN")
 
     def test_frozen(self) -> None:
         """A frozen parameter stays as it is."""

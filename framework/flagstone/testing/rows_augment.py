@@ -95,11 +95,22 @@ def _shifts(draw: Draw) -> Iterator[Sample]:
         yield Sample(np.zeros(0, np.int64), length=3, mode=mode)
     yield Sample(np.array([-9, 9]), length=4, mode="zero")
     yield Sample(np.array([-9, 9]), length=4, mode="edge")
+    yield Sample(np.array([0, 1, 0, -7]), length=5, mode="mirror")
+    for mode, offset in (("zero", [-1, 9, 2]), ("reflect", [-3, 0, 3]), ("mirror", [1, 0, 5])):
+        yield Sample(np.array(offset), draw.rng.integers(-1, 4, (3, 4)), length=4, mode=mode)
 
 
-def _shifted(offset: Array, length: int, mode: str) -> Array:
+def _shifted(offset: Array, before: Any = None, *, length: int, mode: str) -> Array:
     """By padding the numbers 0 .. length - 1 and cutting them out again."""
+    if before is not None:
+        places = _shifted(offset, length=length, mode=mode)
+        return np.array([
+            [row[i] if 0 <= i < length else -1 for i in reads]
+            for row, reads in zip(before.tolist(), places.tolist(), strict=True)
+        ])  # fmt: skip
     places = np.arange(length)
+    if mode == "mirror":
+        return np.array([places[::-1] if o else places for o in offset.tolist()])
     if mode == "zero":
         return offset[:, None] + places
     margin = int(np.abs(offset).max(initial=0))
@@ -177,8 +188,10 @@ ROWS = (
                     length=3, mode="zero"),
             Refusal(InputError, "shifted: length expected a positive integer; got 0", I4, length=0,
                     mode="zero"),
-            Refusal(InputError, "shifted: mode expected one of zero, reflect, edge; got 'wrap'", I4,
-                    length=3, mode="wrap"),
+            Refusal(InputError, "shifted: mode expected one of zero, reflect, edge, mirror; got",
+                    I4, length=3, mode="wrap"),
+            Refusal(ShapeError, r"shifted: before expected 3 places; got \(4, 2\)", I4,
+                    np.zeros((4, 2), np.int64), length=3, mode="zero"),
         ),
     ),
     OpRow(

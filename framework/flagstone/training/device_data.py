@@ -11,6 +11,7 @@ from flagstone import ops, random
 from flagstone.backend import Backend
 from flagstone.capturing import sweep
 from flagstone.errors import ShapeError
+from flagstone.nn.examples import Examples
 from flagstone.tensors import Tensor
 
 DTypeName = str
@@ -79,12 +80,17 @@ class DeviceData:
 
     def batch(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
         """The examples of those numbers, in their order; ``None`` is all of them as they lie."""
-        x, y, weight = self.x, self.y, self.weight
+        examples, y, weight = self.examples(rows)
+        return examples.tensor(), y, weight
+
+    def examples(self, rows: Rows) -> tuple[Examples, Tensor, Tensor | None]:
+        """The same, but for the inputs, which are yet to be picked and converted."""
+        assert not isinstance(rows, tuple)
+        y, weight = self.y, self.weight
         if rows is not None:
-            assert isinstance(rows, Tensor)
-            x, y = ops.take(x, rows), ops.take(y, rows)
+            y = ops.take(y, rows)
             weight = None if weight is None else ops.take(weight, rows)
-        return self.as_input(x), y, weight
+        return Examples(self.x, self.dtype, rows), y, weight
 
     def numbers(self, rows: Rows) -> Tensor | None:
         """Which examples a batch has; ``None`` for all as they lie."""

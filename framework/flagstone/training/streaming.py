@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flagstone.backend import Backend, Staging
+from flagstone.nn.examples import Examples
 from flagstone.tensors import Tensor
 from flagstone.training.device_data import DeviceData, Rows, examples_in, order_of, total_of
 
@@ -53,11 +54,11 @@ class StreamedData(DeviceData):
         self._dtypes = [_kept_as(a, dtype) for a in self._arrays]
         self._staging: dict[int, Staging] = {}  # by the examples of a batch
 
-    def batch(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
-        """A batch as :meth:`steps` hands it to the step, its inputs in the layer's dtype."""
+    def examples(self, rows: Rows) -> tuple[Examples, Tensor, Tensor | None]:
+        """A batch as :meth:`steps` hands it to the step."""
         assert isinstance(rows, tuple)
         x, y, weight, _ = rows
-        return self.as_input(x), y, weight
+        return Examples(x, self.dtype), y, weight
 
     def numbers(self, rows: Rows) -> Tensor | None:
         """Which examples a batch has."""

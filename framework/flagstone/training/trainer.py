@@ -31,6 +31,7 @@ from flagstone.tensors import Tensor
 from flagstone.training.callbacks import Callback, Listeners, Metrics
 from flagstone.training.device_data import DeviceData, Rows
 from flagstone.training.evaluation import BATCH, Evaluation
+from flagstone.training.inputs import inputs_of
 from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.length import begun, part, require_count
 from flagstone.training.objective import Mixed, Objective
@@ -278,12 +279,11 @@ class Trainer:
 
     def _train_step(self, rows: Rows, lr: Tensor, place: Tensor, scale: Tensor) -> None:
         """One training step; nothing in it reads the device."""
-        x, y, weight = self._data.batch(rows)
+        given, y, weight = self._data.examples(rows)
+        x, mixture = inputs_of(self.layer, given, self.augment, place, self._data.numbers(rows))
         objective = self.objective
-        if self.augment is not None:
-            x, mixture = self.augment(x, place, self._data.numbers(rows))
-            if mixture is not None:
-                objective, weight = Mixed(objective, mixture, weight), None
+        if mixture is not None:
+            objective, weight = Mixed(objective, mixture, weight), None
         with stream_position(place):
             out = self.layer(x)
         total = objective.total(out, y, weight)

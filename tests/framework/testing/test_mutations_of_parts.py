@@ -131,6 +131,10 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
         optimizer(line="scale = scale * 0.0 + 1.0"), "planted",
         "rate_and_scale", r"after step\(lr=0\.01, scale=0\.25\) with gradients times 4: expected",
     ),
+    "an optimizer that says it leaves steps out": (
+        optimizer().replace("    def __init__", "    leaves_out = True\n\n    def __init__", 1),
+        "planted", "left_out", "after a step of scale NaN",
+    ),
     "an optimizer that ignores groups' rates": (
         optimizer(then="rates = 1.0"), "planted", "groups", "at lr_scale 0",
     ),
