@@ -55,3 +55,11 @@ def add_product(total: Array, a: Array, b: Array, is_first: bool) -> None:
     else:
         part = scratch("part", total.shape, total.dtype)
         total += np.matmul(a, b, part)
+
+
+def copied(total: Array, out: Array | None) -> Array:
+    """``total``, which is scratch, in ``out``, or in memory of its own."""
+    if out is None:
+        return total.copy()
+    np.copyto(out, total)
+    return out

@@ -131,39 +131,72 @@ def conv_weight_grad(
     return weight_grad(ALGORITHMS, g, x, window, groups, precision)
 
 
+def conv_into(
+    out: Array, x: Array, w: Array, b: Array | None = None, *, stride: Sizes, padding: Pairs,
+    dilation: Sizes, groups: int, precision: str = "exact", relu: bool = False,
+) -> None:  # fmt: skip
+    """Write the convolution to ``out``, activated if asked for."""
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    forward(ALGORITHMS, x, w, b, window, groups, precision, out=out, relu=relu)
+
+
+def _input_grad_into(
+    out: Array, g: Array, w: Array, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
+    groups: int, precision: str = "exact",
+) -> None:  # fmt: skip
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    input_grad(ALGORITHMS, g, w, size, window, groups, precision, out)
+
+
+def _weight_grad_into(
+    out: Array, g: Array, x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
+    dilation: Sizes, groups: int, precision: str = "exact",
+) -> None:  # fmt: skip
+    window = Window(kernel, stride, padding, dilation)
+    weight_grad(ALGORITHMS, g, x, window, groups, precision, out=out)
+
+
+conv.into = conv_into  # type: ignore[attr-defined]  # a function may have any
+conv_input_grad.into = _input_grad_into  # type: ignore[attr-defined]
+conv_weight_grad.into = _weight_grad_into  # type: ignore[attr-defined]
+
+
 def forward(
     algorithms: Mapping[str, Any], x: Array, w: Array, b: Array | None, window: Window, groups: int,
-    precision: str = "exact",
+    precision: str = "exact", **more: Any,
 ) -> Array:  # fmt: skip
     """Return the convolution by the algorithm for its case.
 
     ``algorithms`` has a module, or anything, under each name of :data:`ALGORITHMS`, with functions
     ``forward(x, w, b, window, positions, groups)``, ``weight_grad(g, x, window, groups)`` and, but
     for ``winograd``, ``input_grad(g, w, size, window, groups)``. ``winograd``'s are told the side
-    of a tile as well.
+    of a tile as well. What is in ``more`` is handed on to them; those here take ``out``, where to
+    write the result (the gradients' as well), and ``relu``, whether to activate it.
     """
     positions = window.positions(x.shape[1:-1])
     case = case_of(x, window, positions, w.shape[0], groups)
     how = _how(case, precision)
-    y: Array = algorithms[case].forward(x, w, b, window, positions, groups, **how)
+    y: Array = algorithms[case].forward(x, w, b, window, positions, groups, **how, **more)
     return y
 
 
 def weight_grad(
     algorithms: Mapping[str, Any], g: Array, x: Array, window: Window, groups: int,
-    precision: str = "exact", least_side: int = WINOGRAD_GRADIENT_SIDE,
+    precision: str = "exact", least_side: int = WINOGRAD_GRADIENT_SIDE, **more: Any,
 ) -> Array:  # fmt: skip
     """Return the weights' gradient by the algorithm for its case; see the constants above."""
     case = case_of(x, window, g.shape[1:-1], g.shape[-1], groups, least_side)
-    dw: Array = algorithms[case].weight_grad(g, x, window, groups, **_how(case, precision))
+    how = _how(case, precision)
+    dw: Array = algorithms[case].weight_grad(g, x, window, groups, **how, **more)
     return dw
 
 
 def input_grad(
     algorithms: Mapping[str, Any], g: Array, w: Array, size: Sizes, window: Window, groups: int,
-    precision: str = "exact",
+    precision: str = "exact", out: Array | None = None,
 ) -> Array:  # fmt: skip
     """Return the input's gradient by the algorithm for its case."""
+    more = {} if out is None else {"out": out}
     c = w.shape[-1] * groups
     if _is_pointwise(window):
         case = "pointwise"
@@ -177,8 +210,9 @@ def input_grad(
         kept, opposite = _opposite_padding(g.shape[1:-1], size, window)
         seen = g[(slice(None), *kept)]
         flipped = window._replace(padding=opposite)
-        return forward(algorithms, seen, _flipped(w, groups), None, flipped, groups, precision)
-    dx: Array = algorithms[case].input_grad(g, w, size, window, groups)
+        turned = _flipped(w, groups)
+        return forward(algorithms, seen, turned, None, flipped, groups, precision, **more)
+    dx: Array = algorithms[case].input_grad(g, w, size, window, groups, **more)
     return dx
 
 

@@ -2,79 +2,113 @@
 
 A matrix product a channel would have nothing to reuse. With k / c outputs a channel (the channel
 multiplier), the input is repeated to k channels, block by block, so that every output channel
-has an input channel of its own. Blocks are small enough that an input, an output and a product
-stay in the second-level cache together.
+has an input channel of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flagstone_numpy.kernels.windows import Array, Block, Sizes, Tap, Window, blocks, taps
-from flagstone_numpy.products import held
+from flagstone_numpy.kernels.windows import (
+    Array,
+    Block,
+    Sizes,
+    Tap,
+    Window,
+    blocks,
+    by_images,
+    even_budget,
+    taps,
+)
+from flagstone_numpy.scratch import scratch
+from flagstone_numpy.sums import copied, share_sum
+from flagstone_numpy.threads import share
 
-BLOCK_BYTES = 1 << 19
+BLOCK_BYTES = 1 << 20
 LONG_RUN = 256
 
 
 def forward(
-    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int
-) -> Array:
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int,
+    out: Array | None = None, relu: bool = False,
+) -> Array:  # fmt: skip
     """Return the convolution, (n, *positions, k)."""
     k = w.shape[0]
-    y = np.empty((x.shape[0], *positions, k), x.dtype)
-    y[...] = 0 if b is None else b
+    y = np.empty((x.shape[0], *positions, k), x.dtype) if out is None else out
     weights = _rows_of_weights(w, positions[-1])
-    products = _Products(x.dtype)
-    for block in _blocks(x.shape[0], positions, k, x.itemsize):
-        out, image = y[block.images, block.rows], _repeated(x[block.images], k)
-        for tap, source in _pairs(image, block, window, positions):
-            into = out[(slice(None), *tap.outputs)]
-            row = weights[tap.number, tap.outputs[-1]]
-            into += np.multiply(source, row, out=products.like(source))
+
+    def work(mine: Iterator[Block]) -> None:
+        for block in mine:
+            part, image = y[block.images, block.rows], _repeated(x[block.images], k)
+            part[...] = 0 if b is None else b
+            for tap, source in _pairs(image, block, window, positions):
+                into = part[(slice(None), *tap.outputs)]
+                row = weights[tap.number, tap.outputs[-1]]
+                into += np.multiply(source, row, out=_product(source))
+            if relu:
+                np.maximum(part, 0, out=part)
+
+    share(work, _blocks(x.shape[0], positions, k, x.itemsize))
     return y
 
 
-@held
-def weight_grad(dy: Array, x: Array, window: Window, _groups: int) -> Array:
+def weight_grad(
+    dy: Array, x: Array, window: Window, _groups: int, out: Array | None = None
+) -> Array:
     """Return the gradient of the weights, (k, *kernel, 1)."""
     positions, k = dy.shape[1:-1], dy.shape[-1]
-    dw = np.zeros((window.taps, k), x.dtype)
-    products = _Products(x.dtype)
-    for block in _blocks(x.shape[0], positions, k, x.itemsize):
-        out, image = dy[block.images, block.rows], _repeated(x[block.images], k)
-        for tap, source in _pairs(image, block, window, positions):
-            product = products.like(source)
-            np.multiply(source, out[(slice(None), *tap.outputs)], out=product)
-            rows = product.reshape(-1, k)
-            dw[tap.number] += np.ones(rows.shape[0], x.dtype) @ rows
-    return np.ascontiguousarray(dw.T).reshape(k, *window.kernel, 1)
+
+    def work(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
+        for total, group in mine:
+            total[...] = 0
+            for block in group:
+                part, image = dy[block.images, block.rows], _repeated(x[block.images], k)
+                for tap, source in _pairs(image, block, window, positions):
+                    product = _product(source)
+                    np.multiply(source, part[(slice(None), *tap.outputs)], out=product)
+                    rows = product.reshape(-1, k)
+                    total[tap.number] += np.ones(rows.shape[0], x.dtype) @ rows
+
+    pieces = _blocks(x.shape[0], positions, k, x.itemsize)
+    total = share_sum(work, pieces, (window.taps, k), x.dtype)
+    return copied(total.T.reshape(k, *window.kernel, 1), out)
 
 
-def input_grad(dy: Array, w: Array, size: Sizes, window: Window, channels: int) -> Array:
+def input_grad(
+    dy: Array, w: Array, size: Sizes, window: Window, channels: int, out: Array | None = None
+) -> Array:
     """Return the gradient of the input, (n, *size, channels)."""
     n, k, positions = dy.shape[0], w.shape[0], dy.shape[1:-1]
-    dx = np.zeros((n, *size, channels), dy.dtype)
+    dx = np.empty((n, *size, channels), dy.dtype) if out is None else out
     weights = _rows_of_weights(w, positions[-1])
-    products = _Products(dy.dtype)
-    for block in _blocks(n, positions, k, dy.itemsize):
-        out, image = dy[block.images, block.rows], dx[block.images]
-        for tap, target in _pairs(image, block, window, positions):
-            source = out[(slice(None), *tap.outputs)]
-            row = weights[tap.number, tap.outputs[-1]]
-            product = np.multiply(source, row, out=products.like(source))
-            if k == channels:
-                target += product
-            else:
-                target += product.reshape(*target.shape, k // channels).sum(-1)
+
+    def work(mine: Iterator[list[Block]]) -> None:
+        for block, is_first in ((b, b is group[0]) for group in mine for b in group):
+            part, image = dy[block.images, block.rows], dx[block.images]
+            if is_first:
+                image[...] = 0
+            for tap, target in _pairs(image, block, window, positions):
+                source = part[(slice(None), *tap.outputs)]
+                row = weights[tap.number, tap.outputs[-1]]
+                product = np.multiply(source, row, out=_product(source))
+                if k == channels:
+                    target += product
+                else:
+                    target += product.reshape(*target.shape, k // channels).sum(-1)
+
+    pieces = _blocks(n, positions, k, dy.itemsize)
+    share(work, by_images(pieces))
+    if not pieces:
+        dx[...] = 0
     return dx
 
 
-def _blocks(n: int, positions: Sizes, k: int, itemsize: int) -> Iterator[Block]:
-    return blocks(n, positions[0], math.prod(positions[1:]) * k * itemsize, BLOCK_BYTES)
+def _blocks(n: int, positions: Sizes, k: int, itemsize: int) -> list[Block]:
+    row = math.prod(positions[1:]) * k * itemsize
+    return list(blocks(n, positions[0], row, even_budget(n * positions[0] * row, BLOCK_BYTES)))
 
 
 def _pairs(
@@ -103,14 +137,6 @@ def _repeated(image: Array, k: int) -> Array:
     return image if c == k else np.repeat(image, k // c, axis=-1)
 
 
-class _Products:
-    """Contiguous scratch arrays of any shape, all in one buffer."""
-
-    def __init__(self, dtype: np.dtype[np.generic]) -> None:
-        self._buffer = np.empty(0, dtype)
-
-    def like(self, a: Array) -> Array:
-        """Return scratch of the shape of ``a``; it is valid until the next call."""
-        if self._buffer.size < a.size:
-            self._buffer = np.empty(a.size, self._buffer.dtype)
-        return self._buffer[: a.size].reshape(a.shape)
+def _product(a: Array) -> Array:
+    """Scratch of the shape of ``a``; it is valid until the next call."""
+    return scratch("product", a.shape, a.dtype)

@@ -13,7 +13,7 @@ from flagstone_numpy.kernels import conv as convolution
 from flagstone_numpy.kernels import linear as products
 from flagstone_numpy.kernels import norm, pool
 from flagstone_numpy.kernels.activation import sigmoid
-from flagstone_numpy.kernels.windows import Array, Pairs, Sizes
+from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
 
 
 def linear_relu(x: Array, w: Array, b: Array | None = None) -> Array:
@@ -37,8 +37,15 @@ def conv_relu(
     groups: int,
 ) -> Array:  # fmt: skip
     """``relu`` of :func:`~flagstone_numpy.kernels.conv.conv`."""
-    how: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
-    return _relu(convolution.conv(x, w, b, groups=groups, **how))
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    return convolution.forward(convolution.ALGORITHMS, x, w, b, window, groups, relu=True)
+
+
+def _conv_relu_into(out: Array, x: Array, w: Array, b: Array | None = None, **how: Any) -> None:
+    convolution.conv_into(out, x, w, b, relu=True, **how)
+
+
+conv_relu.into = _conv_relu_into  # type: ignore[attr-defined]  # a function may have any
 
 
 def batch_norm_relu(
@@ -58,6 +65,13 @@ def max_pool_relu(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> 
     """``relu`` of :func:`~flagstone_numpy.kernels.pool.max_pool`'s first output."""
     y, index = pool.max_pool(x, kernel=kernel, stride=stride, padding=padding)
     return _relu(y), index
+
+
+def _max_pool_relu_into(out: tuple[Array, Array], x: Array, **how: Any) -> None:
+    pool.pool_into(out, x, relu=True, **how)
+
+
+max_pool_relu.into = _max_pool_relu_into  # type: ignore[attr-defined]  # a function may have any
 
 
 def _relu(y: Array) -> Array:

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flagstone_numpy.kernels.narrow import by_images
 from flagstone_numpy.kernels.windows import (
     Array,
     Block,
@@ -25,12 +24,13 @@ from flagstone_numpy.kernels.windows import (
     Sizes,
     Window,
     blocks,
+    by_images,
     even_budget,
     split_channels,
     taps,
 )
 from flagstone_numpy.scratch import scratch
-from flagstone_numpy.sums import add_product, share_sum
+from flagstone_numpy.sums import add_product, copied, share_sum
 from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 21
@@ -60,7 +60,9 @@ def forward(
     return y
 
 
-def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
+def weight_grad(
+    dy: Array, x: Array, window: Window, groups: int, out: Array | None = None
+) -> Array:
     """Return the gradient of the weights, (k, *kernel, c / groups)."""
     k, c, positions = dy.shape[-1], x.shape[-1], dy.shape[1:-1]
     shape = (groups, k // groups, window.taps * (c // groups))
@@ -75,7 +77,7 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
                 add_product(total, rows.transpose(0, 2, 1), seen, block is group[0])
 
     total = share_sum(work, pieces, shape, x.dtype)
-    return total.reshape(k, *window.kernel, c // groups).copy()
+    return copied(total.reshape(k, *window.kernel, c // groups), out)
 
 
 def input_grad(

@@ -8,7 +8,6 @@ padding and channels first. A last row of ones adds the bias within the product.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -21,11 +20,12 @@ from flagstone_numpy.kernels.windows import (
     Sizes,
     Window,
     blocks,
+    by_images,
     even_budget,
     taps,
 )
 from flagstone_numpy.scratch import scratch
-from flagstone_numpy.sums import add_product, share_sum
+from flagstone_numpy.sums import add_product, copied, share_sum
 from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 20
@@ -59,7 +59,9 @@ def forward(
     return y
 
 
-def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1) -> Array:
+def weight_grad(
+    dy: Array, x: Array, window: Window, _groups: int = 1, out: Array | None = None
+) -> Array:
     """Return the gradient of the weights, (k, *kernel, c)."""
     k, c = dy.shape[-1], x.shape[-1]
     depth, positions = c * window.taps, dy.shape[1:-1]
@@ -74,7 +76,7 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1) -> Array:
 
     total = share_sum(work, pieces, (depth, k), x.dtype)
     dw = total.reshape(c, window.taps, k).transpose(2, 1, 0)  # (k, taps, c)
-    return dw.copy().reshape(k, *window.kernel, c)
+    return copied(dw.reshape(k, *window.kernel, c), out)
 
 
 def input_grad(
@@ -108,12 +110,6 @@ def input_grad(
     if not pieces:
         dx[...] = 0
     return dx
-
-
-def by_images(pieces: list[Block]) -> list[list[Block]]:
-    """Blocks in pieces of work, no two of which add to the same image."""
-    grouped = itertools.groupby(pieces, key=lambda block: block.images.start)
-    return [list(group) for _, group in grouped]
 
 
 class _Columns:

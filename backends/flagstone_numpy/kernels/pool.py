@@ -1,8 +1,8 @@
-"""Max and average pooling and their transposes, one pass over the input for every tap.
+"""Max and average pooling and their transposes, a window's axes one after the other.
 
 Layout is channels-last: x is (n, *size, c), y and index (n, *positions, c), for one, two or three
-spatial axes. Work goes image by image, in blocks that stay in the second-level
-cache; padding is never built, for a tap simply leaves out the positions at which it lies there.
+spatial axes. Blocks of images are shared among threads; padding is never built, for a tap simply
+leaves out the positions at which it lies there.
 Arguments are taken as valid: the ops check them.
 
 What max pooling chose is kept as a tap number, not as a mask or an address: one byte an output.
@@ -18,9 +18,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Slices, Tap, Window, blocks, taps
+from flagstone_numpy.kernels.windows import (
+    Array,
+    Pairs,
+    Sizes,
+    Slices,
+    Tap,
+    Window,
+    blocks,
+    even_budget,
+    taps,
+)
+from flagstone_numpy.scratch import scratch
+from flagstone_numpy.threads import share
 
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 21
+"""Of the larger of input and output."""
 
 
 def max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> tuple[Array, Array]:
@@ -39,11 +52,31 @@ def max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> tuple
     window = _window(kernel, stride, padding)
     positions = window.positions(x.shape[1:-1])
     y = np.empty((x.shape[0], *positions, x.shape[-1]), x.dtype)
-    index = np.zeros(y.shape, np.uint8 if window.taps <= 255 else np.int32)
-    found = _taps(window, x.shape[1:-1], positions)
-    for images in _image_blocks(y):
-        _max_pool_block(x[images], y[images], index[images], found)
+    index = np.empty(y.shape, np.uint8 if window.taps <= 255 else np.int32)
+    pool_into((y, index), x, kernel=kernel, stride=stride, padding=padding)
     return y, index
+
+
+def pool_into(
+    out: tuple[Array, Array], x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
+    relu: bool = False,
+) -> None:  # fmt: skip
+    """Write :func:`max_pool`'s outputs to ``out``, the first one activated if asked for."""
+    y, index = out
+    window = _window(kernel, stride, padding)
+    size, positions = x.shape[1:-1], y.shape[1:-1]
+    lines = [_line(window, axis, size, positions) for axis in range(len(size))]
+    found = _taps(window, size, positions)
+
+    def work(mine: Iterator[slice]) -> None:
+        for images in mine:
+            _max_pool_block(x[images], y[images], index[images], window, lines)
+            if np.isnan(y[images]).any():
+                _point_at_nan(x[images], index[images], found)
+            if relu:
+                np.maximum(y[images], 0, out=y[images])
+
+    share(work, _image_blocks(x, y))
 
 
 def max_pool_grad(
@@ -59,24 +92,39 @@ def max_pool_grad(
         size: the spatial shape of x.
         kernel, stride, padding: those of the pooling.
     """
+    dx = np.empty((g.shape[0], *size, g.shape[-1]), g.dtype)
+    _max_pool_grad_into(dx, g, index, size=size, kernel=kernel, stride=stride, padding=padding)
+    return dx
+
+
+def _max_pool_grad_into(
+    dx: Array, g: Array, index: Array, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs
+) -> None:
     window = _window(kernel, stride, padding)
     positions = g.shape[1:-1]
-    shape = (g.shape[0], *size, g.shape[-1])
     once = all(k <= s for k, s in zip(kernel, stride, strict=True))  # no two windows overlap
     every = once and reaches_all(window, size, positions)
-    dx = np.empty(shape, g.dtype) if every else np.zeros(shape, g.dtype)
     found = _taps(window, size, positions)
-    for images in _image_blocks(g):
-        values, chosen, target = g[images], index[images], dx[images]
-        for tap in found:
-            inputs = _at(target, tap.inputs)
-            mask = _at(chosen, tap.outputs) == tap.number
-            if once:
-                np.multiply(_bits(_at(values, tap.outputs)), mask, out=_bits(inputs))
-            else:
-                taken = _bits(_at(values, tap.outputs)) * mask
-                inputs += taken.view(g.dtype)
-    return dx
+
+    def work(mine: Iterator[slice]) -> None:
+        for images in mine:
+            values, chosen, target = g[images], index[images], dx[images]
+            if not every:
+                target[...] = 0
+            for tap in found:
+                inputs, seen_by = _at(target, tap.inputs), _at(chosen, tap.outputs)
+                mask = np.equal(seen_by, tap.number, out=scratch("mask", seen_by.shape, np.bool_))
+                taken = _bits(_at(values, tap.outputs))
+                if once:
+                    np.multiply(taken, mask, out=_bits(inputs))
+                else:
+                    inputs += (taken * mask).view(g.dtype)
+
+    share(work, _image_blocks(dx, g))
+
+
+max_pool.into = pool_into  # type: ignore[attr-defined]  # a function may have any
+max_pool_grad.into = _max_pool_grad_into  # type: ignore[attr-defined]
 
 
 def max_pool_pick(x: Array, index: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> Array:
@@ -93,12 +141,16 @@ def max_pool_pick(x: Array, index: Array, *, kernel: Sizes, stride: Sizes, paddi
     window = _window(kernel, stride, padding)
     y = np.zeros(index.shape, x.dtype)
     found = _taps(window, x.shape[1:-1], index.shape[1:-1])
-    for images in _image_blocks(y):
-        source, chosen, target = x[images], index[images], y[images]
-        for tap in found:
-            mask = _at(chosen, tap.outputs) == tap.number
-            into = _bits(_at(target, tap.outputs))
-            into += _bits(_at(source, tap.inputs)) * mask  # at most one tap is not zero
+
+    def work(mine: Iterator[slice]) -> None:
+        for images in mine:
+            source, chosen, target = x[images], index[images], y[images]
+            for tap in found:
+                mask = _at(chosen, tap.outputs) == tap.number
+                into = _bits(_at(target, tap.outputs))
+                into += _bits(_at(source, tap.inputs)) * mask  # at most one tap is not zero
+
+    share(work, _image_blocks(x, y))
     return y
 
 
@@ -120,13 +172,18 @@ def avg_pool(
     y = np.empty((x.shape[0], *positions, x.shape[-1]), x.dtype)
     divisor = _divisor(window, size, positions, x.dtype, count_include_pad)
     lines = [_line(window, axis, size, positions) for axis in range(len(size))]
-    for images in _image_blocks(y):
-        total, mean = x[images], y[images]
-        for axis, line in enumerate(lines):  # the sum over a box is a sum along each axis
-            shape = (len(mean), *positions[: axis + 1], *size[axis + 1 :], x.shape[-1])
-            into = mean if axis == len(size) - 1 else np.empty(shape, x.dtype)
-            total = _sum_along(total, line, into)
-        mean /= divisor
+
+    def work(mine: Iterator[slice]) -> None:
+        for images in mine:
+            total, mean = x[images], y[images]
+            for axis, line in enumerate(lines):  # the sum over a box is a sum along each axis
+                shape = (len(mean), *positions[: axis + 1], *size[axis + 1 :], x.shape[-1])
+                is_last = axis == len(size) - 1
+                into = mean if is_last else scratch(f"sums {axis}", shape, x.dtype)
+                total = _sum_along(total, line, into)
+            mean /= divisor
+
+    share(work, _image_blocks(x, y))
     return y
 
 
@@ -151,42 +208,76 @@ def avg_pool_grad(
     dx = np.empty((g.shape[0], *size, g.shape[-1]), g.dtype)
     divisor = _divisor(window, size, positions, g.dtype, count_include_pad)
     lines = [_line(window, axis, size, positions) for axis in range(len(size))]
-    for images in _image_blocks(g):
-        part, whole = g[images] / divisor, dx[images]
-        for axis, line in reversed(list(enumerate(lines))):
-            shape = (len(whole), *positions[:axis], *size[axis:], g.shape[-1])
-            into = whole if axis == 0 else np.empty(shape, g.dtype)
-            part = _spread_along(part, line, into)
+
+    def work(mine: Iterator[slice]) -> None:
+        for images in mine:
+            part, whole = g[images] / divisor, dx[images]
+            for axis, line in reversed(list(enumerate(lines))):
+                shape = (len(whole), *positions[:axis], *size[axis:], g.shape[-1])
+                into = whole if axis == 0 else scratch(f"sums {axis}", shape, g.dtype)
+                part = _spread_along(part, line, into)
+
+    share(work, _image_blocks(dx, g))
     return dx
 
 
-def _max_pool_block(x: Array, y: Array, index: Array, found: tuple[Tap, ...]) -> None:
-    """Fill ``y`` and ``index``, which holds zeros, for a block of images."""
-    whole = _whole(found, y.shape[1:-1])
-    if whole >= 2:  # compare two taps at once: nothing to fill first
-        first, second = _at(x, found[0].inputs), _at(x, found[1].inputs)
-        index[...] = second > first
-        np.maximum(second, first, out=y)
-        found_later = found[2:]
-    elif whole == 1:
-        y[...] = _at(x, found[0].inputs)
-        found_later = found[1:]
+def _max_pool_block(x: Array, y: Array, index: Array, window: Window, lines: list[_Line]) -> None:
+    """Fill ``y`` and ``index`` for a block of images, the innermost axis first.
+
+    Of equal numbers the first in the order of rows is kept: along each axis the first, and of two
+    rows the upper.
+    """
+    best, inner = x, None
+    for axis in reversed(range(len(lines))):
+        line = lines[axis]
+        shape = (*x.shape[: axis + 1], *y.shape[axis + 1 :])
+        is_last = axis == 0
+        into = y if is_last else scratch(f"best {axis}", shape, x.dtype)
+        chosen = index if is_last else scratch(f"chosen {axis}", shape, index.dtype)
+        best, inner = _max_along(
+            best, inner, line, into, chosen, math.prod(window.kernel[axis + 1 :])
+        )
+
+
+def _max_along(
+    x: Array, inner: Array | None, line: _Line, best: Array, chosen: Array, step: int
+) -> tuple[Array, Array]:
+    """Write the largest numbers along one axis to ``best`` and which tap they are to ``chosen``.
+
+    A tap here counts ``step`` taps of the window; ``inner`` says which of them.
+    """
+    outputs, inputs = line.outputs, line.inputs
+    number = chosen.dtype.type
+    start = 0
+    if line.whole:
+        np.copyto(best, x[inputs[0]])
+        np.copyto(chosen, 0 if inner is None else inner[inputs[0]])
+        start = 1
     else:
-        y[...] = -np.inf
-        found_later = found
-    greater = np.empty(y.shape, np.bool_)
-    for tap in found_later:
-        source, best = _at(x, tap.inputs), _at(y, tap.outputs)
-        is_greater = np.greater(source, best, out=_at(greater, tap.outputs))
-        np.maximum(source, best, out=best)  # NaN if either is
+        best[...] = -np.inf
+        chosen[...] = 0
+    for tap, seen_by, seen in zip(
+        line.numbers[start:], outputs[start:], inputs[start:], strict=True
+    ):
+        source, top, which = x[seen], best[seen_by], chosen[seen_by]
+        is_greater = np.greater(source, top, out=scratch("greater", source.shape, np.bool_))
+        np.maximum(source, top, out=top)  # NaN if either is
         # Tap numbers rise, so the largest is the latest: faster than a choice.
-        chosen = _at(index, tap.outputs)
-        number = is_greater.view(np.uint8) * index.dtype.type(tap.number)
-        np.maximum(chosen, number, out=chosen)
-    if np.isnan(y).any():
-        for tap in reversed(found):
-            is_nan = np.isnan(_at(x, tap.inputs))
-            np.copyto(_at(index, tap.outputs), index.dtype.type(tap.number), where=is_nan)
+        here = scratch("number", source.shape, chosen.dtype)
+        if inner is None:
+            np.multiply(is_greater, number(tap * step), out=here)
+        else:
+            np.add(inner[seen], number(tap * step), out=here)
+            here *= is_greater
+        np.maximum(which, here, out=which)
+    return best, chosen
+
+
+def _point_at_nan(x: Array, index: Array, found: tuple[Tap, ...]) -> None:
+    """Let ``index`` name the first NaN of each window that has one."""
+    for tap in reversed(found):
+        is_nan = np.isnan(_at(x, tap.inputs))
+        np.copyto(_at(index, tap.outputs), index.dtype.type(tap.number), where=is_nan)
 
 
 def _whole(found: tuple[Tap, ...], positions: Sizes) -> int:
@@ -201,6 +292,7 @@ def _whole(found: tuple[Tap, ...], positions: Sizes) -> int:
 class _Line(NamedTuple):
     """A window along one axis alone, its slices as indices from axis 0."""
 
+    numbers: tuple[int, ...]  # of its taps
     outputs: tuple[Slices, ...]
     inputs: tuple[Slices, ...]
     whole: int  # how many of the first taps serve every output
@@ -214,6 +306,7 @@ def _line(window: Window, axis: int, size: Sizes, positions: Sizes) -> _Line:
     found = _taps(line, size[along], positions[along])
     before = (slice(None),) * (axis + 1)
     return _Line(
+        tuple(tap.number for tap in found),
         tuple((*before, *tap.outputs) for tap in found),
         tuple((*before, *tap.inputs) for tap in found),
         _whole(found, positions[along]),
@@ -276,12 +369,12 @@ def reaches_all(window: Window, size: Sizes, positions: Sizes) -> bool:
     )
 
 
-def _image_blocks(y: Array) -> Iterator[slice]:
-    """Cut the images into blocks of about ``BLOCK_BYTES`` of output, one image at least."""
-    if y.size:
-        image_bytes = math.prod(y.shape[1:]) * y.itemsize
-        for block in blocks(y.shape[0], 1, image_bytes, max(BLOCK_BYTES, image_bytes)):
-            yield block.images
+def _image_blocks(x: Array, y: Array) -> list[slice]:
+    """Cut the images into blocks of at most ``BLOCK_BYTES`` of either, one image at least."""
+    larger = x if x.size > y.size else y
+    image_bytes = math.prod(larger.shape[1:]) * larger.itemsize
+    budget = max(image_bytes, even_budget(larger.nbytes, BLOCK_BYTES))
+    return [block.images for block in blocks(len(y), 1, image_bytes, budget)] if y.size else []
 
 
 def _at(a: Array, slices: Slices) -> Array:

@@ -132,6 +132,12 @@ def even_budget(total: int, most: int) -> int:
     return -(-total // (count + count % 2 if count > 1 else 1))
 
 
+def by_images(pieces: list[Block]) -> list[list[Block]]:
+    """Blocks in pieces of work, no two of which add to the same image."""
+    grouped = itertools.groupby(pieces, key=lambda block: block.images.start)
+    return [list(group) for _, group in grouped]
+
+
 class Patches:
     """The windows of ``x`` as strided views, one block at a time, each block padded on its own.
 

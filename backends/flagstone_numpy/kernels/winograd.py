@@ -37,7 +37,7 @@ from flagstone_numpy.kernels.windows import (
     even_budget,
 )
 from flagstone_numpy.scratch import scratch
-from flagstone_numpy.sums import add_product, share_sum
+from flagstone_numpy.sums import add_product, copied, share_sum
 from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 3 << 20
@@ -110,7 +110,9 @@ def forward(
     return y
 
 
-def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int = 2) -> Array:
+def weight_grad(
+    dy: Array, x: Array, window: Window, _groups: int = 1, size: int = 2, out: Array | None = None
+) -> Array:
     """Return the gradient of the weights, (k, 3, 3, c)."""
     n, k, c, positions = dy.shape[0], dy.shape[-1], x.shape[-1], dy.shape[1:-1]
     side = size + 2
@@ -140,7 +142,7 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int
     total = share_sum(work, plan.blocks, (side, side, k, c), np.float32)
     kernel = np.ascontiguousarray(MATRICES[size].kernel.T)
     taps = _Transform("kernel", kernel, k * c)(total.reshape(side, side, k * c))
-    return taps.reshape(3, 3, k, c).transpose(2, 0, 1, 3).copy()
+    return copied(taps.reshape(3, 3, k, c).transpose(2, 0, 1, 3), out)
 
 
 def spans(tiles: int, weights: int) -> Iterator[tuple[int, int]]:

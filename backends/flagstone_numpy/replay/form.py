@@ -1,9 +1,10 @@
 """How ops write into arrays that are there already: one form an op, for the replay of a step.
 
 A form gives the bits that the op's kernel here, or its generic form where it has no kernel, gives.
-It is used for that one only: where a plugin replaced the kernel, the plugin's is called, and if
-that has an attribute ``into``, a function ``into(out, *arrays, **static)``, this is. A plugin's
-kernel that declines some calls may say which it takes with an attribute ``serves``, a function
+It is used for that one only: where a plugin replaced the kernel, the plugin's is called. A kernel,
+a plugin's or one here, may bring its form as an attribute ``into``, a function
+``into(out, *arrays, **static)``, where ``out`` is a tuple if there are several. A plugin's kernel
+that declines some calls may say which it takes with an attribute ``serves``, a function
 ``serves(*inputs, **static)`` that is told shapes and dtypes; for the others the form is used.
 
 Forms are written call by call with a :class:`~flagstone_numpy.replay.writer.Writer`. One that does
@@ -69,8 +70,11 @@ def form_of(call: Any, backend: Any) -> Form | None:
     name = call.op.name
     kernel = backend.kernels.get(name)
     serves = getattr(kernel, "serves", _always)
-    if kernel is KERNELS.get(name) or not serves(*call.inputs, **call.static):
-        return FORMS.get(name)
+    is_ours = kernel is KERNELS.get(name)
+    if not is_ours and not serves(*call.inputs, **call.static):
+        kernel, is_ours = KERNELS.get(name), True
+    if is_ours and name in FORMS:
+        return FORMS[name]
     into = getattr(kernel, "into", None)
     if into is None:
         return None

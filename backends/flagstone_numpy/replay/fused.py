@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
-from flagstone_numpy.kernels.conv import conv
 from flagstone_numpy.replay import elementwise, products  # noqa: F401  # the forms used here
 from flagstone_numpy.replay.form import FORMS, form, one_thread
-
-Array = np.ndarray
 
 
 def _linear(w: Any, out: Any, x: Any, weight: Any, b: Any) -> None:
@@ -35,15 +31,6 @@ def _(w: Any, out: Any, x: Any, weight: Any, b: Any = None) -> None:
 def _(w: Any, out: Any, x: Any, weight: Any, b: Any = None) -> None:
     _linear(w, out, x, weight, b)
     w.call(np.tanh, out, out)
-
-
-@form("conv_relu")
-def _(w: Any, out: Any, x: Any, weight: Any, b: Any = None, **how: Any) -> None:
-    w.call(functools.partial(_conv_relu, **how), out, x, weight, b)
-
-
-def _conv_relu(out: Array, x: Array, w: Array, b: Array | None, **how: Any) -> None:
-    np.maximum(conv(x, w, b, **how), 0, out=out)
 
 
 @form("add_relu", over=(0, 1), takes=one_thread)

@@ -293,6 +293,8 @@ class Writer:
             return x.name
         if x is None or isinstance(x, (bool, int, str)):
             return repr(x)
+        if isinstance(x, tuple) and any(isinstance(part, Operand) for part in x):
+            return f"({', '.join(map(self._text, x))},)"
         if id(x) not in self._names:
             stem = getattr(x, "__name__", "c").strip("_")
             name = f"{stem if stem.isidentifier() else 'c'}_{len(self._names)}"
