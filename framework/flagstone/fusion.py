@@ -19,6 +19,8 @@ FORMS: Mapping[str, tuple[str, str]] = {
     "linear_tanh": ("linear", "tanh"),
     "conv_relu": ("conv", "relu"),
     "batch_norm_relu": ("batch_norm", "relu"),
+    "axis_norm_relu": ("axis_norm", "relu"),  # layer, group and instance normalisation
+    "axis_rms_norm_relu": ("axis_rms_norm", "relu"),
     "add_relu": ("add", "relu"),  # the end of a residual block
     "max_pool_relu": ("max_pool", "relu"),  # in either order, for the two commute
 }
@@ -33,8 +35,8 @@ need not be made then. Its op has no pullback."""
 FROM_DATA: Mapping[str, tuple[str, ...]] = {
     "standardized": ("take_rows", "cast", "pick_pixels", "subtract", "multiply"),
 }
-"""Name -> the ops that bring a batch from the data to what a first layer of ``Standardize`` makes of
-it: picked, cast, moved, standardised. ``nn/examples.py`` takes it; some of the ops may be missing."""
+"""Name -> the ops that bring a batch from the data to what a first layer of ``Standardize`` makes
+of it, some of which may be missing; ``nn/examples.py`` takes it."""
 
 FORM_OF: Mapping[tuple[str, str], str] = {parts: name for name, parts in FORMS.items()}
 

@@ -51,8 +51,7 @@ class LAMB(Optimizer):
             beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
             weight_decay=self.weight_decay,
         )  # fmt: skip
-        factor = None if self.loss_scale is None else scale
         for own, direction, option in zip(
             self.flat.tensors, self._pieces, self.options, strict=True
         ):
-            ops.trust_update(own, direction, lr, factor, rate=option.lr_scale)
+            ops.trust_update(own, direction, lr, scale, rate=option.lr_scale)

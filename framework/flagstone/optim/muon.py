@@ -137,10 +137,9 @@ class Muon(Optimizer):
             g, self._momentum, self._direction, scale,
             momentum=self.momentum, nesterov=self.nesterov,
         )  # fmt: skip
-        factor = None if self.loss_scale is None else scale
         for own, direction, option in self._matrices:
             ops.muon_update(
-                own, direction, lr, factor, coefficients=tuple(self.ns_coefficients),
+                own, direction, lr, scale, coefficients=tuple(self.ns_coefficients),
                 steps=self.ns_steps, eps=self.eps, weight_decay=option.weight_decay,
                 adjustment=self._adjustment(*own.shape), rate=option.lr_scale,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a layer is given of a batch: a tensor, or the examples, where it makes one of them itself."""
+"""What a layer is given of a batch: a tensor, or the examples, where it makes one itself."""
 
 from __future__ import annotations
 
