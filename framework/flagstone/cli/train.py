@@ -66,6 +66,7 @@ def train(ctx: click.Context, /, resume: str | None, as_json: bool, **_: Any) ->
         return
     training = TrainingRun.new(settings)
     if ctx.params["dry_run"]:
+        training.rehearse()
         say(f"{training}; a dry run, nothing was made")
         if as_json:
             emit(training.plan())

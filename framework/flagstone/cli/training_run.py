@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Mapping
@@ -21,12 +22,24 @@ from flagstone.cli.recorder import Recorder
 from flagstone.cli.settings import FORMAT, Settings, settings_from_run
 from flagstone.errors import ConfigurationError, FlagstoneError
 from flagstone.plugins import registry
+from flagstone.training.callbacks import Callback
 from flagstone.training.files import require_writable
 from flagstone.training.interrupt import ENDED_BY_SIGTERM
 from flagstone.training.run_directory import Checkpoint, RunDirectory
 
 if TYPE_CHECKING:
     from flagstone.data import Task
+
+
+class _BegunError(Exception):
+    """Training would begin now."""
+
+
+class _Rehearsal(Callback):
+    """Ends a fit where training begins: all that it refuses by itself has been looked at."""
+
+    def on_train_begin(self, trainer: Any) -> None:
+        raise _BegunError
 
 
 class TrainingRun:
@@ -91,6 +104,15 @@ class TrainingRun:
     def __str__(self) -> str:
         where = f"{self.settings.model} on {self.backend.device} ({self.backend.describe()})"
         return f"{where}, {self.data}"
+
+    def rehearse(self) -> None:
+        """Do all that training does before its first step; the model is of no use afterwards.
+
+        Raises:
+            FlagstoneError: training would refuse it too.
+        """
+        with contextlib.suppress(_BegunError):
+            self._fit([_Rehearsal()])
 
     def plan(self) -> dict[str, Any]:
         """The document of a dry run."""

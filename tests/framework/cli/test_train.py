@@ -94,6 +94,52 @@ def test_a_dry_run_makes_nothing(run: Callable[..., Any], folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cnn --data digits --augment crop(padding=9)",
+        "cnn --data digits --augment flop",
+        "cnn --data iris",
+        "cnn --data iris --image-shape 3,3",
+        "kmeans --data iris --n-clusters 99999",
+        "pca --data iris --n-components 99",
+        "mlp --data iris --hidden 0",
+        "mlp --data iris --dropout 1",
+        "mlp --data iris --lr none",
+        "mlp --data iris --optimizer adam(foo=1)",
+        "mlp --data iris --optimizer lbfgs",
+        "mlp --data iris --schedule foo",
+        "ensemble --data iris --member mlp(hidden=(0,))",
+        "speedrun --data digits --depth 3",
+    ],
+)
+def test_a_dry_run_refuses_what_training_refuses(
+    run: Callable[..., Any], folder: Path, line: str
+) -> None:
+    words = line.split(" ")
+    dry = run("train --dry-run --validation 0.2", *words)
+    trained = run("train --validation 0.2", *words)
+    assert (dry.code, trained.code) == (2, 2)
+    assert dry.error == trained.error
+    assert list(folder.rglob("*.toml")) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "linear --data diabetes", "logistic --data breast-cancer", "softmax --data iris",
+        "mlp --data iris --optimizer lbfgs --batch-size none", "kmeans --data iris",
+        "pca --data iris", "cnn --data digits", "speedrun --data digits --epochs 9.9",
+        "ensemble --data iris --member mlp",
+    ],
+)  # fmt: skip
+def test_a_dry_run_of_what_can_be_trained(run: Callable[..., Any], folder: Path, line: str) -> None:
+    done = run("train --dry-run", *line.split(" "))
+    assert (done.code, "a dry run, nothing was made" in done.err) == (0, True)
+    assert "epoch" not in done.err
+    assert list(folder.iterdir()) == []
+
+
 def test_the_test_split_is_evaluated_at_the_end(run: Callable[..., Any], folder: Path) -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 2)), np.arange(60) % 2
