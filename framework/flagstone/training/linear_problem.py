@@ -1,7 +1,7 @@
 """A convex loss of one linear layer on a table: its value, its gradient and its curvature.
 
-Every evaluation reads the table once, block by block: each block is multiplied by the weights and,
-while it lies in the cache, by the losses' derivatives. Standardised columns are never made: the
+Every evaluation goes through the table block by block: each block is multiplied by the weights and
+then by the losses' derivatives. Standardised columns are never made: the
 weights take the scale in, and the bias the means.
 """
 
@@ -20,7 +20,8 @@ from flagstone.tensors import Tensor
 from flagstone.training.device_data import DeviceData
 from flagstone.training.objective import Objective
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 26  # of the table at a time, as it lies
+COPIED_BYTES = 1 << 22  # where rows are cast or standardised first
 LEAST_ROWS = 512
 FAR = 1e3  # deviations between a column's mean and 0, from where the bias would lose digits
 MOST_FEATURES = 512  # of a table whose second moments are worth taking
@@ -53,7 +54,8 @@ class LinearProblem:
         scaling = [part for part in fixed if isinstance(part, Standardize)]
         self._scaling = scaling[0] if len(scaling) == 1 and _is_near(scaling[0]) else None
         row = data.x.size // data.n * np.dtype(self._dtype).itemsize
-        each = max(LEAST_ROWS, BLOCK_BYTES // row)
+        lies_ready = data.x.dtype_name == self._dtype and (self._scaling or not scaling)
+        each = max(LEAST_ROWS, (BLOCK_BYTES if lies_ready else COPIED_BYTES) // row)
         if self.backend.device.kind != "cpu":
             each = data.n
         self._blocks = [slice(i, min(i + each, data.n)) for i in range(0, data.n, each)]
@@ -114,6 +116,9 @@ class LinearProblem:
         if it learns, also that sum's gradients by both."""
         with no_grad():
             out = ops.linear(x, *at)
+            both = self._objective.total_and_slopes(out, y) if learns and share is None else None
+            if both is not None:
+                return out, both[0], ops.linear_weight_grad(both[1], x), ops.sum(both[1], axis=0)
             slopes = self._objective.slopes(out, y) if learns else None
         out.requires_grad = learns and slopes is None
         losses = self._objective.losses(out, y)

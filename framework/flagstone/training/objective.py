@@ -46,6 +46,11 @@ class Objective:
         that takes less than the tape does; ``None`` leaves it to the tape."""
         return None
 
+    def total_and_slopes(self, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The sum of the losses, shape (), and :meth:`slopes`, where that takes less than each by
+        itself; ``None`` leaves it to those."""
+        return None
+
     def curvatures(self, out: Tensor, y: Tensor) -> Tensor | None:
         """The second derivative of each example's loss by its one output, (n, 1) -> (n, 1);
         ``None`` where it is the same everywhere or not known."""
@@ -54,7 +59,7 @@ class Objective:
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         if "losses" in vars(cls):  # another loss: what bases say of theirs does not hold
-            for name in ("slopes", "curvatures"):
+            for name in ("slopes", "total_and_slopes", "curvatures"):
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Objective, name))
 
@@ -111,6 +116,11 @@ class BinaryCrossEntropy(Objective):
     def slopes(self, out: Tensor, y: Tensor) -> Tensor:
         return ops.sigmoid(out) - ops.astype(ops.reshape(y, out.shape), dtype=out.dtype_name)
 
+    def total_and_slopes(self, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        target = ops.astype(ops.reshape(y, out.shape), dtype=out.dtype_name)
+        total, slopes = ops.logistic_error(out, target, factor=1.0)
+        return total, slopes
+
     def measures(self, out: Tensor, y: Tensor) -> dict[str, Tensor]:
         positive = ops.astype(ops.reshape(out, y.shape) > self.margin, dtype=y.dtype_name)
         return {"accuracy": ops.astype(ops.equal(positive, y), dtype=out.dtype_name)}
@@ -164,6 +174,9 @@ class L2(Objective):
 
     def slopes(self, out: Tensor, y: Tensor) -> Tensor | None:
         return self.base.slopes(out, y)
+
+    def total_and_slopes(self, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
+        return self.base.total_and_slopes(out, y)
 
     def curvatures(self, out: Tensor, y: Tensor) -> Tensor | None:
         return self.base.curvatures(out, y)
