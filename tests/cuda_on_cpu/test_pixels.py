@@ -94,6 +94,17 @@ def test_box_mask(card: Any, size: Any) -> None:
         np.testing.assert_array_equal(given, expected)
 
 
+@pytest.mark.parametrize("text", ["alternating-flip", "alternating-flip,cutout(size=3)"])
+def test_images_are_mirrored_in_every_other_epoch(text: str, simulated: Backend, card: Any) -> None:
+    images, y = RNG.integers(0, 256, (12, 6, 6), "uint8"), np.arange(12) % 3
+    losses = []
+    for device in ("cpu", "simulated"):
+        model = fs.model("cnn", device=device, epochs=4, batch_size=6, augment=text, dropout=0.0)
+        losses.append([e["train"]["loss"] for e in model.fit(images, y).history_])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert card.graphs.captured >= 1
+
+
 def test_a_network_learns_the_same_from_moved_bytes(simulated: Backend, card: Any) -> None:
     images, y = RNG.integers(0, 256, (16, 8, 8), "uint8"), np.arange(16) % 3
     losses = [

@@ -112,7 +112,9 @@ class Estimator(Predictor):
             X: the training examples, before preprocessing.
         """
         if self.lr is None:
-            raise ConfigurationError(f"{type(self).__name__}: lr expected a number; got None")
+            raise ConfigurationError(
+                f"{type(self).__name__}: lr expected a number; got None, and it finds none by itself"
+            )
         return self.lr
 
     def recipe(self) -> tuple[str, int | None]:
