@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flagstone_numba.scratch import scratch
-from flagstone_numpy.threads import share
+from flagstone_numpy.threads import Turns, share, share_turns
 
 MOST_GROUPS = 8
 LEAST_GROUPS = 4
@@ -35,12 +35,42 @@ def share_sum(
     """
     if not pieces:
         return np.zeros(shape, dtype)
-    each = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
-    count = min(len(pieces), MOST_GROUPS, max(LEAST_GROUPS, PARTIAL_BYTES // each))
-    totals = scratch("totals", (count, *shape), dtype)
+    totals, ends = _groups(len(pieces), shape, dtype)
     totals[...] = 0
-    ends = [len(pieces) * i // count for i in range(count + 1)]
-    groups = [(totals[i], pieces[ends[i] : ends[i + 1]]) for i in range(count)]
+    groups = [(totals[i], pieces[ends[i] : ends[i + 1]]) for i in range(len(totals))]
     share(work, groups)
     total: Array = np.add.reduce(totals, axis=0)
     return total
+
+
+def share_sum_turns(
+    work: Callable[[Turns, Array, Array], None],
+    pieces: int,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    parts: int = 1,
+    after: int = 0,
+) -> Array:
+    """The same for a compiled loop: a group is a turn, of :func:`share_turns`.
+
+    ``work`` is told the groups' sums, (groups, *shape), which are not initialised, and at which
+    piece each group begins, and the last one ends. Of large sums each part may be a turn, and all
+    pieces one group. ``after`` so many turns more follow, of a loop that adds groups by itself:
+    what is returned is not to be used then.
+    """
+    if not pieces:
+        return np.zeros(shape, dtype)
+    totals, ends = _groups(pieces, shape, dtype, 1 if parts > 1 else MOST_GROUPS)
+    share_turns(lambda turns: work(turns, totals, np.array(ends)), len(totals) * parts + after)
+    total: Array = totals[0] if after else np.add.reduce(totals, axis=0)
+    return total
+
+
+def _groups(
+    pieces: int, shape: tuple[int, ...], dtype: npt.DTypeLike, most: int = MOST_GROUPS
+) -> tuple[Array, list[int]]:
+    """Memory for the groups' sums, and the pieces at which groups begin, and the last one ends."""
+    each = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+    count = min(pieces, most, max(LEAST_GROUPS, PARTIAL_BYTES // each))
+    ends = [pieces * i // count for i in range(count + 1)]
+    return scratch("totals", (count, *shape), dtype), ends

@@ -237,11 +237,11 @@ def share(work: Callable[[Iterator[Piece]], None], pieces: Iterable[Piece]) -> N
             _run_with([], lambda _: work(_take(queue)))
 
 
-def share_turns(work: Callable[[Turns], None], pieces: int) -> None:
+def share_turns(work: Callable[[Turns], None], pieces: int, most: int = 1 << 30) -> None:
     """Call ``work`` on several threads at once with what its compiled loops take pieces by.
 
-    The rules are those of :func:`share`, of which :mod:`flagstone_numba.loops.turns` has the
-    compiled part.
+    The rules are those of :func:`share`; there are ``most`` threads at most. The compiled part is
+    :mod:`flagstone_numba.loops.turns`.
     """
     if not pieces:
         return
@@ -254,7 +254,7 @@ def share_turns(work: Callable[[Turns], None], pieces: int) -> None:
     if _here.is_inside or not blas.works:
         run(True)
         return
-    wanted = min(count(), pieces)
+    wanted = min(count(), pieces, most)
     if wanted > 1 and _team.lock.acquire(blocking=False):
         try:
             state[17] = next(_numbers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.backend import declines
-from flagstone_numba.kernels import depthwise, direct, tiles
+from flagstone_numba.kernels import depthwise, direct, narrow, tiles
 from flagstone_numba.loading import loops
 from flagstone_numpy.kernels import conv as numpys
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
@@ -19,7 +19,7 @@ ALGORITHMS = {
     **numpys.ALGORITHMS,
     "winograd": tiles,
     "depthwise": depthwise,
-    "narrow": direct,
+    "narrow": narrow,
     "im2col": direct,
 }
 

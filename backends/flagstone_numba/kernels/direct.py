@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flagstone_numba.kernels import columns
-from flagstone_numba.kernels.planes import Geometry, as_planes
+from flagstone_numba.kernels.planes import Geometry, as_places, as_planes
 from flagstone_numba.loading import loops
 from flagstone_numba.scratch import scratch
-from flagstone_numba.sums import share_sum
+from flagstone_numba.sums import share_sum_turns
 from flagstone_numpy.kernels import im2col, narrow
 from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks
-from flagstone_numpy.threads import share
+from flagstone_numpy.threads import Turns, share_turns
 
 PIECE = 1 << 25
 """Multiply-adds of a piece of work: some 400 us."""
@@ -61,24 +60,23 @@ def forward(
     seen, into = as_planes(x), as_planes(y)
     how = plan(window, seen.shape[3], into.shape[1:3])
     tile = product_tile(into.shape[2], k, x.itemsize)
-    weights = packed(w.reshape(k, -1).T, tile.columns)
-    bias = np.zeros(weights.shape[0] * tile.columns, x.dtype)
+    blocks = -(-k // tile.columns)
+    rows = np.ascontiguousarray(w.reshape(k, -1))
+    weights = scratch("weights", (blocks, rows.shape[1], tile.columns), x.dtype)
+    bias = np.zeros(blocks * tile.columns, x.dtype)
     if b is not None:
         bias[:k] = b
-    depth, offsets = how.run, how.starts
+    places = as_places(how.cut(seen.shape[0], k))
 
-    def work(mine: Iterator[Block]) -> None:
-        padded = scratch("padded", (how.area(pieces[0].shape[1]),), x.dtype)
+    def work(turns: Turns) -> None:
+        padded = scratch("padded", (how.area(int(places[0, 3])),), x.dtype)
         edge = scratch("edge", (len(tile.rows) * tile.columns,), x.dtype)
-        for block in mine:
-            images = np.array([block.images.start, block.images.stop], np.int64)
-            run(
-                tile.rows, tile.vectors, seen, weights, bias, images, block.rows.start,
-                block.shape[1], how.stride, how.low, how.reach, offsets, depth, padded, edge, into,
-            )  # fmt: skip
+        run(
+            turns, tile.rows, tile.vectors, seen, rows, weights, bias, places, how.stride, how.low,
+            how.reach, how.starts, how.run, padded, edge, into,
+        )  # fmt: skip
 
-    pieces = how.cut(seen.shape[0], k)
-    share(work, pieces)
+    share_turns(work, blocks + len(places), len(places))
     return y
 
 
@@ -86,7 +84,7 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int = 1) -> Array:
     """Return the gradient of the weights, (k, *kernel, c / groups)."""
     if groups > 1 or x.ndim > 4:
         return im2col.weight_grad(dy, x, window, groups)
-    if x.shape[-1] < block_rows() and not is_short(window.kernel[-1] * x.shape[-1]):
+    if x.shape[-1] < block_rows():
         return narrow.weight_grad(dy, x, window)
     run = loops("direct").weight_grad
     k, c = dy.shape[-1], x.shape[-1]
@@ -96,39 +94,22 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int = 1) -> Array:
     tile = product_tile(how.run, k, x.itemsize)
     wide = -(-k // tile.columns)
     shape = (-(-c // how.size), how.starts.size, how.run, wide * tile.columns)
-    pieces = how.cut(seen.shape[0], k)
-    together = max(1, TOGETHER // max(1, rows * beside))
+    places = as_places(how.cut(seen.shape[0], k))
+    together = max(1, min(TOGETHER // max(1, rows * beside), len(x)))
+    parts = min(wide, PARTS) if math.prod(shape) >= LARGE_WEIGHTS else 1
 
-    def add(block: Block, blocks: tuple[int, int], total: Array) -> None:
-        images, count = block.images.stop - block.images.start, block.shape[1]
-        held = min(together, images) if count == rows else 1
+    def work(turns: Turns, totals: Array, ends: Array) -> None:
+        most = int(places[0, 3])
+        held = together if most == rows else 1
         run(
-            tile.rows, tile.vectors, given, seen,
-            np.array([block.images.start, block.images.stop], np.int64), held, block.rows.start,
-            count, np.array(blocks, np.int64), how.stride, how.low, how.reach, how.starts,
-            how.size, how.lines(held, count),
-            scratch("padded", (shape[0] * held * how.area(count),), x.dtype),
-            scratch("given", (held * count * beside, tile.columns), x.dtype), total,
+            turns, tile.rows, tile.vectors, given, seen, places, ends, parts, together, how.stride,
+            how.low, how.reach, how.starts, how.size,
+            scratch("padded", (shape[0] * held * how.area(most),), x.dtype),
+            scratch("given", (held * most * beside, tile.columns), x.dtype),
+            scratch("lines", (held * most,), np.int64), totals,
         )  # fmt: skip
 
-    if math.prod(shape) >= LARGE_WEIGHTS:
-        total = np.zeros(shape, x.dtype)
-
-        def work(mine: Iterator[tuple[int, int]]) -> None:
-            for blocks in mine:
-                for block in pieces:
-                    add(block, blocks, total)
-
-        parts = min(wide, PARTS)
-        share(work, [(wide * i // parts, wide * (i + 1) // parts) for i in range(parts)])
-    else:
-
-        def part(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
-            for sums, group in mine:
-                for block in group:
-                    add(block, (0, wide), sums)
-
-        total = share_sum(part, pieces, shape, x.dtype)
+    total = share_sum_turns(work, len(places), shape, x.dtype, parts)
     by_tap = total[..., :k].reshape(shape[0], window.taps, -1, k)  # (blocks, taps, size, k)
     dw = by_tap.transpose(3, 1, 0, 2).reshape(k, window.taps, -1)[..., :c]
     return np.ascontiguousarray(dw).reshape(k, *window.kernel, c)
@@ -146,12 +127,6 @@ def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int = 1
 def block_rows() -> int:
     """Channels that lie together for a weight gradient, each a row of its products."""
     return 8 if loops("product").SUMS >= 16 else 4
-
-
-def is_short(run: int) -> bool:
-    """Whether so many numbers, a window's row, are the rows of a weight gradient's product."""
-    most: int = loops("product").SUMS // 2
-    return run in ROWS and block_rows() <= run <= most
 
 
 def packed(a: Array, columns: int) -> Array:
@@ -177,8 +152,8 @@ class Plan:
         self.reach = np.array([(r - 1) * down + 1, (s - 1) * right + 1], np.int64)
         self._positions, self._taps, self._c = positions, r * s, c
         self._wide = (positions[1] - 1) * int(self.stride[1]) + int(self.reach[1])
-        joined = right == 1 and (most_channels is None or is_short(s * c))
-        self.size = c if joined or most_channels is None else most_channels
+        joined = right == 1 and most_channels is None
+        self.size = most_channels or c
         self.run = s * self.size if joined else self.size
         along = [0] if joined else [j * right for j in range(s)]
         self.starts = np.array(
@@ -202,13 +177,6 @@ class Plan:
     def area(self, rows: int) -> int:
         """How many numbers of a block of channels the windows of so many rows see."""
         return self._tall(rows) * self._wide * self.size
-
-    def lines(self, images: int, rows: int) -> Array:
-        """Where the windows of every row start, of so many images that lie together."""
-        step = self._wide * self.size
-        image = np.arange(images, dtype=np.int64) * self._tall(rows) * step
-        row = np.arange(rows, dtype=np.int64) * self.stride[0] * step
-        return (image[:, None] + row).reshape(-1)
 
     def _tall(self, rows: int) -> int:
         return (rows - 1) * int(self.stride[0]) + int(self.reach[0])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from flagstone_numpy.kernels.windows import Array, Window
+from flagstone_numpy.kernels.windows import Array, Block, Window
 
 
 class Geometry(NamedTuple):
@@ -37,3 +38,9 @@ def as_planes(a: Array) -> Array:
     """
     a = np.ascontiguousarray(a)
     return a[:, None] if a.ndim == 3 else a
+
+
+def as_places(blocks: Iterable[Block]) -> Array:
+    """Blocks as rows of numbers: first image, image after the last, first row, rows."""
+    found = [(b.images.start, b.images.stop, b.rows.start, b.shape[1]) for b in blocks]
+    return np.array(found, np.int64).reshape(-1, 4)

@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from flagstone_numba.kernels import direct
 from flagstone_numba.kernels.direct import block_rows, product_tile
+from flagstone_numba.kernels.planes import as_places
 from flagstone_numba.loading import loops
 from flagstone_numba.scratch import scratch
-from flagstone_numba.sums import share_sum
+from flagstone_numba.sums import share_sum_turns
 from flagstone_numpy.kernels.windows import Array, Sizes, Window, blocks
 from flagstone_numpy.kernels.winograd import MATRICES
-from flagstone_numpy.threads import share
+from flagstone_numpy.threads import Turns, share_turns
 
 BLOCK_BYTES = 3 << 18
 """Of transformed inputs and products together."""
 LEAST_TILES = 64
 """In a block."""
 MOST_PIECES = 16
+PART = 16
+"""Input channels of which the gradient's sums are added in one piece of work."""
 LINE = 16  # float32 in a cache line; streams stand an odd number of lines apart
 
 
@@ -43,22 +45,22 @@ def forward(
     y = np.empty((n, *positions, k), np.float32)
     plan = tiling(n, positions, c, k, size)
     tile = product_tile(plan.least, k, 4, divides=True)
-    weights = transformed(w, size, tile.columns)
+    blocks = k // tile.columns
+    weights = scratch("weights", (plan.elements, blocks, c, tile.columns), np.float32)
     bias = np.zeros(k, np.float32) if b is None else np.ascontiguousarray(b)
-    low = _low(window)
+    how = (*_flat(w), weights, bias, plan.places, _low(window), plan.columns)
     zeros, none = np.zeros(tile.columns, np.float32), np.zeros(1, np.int64)
 
-    def work(mine: Iterator[Array]) -> None:
+    def work(turns: Turns) -> None:
         seen, products = plan.streams("seen", c), plan.streams("products", k)
         padded = scratch("padded", (plan.laid(c),), np.float32)
-        edge = scratch("edge", (size * size * k,), np.float32)
-        for places in mine:
-            run(
-                (0,) * size, tile.rows, tile.vectors, x, weights, bias, places, low, plan.columns,
-                none, zeros, padded, seen, products, edge, y,
-            )  # fmt: skip
+        edge = scratch("edge", (max(size * size * k, 9 * tile.columns),), np.float32)
+        run(
+            turns, (0,) * size, tile.rows, tile.vectors, x, *how, none, zeros, padded, seen,
+            products, edge, y,
+        )  # fmt: skip
 
-    share(work, plan.pieces())
+    share_turns(work, blocks + len(plan.places), len(plan.places))
     return y
 
 
@@ -72,22 +74,34 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int
     plan = tiling(n, dy.shape[1:-1], c, k, size)
     tile = product_tile(block_rows(), k, 4, divides=True)
     low, none = _low(window), np.zeros(1, np.int64)
+    dw = np.empty((k, 9, c), np.float32)
 
-    def work(mine: Iterator[tuple[Array, Sequence[Array]]]) -> None:
+    def work(turns: Turns, totals: Array, ends: Array) -> None:
         seen, spread = plan.streams("seen", c), plan.streams("products", k)
         padded = scratch("padded", (plan.laid(max(c, k)),), np.float32)
-        for total, group in mine:
-            run(
-                (0,) * size, tile.rows, tile.vectors, dy, x, np.concatenate(group), low,
-                plan.columns, tile.columns, none, padded, seen, spread, total,
-            )  # fmt: skip
+        taps = scratch("edge", (PART, 9, k), np.float32)
+        run(
+            turns, (0,) * size, tile.rows, tile.vectors, dy, x, plan.places, ends, low,
+            plan.columns, tile.columns, none, padded, seen, spread, totals, taps, dw,
+        )  # fmt: skip
 
-    side = size + 2
-    total = share_sum(work, plan.pieces(), (side * side, c, k), np.float32)
-    kernel = MATRICES[size].kernel
-    half = (kernel.T @ total.reshape(side, side * c * k)).reshape(3, side, c * k)
-    taps = np.matmul(kernel.T, half).reshape(9, c, k)
-    return np.ascontiguousarray(taps.transpose(2, 0, 1)).reshape(k, 3, 3, c)
+    shape = (plan.elements, c, k)
+    share_sum_turns(work, len(plan.places), shape, np.float32, after=-(-c // PART))
+    return dw.reshape(k, 3, 3, c)
+
+
+def _flat(w: Array) -> tuple[Array, int, Array]:
+    """Numbers of ``w`` in order, where its first is, and how far apart the others are.
+
+    Weights of an input's gradient are the forward pass's, flipped: no copy of them is made.
+    """
+    back = np.flip(w, (1, 2)).swapaxes(0, -1)
+    if not (w.flags.c_contiguous or back.flags.c_contiguous):
+        w = np.ascontiguousarray(w)
+    strides = np.array(w.strides, np.int64) // w.itemsize
+    if w.flags.c_contiguous:
+        return w.reshape(-1), 0, strides
+    return back.reshape(-1), int(-2 * (strides[1] + strides[2])), strides
 
 
 def transformed(w: Array, size: int, columns: int) -> Array:
@@ -119,15 +133,13 @@ class Plan:
         found = list(blocks(n, rows, self.columns * tile, max(BLOCK_BYTES, LEAST_TILES * tile)))
         self.most = math.prod(found[0].shape) * self.columns
         self._rows = found[0].shape[1]
-        self._places = np.array(
-            [(b.images.start, b.images.stop, b.rows.start, b.shape[1]) for b in found], np.int64
-        )
+        self.elements = (size + 2) ** 2
+        self.places = as_places(found)
         self.least = min(math.prod(b.shape) for b in (found[0], found[-1])) * self.columns
 
     def pieces(self) -> list[Array]:
         """Blocks in pieces of work."""
-        count = min(len(self._places), MOST_PIECES)
-        return np.array_split(self._places, count)
+        return np.array_split(self.places, min(len(self.places), MOST_PIECES))
 
     def streams(self, name: str, channels: int) -> Array:
         """Scratch (elements, numbers), the elements an odd number of cache lines apart."""

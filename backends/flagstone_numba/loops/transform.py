@@ -6,7 +6,7 @@ registers once; a matrix's zeros and ones cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba.core.cgutils
@@ -15,14 +15,14 @@ from llvmlite import ir
 from numba.core import types
 
 from flagstone_numba.loops.product import VECTOR_BYTES
-from flagstone_numpy.kernels.winograd import MATRICES
+from flagstone_numpy.kernels.winograd import MATRICES, Matrices
 
 LANES = VECTOR_BYTES // 4
 cgutils: Any = numba.core.cgutils  # its types are partial
 intrinsic: Any = numba.extending.intrinsic
 
 
-def _transform(name: str, has_bias: bool) -> Any:
+def _transform(of: Callable[[Matrices], Any], has_bias: bool = False) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]  # numba has no stubs
     def transform(
         _: Any, size: Any, a: Any, a_at: Any, a_row: Any, a_column: Any, out: Any, out_at: Any,
@@ -31,7 +31,7 @@ def _transform(name: str, has_bias: bool) -> Any:
         args = (
             size, a, a_at, a_row, a_column, out, out_at, out_row, out_column, channels, bias,
         )  # fmt: skip
-        matrix = getattr(MATRICES[size.count], name).tolist()
+        matrix = of(MATRICES[size.count]).tolist()
 
         def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
             return _write(context, builder, signature, given, matrix, has_bias)
@@ -41,14 +41,18 @@ def _transform(name: str, has_bias: bool) -> Any:
     return transform
 
 
-spread_inputs = _transform("inputs", has_bias=False)
+spread_inputs = _transform(lambda m: m.inputs)
 """``out = M d M'`` for every channel: ``spread_inputs(size, a, a_at, a_row, a_column, out, out_at,
 out_row, out_column, channels, bias)``. ``size`` is a tuple as long as a tile's outputs are wide,
 arrays are flat, and channels, a multiple of :data:`LANES`, lie next to each other."""
-gather_outputs = _transform("outputs", has_bias=True)
+gather_outputs = _transform(lambda m: m.outputs, has_bias=True)
 """The same with the outputs' matrix; ``bias``, one number a channel, is added."""
-spread_gradients = _transform("gradients", has_bias=False)
+spread_gradients = _transform(lambda m: m.gradients)
 """The same with the transpose of the outputs' matrix."""
+spread_weights = _transform(lambda m: m.kernel)
+"""The same with the weights' matrix: of 3 x 3 taps."""
+gather_weights = _transform(lambda m: m.kernel.T)
+"""The same with its transpose, which gives 3 x 3 taps."""
 
 
 def _write(
