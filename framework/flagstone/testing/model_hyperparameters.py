@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import typing
 from typing import Any
 
 
@@ -25,6 +27,11 @@ def check_hyperparameters(model: Any) -> None:
         AssertionError: one is changed, checked or lost; the message names it.
     """
     names = list(model.hyperparameters())
+    if forgotten := [name for name in _fields(model) if name not in names]:
+        raise AssertionError(
+            f"{forgotten[0]}: annotated like a hyper-parameter, and none; decorate the class with "
+            "@dataclass(kw_only=True, eq=False, repr=False)"
+        )
     markers = {name: _Marker(name) for name in names}
     try:
         made = model(**markers)
@@ -55,3 +62,14 @@ def check_hyperparameters(model: Any) -> None:
             )
         if defaults.set_params(**{name: markers[name]}).get_params()[name] is not markers[name]:
             raise AssertionError(f"set_params: expected to set {name}; it did not")
+
+
+def _fields(model: Any) -> list[str]:
+    """What the class annotates and gives a value, as a dataclass does its fields."""
+    own = vars(model)
+    hints = typing.get_type_hints(model)
+    return [
+        name
+        for name in inspect.get_annotations(model)
+        if name in own and typing.get_origin(hints[name]) is not typing.ClassVar
+    ]

@@ -146,6 +146,15 @@ def test_a_mistake_is_named(check: Callable[..., Any], mistake: str) -> None:
     assert re.search(words, reason), reason
 
 
+def test_a_class_that_was_not_decorated_is_named(check: Callable[..., Any]) -> None:
+    source = MODEL.format(last=LAST, methods="    kind: ClassVar[str] = 'planted'")
+    source = "from typing import ClassVar\n" + source.replace("@dataclass(kw", "# (kw")
+    found = check(source, "planted", "--point", "hyperparameters")
+    assert found.code == 1
+    reason = found.of("failed")["hyperparameters"]
+    assert "width: annotated like a hyper-parameter, and none; decorate the class with" in reason
+
+
 def test_a_model_without_mistakes_passes(check: Callable[..., Any]) -> None:
     pytest.importorskip("sklearn", reason="scikit-learn, whose checks are a point, is not there")
     found = check(MODEL.format(last=LAST, methods=""), "planted")
