@@ -1,20 +1,18 @@
 """Convolution, max pooling and ReLU in one, for predictions.
 
-The convolution's output, the largest array of a network of images, is made block by block and
-pooled while it lies in the cache; which place a maximum came from is nobody's concern here.
+With tiles or few channels the convolution's output, the largest array of a network of images, is
+made block by block and pooled while it lies in the cache. Which place a maximum came from is
+nobody's concern here.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 
 import numpy as np
 
-from flagstone_numpy.kernels import conv
+from flagstone_numpy.kernels import conv, narrow, winograd
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window, taps
-
-BLOCK_BYTES = 1 << 21
-"""Of the convolution's output at a time."""
 
 
 def conv_max_pool_relu(
@@ -27,13 +25,15 @@ def conv_max_pool_relu(
     positions = window.positions(x.shape[1:-1])
     pooling = Window(pool_kernel, pool_stride, pool_padding, (1,) * len(pool_kernel))
     y = np.empty((x.shape[0], *pooling.positions(positions), w.shape[0]), x.dtype)
-    image = math.prod(positions) * w.shape[0] * x.itemsize
-    step = max(1, BLOCK_BYTES // max(1, image))
-    for start in range(0, len(x), step):
-        part = x[start : start + step]
-        made = conv.forward(conv.ALGORITHMS, part, w, b, window, groups, precision)
-        _pool(y[start : start + step], made, pooling)
-    return np.maximum(y, 0, out=y)
+    case = conv.case_of(x, window, positions, w.shape[0], groups)
+    if case == "winograd" and halves(pooling):
+        winograd.pooled_relu(y, x, w, b, window, positions, conv.TILES[precision])
+    elif case == "narrow":
+        narrow.pooled(y, x, w, b, window, positions, functools.partial(_pooled_relu, pooling))
+    else:
+        made = conv.forward(conv.ALGORITHMS, x, w, b, window, groups, precision)
+        _pooled_relu(pooling, y, made)
+    return y
 
 
 def halves(pooling: Window) -> bool:
@@ -42,10 +42,9 @@ def halves(pooling: Window) -> bool:
     return pooling.kernel == pooling.stride == (2, 2) and starts
 
 
-def _pool(y: Array, x: Array, pooling: Window) -> None:
-    """Write the maxima of windows of ``x`` (n, *size, c) to ``y``."""
-    found = taps(pooling, x.shape[1:-1], (0, y.shape[1]), y.shape[2:-1])
-    y[...] = -np.inf
-    for tap in found:
+def _pooled_relu(pooling: Window, y: Array, x: Array) -> None:
+    """Write ReLU of the maxima of windows of ``x`` (n, *size, c) to ``y``."""
+    y[...] = 0
+    for tap in taps(pooling, x.shape[1:-1], (0, y.shape[1]), y.shape[2:-1]):
         into = y[(slice(None), *tap.outputs)]
         np.maximum(into, x[(slice(None), *tap.inputs)], out=into)

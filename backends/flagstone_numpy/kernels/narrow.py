@@ -9,7 +9,7 @@ padding and channels first. A last row of ones adds the bias within the product.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,9 +19,8 @@ from flagstone_numpy.kernels.windows import (
     Patches,
     Sizes,
     Window,
-    blocks,
     by_images,
-    even_budget,
+    shared_blocks,
     taps,
 )
 from flagstone_numpy.scratch import scratch
@@ -42,9 +41,7 @@ def forward(
     """Return the convolution, (n, *positions, k)."""
     k = w.shape[0]
     y = np.empty((x.shape[0], *positions, k), x.dtype) if out is None else out
-    weights = w.reshape(k, window.taps, -1).transpose(2, 1, 0).reshape(-1, k)  # (c*taps, k)
-    if b is not None:
-        weights = np.concatenate([weights, b[None]])
+    weights = _weights(w, b)
     pieces = _blocks(x.shape[0], positions, weights.shape[0], x.itemsize)
 
     def work(mine: Iterator[Block]) -> None:
@@ -57,6 +54,36 @@ def forward(
 
     share(work, pieces)
     return y
+
+
+def pooled(
+    y: Array, x: Array, w: Array, b: Array | None, window: Window, positions: Sizes,
+    pool: Callable[[Array, Array], None],
+) -> None:  # fmt: skip
+    """Call ``pool`` with a part of ``y`` and the convolution of the same images, block by block."""
+    k = w.shape[0]
+    weights = _weights(w, b)
+    image = math.prod(positions) * k * x.itemsize
+    pieces = list(blocks(len(x), 1, image, even_budget(len(x) * image, 2 * BLOCK_BYTES)))
+
+    def work(mine: Iterator[Block]) -> None:
+        largest = Block(pieces[0].images, slice(0, positions[0]))
+        columns = _Columns(x, window, positions, largest, has_ones=b is not None)
+        for images, _ in mine:
+            count = images.stop - images.start
+            made = scratch("pooled", (count, *positions, k), x.dtype)
+            block = Block(images, slice(0, positions[0]))
+            np.matmul(columns.of(block).T, weights, out=made.reshape(-1, k))
+            pool(y[images], made)
+
+    share(work, pieces)
+
+
+def _weights(w: Array, b: Array | None) -> Array:
+    """Return weights (c * taps, k), the bias as a last row."""
+    k = w.shape[0]
+    weights = w.reshape(k, math.prod(w.shape[1:-1]), -1).transpose(2, 1, 0).reshape(-1, k)
+    return weights if b is None else np.concatenate([weights, b[None]])
 
 
 def weight_grad(
@@ -141,6 +168,4 @@ class _Columns:
 def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> list[Block]:
     """Cut the positions of n images into blocks; a position's columns are ``row`` numbers."""
     row_bytes = math.prod(positions[1:]) * row * itemsize
-    return list(
-        blocks(n, positions[0], row_bytes, even_budget(n * positions[0] * row_bytes, BLOCK_BYTES))
-    )
+    return shared_blocks(n, positions[0], row_bytes, BLOCK_BYTES)

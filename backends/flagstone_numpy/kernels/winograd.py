@@ -21,8 +21,9 @@ summation has 7e-7 and 8e-7; with 4x4 outputs it is 6e-6 and 7e-6:
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,8 +34,7 @@ from flagstone_numpy.kernels.windows import (
     Patches,
     Sizes,
     Window,
-    blocks,
-    even_budget,
+    shared_blocks,
 )
 from flagstone_numpy.scratch import scratch
 from flagstone_numpy.sums import add_product, copied, share_sum
@@ -88,15 +88,56 @@ def forward(
     size: int = 2, out: Array | None = None, relu: bool = False,
 ) -> Array:  # fmt: skip
     """Return the convolution, (n, *positions, k), by tiles of ``size`` outputs a side."""
+    y = np.empty((x.shape[0], *positions, w.shape[0]), np.float32) if out is None else out
+
+    def put(made: Array, block: Block, plan: _Plan) -> None:
+        _put(made, y, block, plan, b, relu)
+
+    _each_block(x, w, window, positions, size, put)
+    return y
+
+
+def pooled_relu(
+    y: Array, x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, size: int = 2
+) -> None:
+    """Write ReLU of the maxima of 2x2 windows of the convolution to ``y`` (n, p, q, k); a window
+    may stick out by one. Tiles hold whole windows."""
+
+    def put(made: Array, block: Block, plan: _Plan) -> None:
+        by_place = made.reshape(size, size, *block.shape, plan.tiles[1], y.shape[-1])
+        down, right = (p % size for p in positions)
+        if down and block.rows.stop == plan.tiles[0]:
+            by_place[down:, :, :, -1] = -np.inf
+        if right:
+            by_place[:, right:, :, :, -1] = -np.inf
+        first, stop = (at * size // 2 for at in (block.rows.start, block.rows.stop))
+        for i, j in itertools.product(range(0, size, 2), repeat=2):
+            target = y[block.images, first + i // 2 : stop : size // 2, j // 2 :: size // 2]
+            rows, columns = target.shape[1:3]
+            window = by_place[i : i + 2, j : j + 2, :, :rows, :columns]
+            np.maximum(window[0], window[1], out=window[0])
+            largest = np.maximum(window[0, 0], window[0, 1], out=window[0, 0])
+            if b is not None:
+                largest += b
+            np.maximum(largest, 0, out=target)
+
+    _each_block(x, w, window, positions, size, put)
+
+
+def _each_block(
+    x: Array, w: Array, window: Window, positions: Sizes, size: int,
+    put: Callable[[Array, Block, _Plan], None],
+) -> None:  # fmt: skip
+    """Call ``put`` with each block's outputs without bias, (size, size, tiles * k), which it may
+    write to; on several threads."""
     n, c, k, side = x.shape[0], x.shape[-1], w.shape[0], size + 2
-    y = np.empty((n, *positions, k), np.float32) if out is None else out
     plan = _plan(n, positions, c, k, size, BLOCK_BYTES)
     weights = _weights(w, size)
 
     def work(mine: Iterator[Block]) -> None:
         inputs = _Inputs(x, window, plan)
         products = _elements("products", (side, side), plan.most * k)
-        transform = _Transform("outputs", MATRICES[size].outputs, plan.most * k)
+        transform = _Transform("gathered", MATRICES[size].outputs, plan.most * k)
         for block in mine:
             seen = inputs.of(block)  # (side, side, tiles, c)
             tiles = seen.shape[2]
@@ -104,10 +145,9 @@ def forward(
             into = summed.reshape(side, side, tiles, k)
             for first, stop in spans(tiles, c * k):
                 np.matmul(seen[:, :, first:stop], weights, out=into[:, :, first:stop])
-            _put(transform(summed), y, block, plan, b, relu)
+            put(transform(summed), block, plan)
 
     share(work, plan.blocks)
-    return y
 
 
 def weight_grad(
@@ -122,7 +162,7 @@ def weight_grad(
     def work(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
         inputs = _Inputs(x, window, plan)
         given = _elements("given", (size, size), plan.most * k)
-        transform = _Transform("outputs", MATRICES[size].gradients, plan.most * k)
+        transform = _Transform("products", MATRICES[size].gradients, plan.most * k)
         for total, group in mine:
             is_first = True
             for block in group:
@@ -175,9 +215,8 @@ class _Plan(NamedTuple):
 def _plan(n: int, positions: Sizes, c: int, k: int, size: int, block_bytes: int) -> _Plan:
     rows, columns = tiles = (-(-positions[0] // size), -(-positions[1] // size))
     tile = (size + 2) ** 2 * (c + k) * 4
-    budget = even_budget(n * rows * columns * tile, block_bytes)
-    budget = max(budget, LEAST_TILES * tile)
-    return _Plan(positions, size, tiles, list(blocks(n, rows, columns * tile, budget)))
+    found = shared_blocks(n, rows, columns * tile, max(block_bytes, LEAST_TILES * tile))
+    return _Plan(positions, size, tiles, found)
 
 
 def _weights(w: Array, size: int) -> Array:
