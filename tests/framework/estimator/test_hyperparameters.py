@@ -35,9 +35,10 @@ def test_an_unknown_hyperparameter_is_named_with_a_suggestion() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"epochs": 2.0}, "epochs expected int; got 2.0"),
-        ({"epochs": True}, "epochs expected int; got True"),
-        ({"epochs": "3"}, "epochs expected int; got '3'"),
+        ({"epochs": -2.0}, "epochs expected a positive number; got -2.0"),
+        ({"epochs": True}, "epochs expected int | float; got True"),
+        ({"epochs": "3"}, "epochs expected int | float; got '3'"),
+        ({"batch_size": 2.0}, "batch_size expected int | None; got 2.0"),
         ({"epochs": 0}, "epochs expected a positive integer; got 0"),
         ({"batch_size": "all"}, "batch_size expected int | None; got 'all'"),
         ({"batch_size": 0}, "batch_size expected a positive integer; got 0"),
@@ -60,9 +61,9 @@ def test_an_unknown_hyperparameter_is_named_with_a_suggestion() -> None:
         ({"device": "gpu"}, "gpu"),
         ({"hidden": 5}, "hidden expected tuple[int, ...]; got 5"),
         ({"hidden": (5, "6")}, "hidden expected tuple[int, ...]; got (5, '6')"),
-        ({"hidden": (5, 0)}, "positive integer; got 0"),
+        ({"hidden": (5, 0)}, "hidden: expected positive integers; got (5, 0)"),
         ({"activation": "rleu"}, "unknown activation 'rleu'"),
-        ({"dropout": 1.0}, "p expected a probability in [0, 1); got 1.0"),
+        ({"dropout": 1.0}, "dropout: expected a probability in [0, 1); got 1.0"),
         ({"init": "xavier"}, "unknown initialiser 'xavier'"),
         (
             {"optimizer": "sgd(weight_decay=0.1)", "weight_decay": 0.2},
