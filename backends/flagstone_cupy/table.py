@@ -53,6 +53,8 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     elementwise.silu,
     elementwise.softplus,
     fused.add_relu,
+    fused.axis_norm_relu,
+    fused.axis_rms_norm_relu,
     fused.batch_norm_relu,
     fused.conv_relu,
     fused.linear_relu,

@@ -49,6 +49,8 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     elementwise.relu,
     elementwise.relu_grad,
     fused.add_relu,
+    fused.axis_norm_relu,
+    fused.axis_rms_norm_relu,
     fused.batch_norm_relu,
     fused.conv_relu,
     fused.linear_relu,

@@ -37,6 +37,18 @@ def batch_norm_relu(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
 
 
 @declines
+def axis_norm_relu(x: Array, weight: Array | None, bias: Array | None, **how: Any) -> Any:
+    """``relu`` of the first output of :func:`~flagstone_cupy.kernels.norm.axis_norm`."""
+    return norm.axis_norm(x, weight, bias, activation="relu", **how)
+
+
+@declines
+def axis_rms_norm_relu(x: Array, weight: Array | None, **how: Any) -> Any:
+    """``relu`` of the first output of :func:`~flagstone_cupy.kernels.norm.axis_rms_norm`."""
+    return norm.axis_rms_norm(x, weight, activation="relu", **how)
+
+
+@declines
 def max_pool_relu(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> Any:
     """``relu`` of the first output of :func:`~flagstone_cupy.kernels.pool.max_pool`."""
     return pool.max_pool(x, kernel=kernel, stride=stride, padding=padding, activation="relu")

@@ -167,11 +167,12 @@ __device__ __forceinline__ long long along(int i, int s, int g, int c) {
 
 // x is (n, s, g, c); every (n, g) has its mean and variance over s and c, unless it is not CENTRED: then
 // y = x / sqrt(mean(x^2) + eps) * weight, and var holds the mean of squares. weight and bias are (g, c),
-// or the last axes of that and repeated, or null. A row of threads (threadIdx.y) has one (n, g).
+// or the last axes of that and repeated, or null. A row of threads (threadIdx.y) has one (n, g). Where
+// `relu` is said, y is 0 where it would be negative.
 template <typename T, bool CENTRED>
 __global__ void __launch_bounds__(THREADS, 1)
     axis_norm(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
-              T* __restrict__ y, T* __restrict__ mean, T* __restrict__ var, T eps,
+              T* __restrict__ y, T* __restrict__ mean, T* __restrict__ var, T eps, bool relu,
               int weights, int biases, long long n, int s, int g, int c) {
     const int count = s * c;
     const long long groups = n * g, step = static_cast<long long>(gridDim.x) * blockDim.y;
@@ -200,7 +201,7 @@ __global__ void __launch_bounds__(THREADS, 1)
             T out = (x[at(i)] - centre) * factor;
             if (weight) out *= weight[place % weights];
             if (bias) out += bias[place % biases];
-            y[at(i)] = out;
+            y[at(i)] = relu && out < T(0) ? T(0) : out;
         }
         if (mine && threadIdx.x == 0) {
             if (CENTRED) mean[group] = centre;

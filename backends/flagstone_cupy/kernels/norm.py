@@ -97,16 +97,20 @@ def _rows(rows: int, block: Sizes) -> int:
 
 @declines
 def axis_norm(
-    x: Array, weight: Array | None, bias: Array | None, *, axis: tuple[int, ...], eps: float
-) -> Any:
-    """See :func:`flagstone.ops.axis_norm.axis_norm`."""
-    return _normalized(x, weight, bias, axis, eps, centred=True)
+    x: Array, weight: Array | None, bias: Array | None, *, axis: tuple[int, ...], eps: float,
+    activation: str | None = None,
+) -> Any:  # fmt: skip
+    """See :func:`flagstone.ops.axis_norm.axis_norm`. ``activation`` is ``None`` or ``"relu"``."""
+    return _normalized(x, weight, bias, axis, eps, activation == "relu", centred=True)
 
 
 @declines
-def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float) -> Any:
-    """See :func:`flagstone.ops.axis_norm.axis_rms_norm`."""
-    return _normalized(x, weight, None, axis, eps, centred=False)
+def axis_rms_norm(
+    x: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float,
+    activation: str | None = None,
+) -> Any:  # fmt: skip
+    """See :func:`flagstone.ops.axis_norm.axis_rms_norm`, and above."""
+    return _normalized(x, weight, None, axis, eps, activation == "relu", centred=False)
 
 
 @declines
@@ -160,7 +164,7 @@ def view(shape: tuple[int, ...], axis: tuple[int, ...]) -> View | None:
 
 def _normalized(
     x: Array, weight: Array | None, bias: Array | None, axis: tuple[int, ...], eps: float,
-    centred: bool,
+    relu: bool, centred: bool,
 ) -> Any:  # fmt: skip
     seen = view(x.shape, axis)
     parameters = [a for a in (weight, bias) if a is not None]
@@ -178,7 +182,7 @@ def _normalized(
     grid, block = _a_row_each(seen)
     arrays = (contiguous(x), *(None if a is None else contiguous(a) for a in (weight, bias)))
     repeated = tuple(0 if a is None else a.size for a in (weight, bias))
-    arguments = (*arrays, y, mean, var, eps, *repeated, *seen[:4])
+    arguments = (*arrays, y, mean, var, eps, relu, *repeated, *seen[:4])
     launch(AXIS_NORM[x.dtype, centred], grid, block, 0, arguments)
     return (y, mean, var) if centred else (y, var)
 

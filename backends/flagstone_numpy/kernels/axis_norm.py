@@ -87,12 +87,14 @@ class View(NamedTuple):
 
 @held
 def axis_norm(
-    x: Array, weight: Array | None, bias: Array | None, *, axis: tuple[int, ...], eps: float
-) -> Any:
-    """See :func:`flagstone.ops.axis_norm`."""
+    x: Array, weight: Array | None, bias: Array | None, *, axis: tuple[int, ...], eps: float,
+    relu: bool = False,
+) -> Any:  # fmt: skip
+    """See :func:`flagstone.ops.axis_norm`; with ``relu`` that of its first output."""
     view = View.of(x.shape, axis, weight, bias)
     if view is None:
-        return _over_any(x, weight, bias, axis, eps)
+        y, *kept = _over_any(x, weight, bias, axis, eps)
+        return np.maximum(y, 0) if relu else y, *kept
     source, y = view.rows(x), np.empty(x.shape, x.dtype)
     target, d = y.reshape(source.shape), view.scratch(x.dtype)
     mean, var = np.empty((2, view.n, 1, view.k), x.dtype)
@@ -113,6 +115,8 @@ def axis_norm(
             part *= factor
         if shift is not None:
             part += shift
+        if relu:
+            np.maximum(part, 0, out=part)
     return y, *(view.statistics(v, x.shape, axis) for v in (mean, var))
 
 
@@ -156,13 +160,16 @@ def axis_norm_grad(
 
 
 @held
-def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float) -> Any:
-    """See :func:`flagstone.ops.axis_norm.axis_rms_norm`."""
+def axis_rms_norm(
+    x: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float, relu: bool = False
+) -> Any:
+    """See :func:`flagstone.ops.axis_norm.axis_rms_norm`; with ``relu`` that of its first output."""
     view = View.of(x.shape, axis, weight)
     if view is None:
         square = np.mean(x * x, axis=axis, keepdims=True)
         y = x * (1 / np.sqrt(square + eps))
-        return y if weight is None else y * weight, square
+        y = y if weight is None else y * weight
+        return np.maximum(y, 0) if relu else y, square
     source, y = view.rows(x), np.empty(x.shape, x.dtype)
     target = y.reshape(source.shape)
     mean = np.empty((view.n, 1, view.k), x.dtype)
@@ -172,6 +179,8 @@ def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps:
         np.multiply(source[block], view.wide(1 / np.sqrt(mean[block] + eps)), out=part)
         if weight is not None:
             part *= weight.reshape(-1)
+        if relu:
+            np.maximum(part, 0, out=part)
     return y, view.statistics(mean, x.shape, axis)
 
 

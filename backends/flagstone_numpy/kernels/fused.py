@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flagstone_numpy.kernels import axis_norm as examples
 from flagstone_numpy.kernels import conv as convolution
 from flagstone_numpy.kernels import linear as products
 from flagstone_numpy.kernels import norm, pool
@@ -54,6 +55,16 @@ def batch_norm_relu(
     """``relu`` of :func:`~flagstone_numpy.kernels.norm.batch_norm`'s first output."""
     y, mean, var = norm.batch_norm(x, weight, bias, eps=eps)
     return _relu(y), mean, var
+
+
+def axis_norm_relu(x: Array, weight: Array | None, bias: Array | None, **how: Any) -> Any:
+    """``relu`` of :func:`~flagstone_numpy.kernels.axis_norm.axis_norm`'s first output."""
+    return examples.axis_norm(x, weight, bias, relu=True, **how)
+
+
+def axis_rms_norm_relu(x: Array, weight: Array | None, **how: Any) -> Any:
+    """``relu`` of :func:`~flagstone_numpy.kernels.axis_norm.axis_rms_norm`'s first output."""
+    return examples.axis_rms_norm(x, weight, relu=True, **how)
 
 
 def add_relu(a: Any, b: Any) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flagstone import ops
 from flagstone.errors import InputError, ShapeError
 from flagstone.named import is_number
+from flagstone.nn.fused import fuses
 from flagstone.nn.init import ones, zeros
 from flagstone.nn.layer import Layer, require_tensor
 from flagstone.nn.linear import positive
@@ -37,9 +38,11 @@ class LayerNorm(Layer):
         self.weight = Parameter(shape, ones) if elementwise_affine else None
         self.bias = Parameter(shape, zeros) if elementwise_affine and bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    @fuses("axis_norm")
+    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
         require_tensor("LayerNorm", x)
-        return ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        shape = self.normalized_shape
+        return ops.layer_norm(x, shape, self.weight, self.bias, self.eps, then=then)
 
     def describe(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={_has(self.weight)}"
@@ -66,9 +69,10 @@ class RMSNorm(Layer):
         self.eps = None if eps is None else _eps("RMSNorm", eps)
         self.weight = Parameter(shape, ones) if elementwise_affine else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    @fuses("axis_rms_norm")
+    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
         require_tensor("RMSNorm", x)
-        return ops.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+        return ops.rms_norm(x, self.normalized_shape, self.weight, self.eps, then=then)
 
     def describe(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={_has(self.weight)}"
@@ -100,9 +104,10 @@ class GroupNorm(Layer):
         self.weight = Parameter((num_channels,), ones) if affine else None
         self.bias = Parameter((num_channels,), zeros) if affine else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    @fuses("axis_norm")
+    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
         _require_channels("GroupNorm", x, self.num_channels)
-        return ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, then=then)
 
     def describe(self) -> str:
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={_has(self.weight)}"
@@ -127,9 +132,10 @@ class InstanceNorm(Layer):
         self.weight = Parameter((num_features,), ones) if affine else None
         self.bias = Parameter((num_features,), zeros) if affine else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    @fuses("axis_norm")
+    def forward(self, x: Tensor, then: str | None = None) -> Tensor:
         _require_channels("InstanceNorm", x, self.num_features)
-        return ops.instance_norm(x, self.weight, self.bias, self.eps)
+        return ops.instance_norm(x, self.weight, self.bias, self.eps, then=then)
 
     def describe(self) -> str:
         return f"{self.num_features}, eps={self.eps}, affine={_has(self.weight)}"

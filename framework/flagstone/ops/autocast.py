@@ -44,7 +44,7 @@ RULES: dict[str, str] = {
             "softmax", "log_softmax", "logsumexp", "softplus", "normal_cdf",
             "softmax_cross_entropy", "binary_cross_entropy_with_logits",
             "squared_error", "logistic_error",
-            "axis_norm", "axis_rms_norm", "standardized",
+            "axis_norm", "axis_norm_relu", "axis_rms_norm", "axis_rms_norm_relu", "standardized",
         ),
         WIDE,
     ),

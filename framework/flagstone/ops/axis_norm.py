@@ -2,6 +2,8 @@
 
 They are one function, :func:`axis_norm` (:func:`rms_norm` without its mean), and differ in the
 axes that the statistics are taken over. Channels are last. Weights and biases may be ``None``.
+``then`` names an activation behind one of them that is done with it, a fused form of
+``flagstone/fusion.py``; layers pass it where the backend claims that.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import math
 from typing import Any
 
 from flagstone.errors import InputError, ShapeError
+from flagstone.fusion import FORM_OF
 from flagstone.ops.checks import axes, floating, same_dtype, tensors
-from flagstone.ops.door import op
+from flagstone.ops.door import ALL_OPS, Op, op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.reduction import sum_to
 from flagstone.ops.shape import reshape
@@ -29,6 +32,8 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *,
+    then: str | None = None,
 ) -> Tensor:
     """Normalise over the last axes (Ba, Kiros & Hinton, "Layer normalization", 2016, eq. 4).
 
@@ -43,7 +48,7 @@ def layer_norm(
         InputError: ``eps`` is negative.
     """
     over = _last_axes("layer_norm", x, normalized_shape, weight, bias)
-    return _normalized("layer_norm", x, weight, bias, over, eps)
+    return _normalized("layer_norm", x, weight, bias, over, eps, then)
 
 
 def rms_norm(
@@ -51,6 +56,8 @@ def rms_norm(
     normalized_shape: int | tuple[int, ...],
     weight: Tensor | None = None,
     eps: float | None = None,
+    *,
+    then: str | None = None,
 ) -> Tensor:
     """Divide by the root of the mean square of the last axes (Zhang & Sennrich, NeurIPS 2019).
 
@@ -67,7 +74,7 @@ def rms_norm(
     over = _last_axes("rms_norm", x, normalized_shape, weight)
     eps = MACHINE_EPS[x.dtype_name] if eps is None else eps
     _check_eps("rms_norm", eps)
-    y: Tensor = axis_rms_norm(x, weight, axis=over, eps=eps)[0]
+    y: Tensor = _with(axis_rms_norm, then)(x, weight, axis=over, eps=eps)[0]
     return y
 
 
@@ -77,6 +84,8 @@ def group_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *,
+    then: str | None = None,
 ) -> Tensor:
     """Normalise each group of neighbouring channels of each example (Wu & He, ECCV 2018, eq. 7).
 
@@ -109,11 +118,16 @@ def group_norm(
     grouped = reshape(x, (*x.shape[:-1], *split))  # (n, ..., groups, c / groups)
     over = (*range(1, x.ndim - 1), x.ndim)
     weight, bias = (None if t is None else reshape(t, split) for t in (weight, bias))
-    return reshape(_normalized("group_norm", grouped, weight, bias, over, eps), x.shape)
+    return reshape(_normalized("group_norm", grouped, weight, bias, over, eps, then), x.shape)
 
 
 def instance_norm(
-    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *,
+    then: str | None = None,
 ) -> Tensor:
     """Normalise each channel of each example (Ulyanov et al., "Instance normalization", 2016).
 
@@ -133,7 +147,7 @@ def instance_norm(
             "instance_norm: x expected (n, ..., channels) with more than one value per channel and "
             f"example; got {x.shape}"
         )
-    return _normalized("instance_norm", x, weight, bias, tuple(range(1, x.ndim - 1)), eps)
+    return _normalized("instance_norm", x, weight, bias, tuple(range(1, x.ndim - 1)), eps, then)
 
 
 # The implementation of all four
@@ -329,11 +343,17 @@ def _check_kept(name: str, g: Tensor, x: Tensor, weight: Any, axis: Any, **kept:
 
 
 def _normalized(
-    name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, over: Any, eps: float
-) -> Tensor:
+    name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, over: Any, eps: float,
+    then: str | None,
+) -> Tensor:  # fmt: skip
     _check_eps(name, eps)
-    y: Tensor = axis_norm(x, weight, bias, axis=over, eps=eps)[0]
+    y: Tensor = _with(axis_norm, then)(x, weight, bias, axis=over, eps=eps)[0]
     return y
+
+
+def _with(first: Op, then: str | None) -> Op:
+    """The op, or its fused form with the activation behind it."""
+    return first if then is None else ALL_OPS[FORM_OF[first.name, then]]
 
 
 def _last_axes(

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from flagstone.fusion import FORM_OF, FORMS
-from flagstone.ops import activation, conv, elementwise, linalg, norm, pool
+from flagstone.ops import activation, axis_norm, conv, elementwise, linalg, norm, pool
 from flagstone.ops.door import ALL_OPS, Op, op
 from flagstone.ops.pool import Sizes
 from flagstone.ops.window import Pairs
 
-_PARTS = (activation, conv, elementwise, linalg, norm, pool)  # they define the table's ops
+_PARTS = (
+    activation, axis_norm, conv, elementwise, linalg, norm, pool,
+)  # fmt: skip  # they define the table's ops
 
 
 def _fused(name: str, first: Op, then: Op) -> Op:

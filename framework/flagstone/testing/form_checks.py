@@ -23,9 +23,15 @@ CASES: Mapping[str, Form] = {
     "linear_tanh": (lambda: [nn.Linear(4, 5), nn.Tanh()], (6, 4)),
     "conv_relu": (lambda: [nn.Conv2d(3, 5, 3, padding=1), nn.ReLU()], (2, 5, 4, 3)),
     "batch_norm_relu": (lambda: [nn.BatchNorm2d(3), nn.ReLU()], (3, 4, 4, 3)),
+    "axis_norm_relu": (
+        lambda: [nn.LayerNorm(4), nn.ReLU(), nn.GroupNorm(2, 4), nn.ReLU(), nn.InstanceNorm(4),
+                 nn.ReLU()],
+        (3, 5, 2, 4),
+    ),
+    "axis_rms_norm_relu": (lambda: [nn.RMSNorm(4), nn.ReLU()], (6, 4)),
     "add_relu": (lambda: [nn.Residual(nn.Linear(4, 4)), nn.ReLU()], (5, 4)),
     "max_pool_relu": (lambda: [nn.ReLU(), nn.MaxPool2d(2)], (2, 4, 6, 3)),
-}
+}  # fmt: skip
 """Form -> layers whose op and activation it is, and the shape of an input."""
 
 

@@ -28,7 +28,7 @@ def _affine(y: Array, weight: Array | None, bias: Array | None) -> Array:
     return y * (1.0 if weight is None else weight) + (0.0 if bias is None else bias)
 
 
-def _axis_norms(draw: Draw) -> Iterator[Sample]:
+def axis_norms(draw: Draw) -> Iterator[Sample]:
     for shape, axis, affine in (
         ((3, 4), (1,), (4,)), ((2, 3, 4), (1, 2), (3, 4)), ((2, 3, 4), (1,), (4,)),
         ((2, 3, 2, 2), (1, 3), (2, 2)), ((1,), (0,), (1,)), ((0, 3), (1,), (3,)),
@@ -81,8 +81,8 @@ def _axis_norm_grad(
     return pulled * scale, (g * normal).sum(over), g.sum(over)
 
 
-def _axis_rms_norms(draw: Draw) -> Iterator[Sample]:
-    for sample in _axis_norms(draw):
+def axis_rms_norms(draw: Draw) -> Iterator[Sample]:
+    for sample in axis_norms(draw):
         yield Sample(*sample.arrays[:2], **sample.static)
 
 
@@ -188,7 +188,7 @@ def _common(name: str, *between: Any) -> tuple[Refusal, ...]:
 
 ROWS = (
     OpRow(
-        "axis_norm", ops.axis_norm, _axis_norms, _axis_norm, (0, 1, 2),
+        "axis_norm", ops.axis_norm, axis_norms, _axis_norm, (0, 1, 2),
         refusals=(
             Refusal(ShapeError, r"axis_norm: weight expected the shape of the last axes of x "
                     r"\(2, 3, 4\); got \(3,\)", X, np.ones(3), None, axis=(1,), eps=0.1),
@@ -211,7 +211,7 @@ ROWS = (
         tolerance={"float32": 2e-4, "float64": 1e-10},
     ),
     OpRow(
-        "axis_rms_norm", ops.axis_rms_norm, _axis_rms_norms, _axis_rms_norm, (0, 1),
+        "axis_rms_norm", ops.axis_rms_norm, axis_rms_norms, _axis_rms_norm, (0, 1),
         refusals=(
             Refusal(ShapeError, "axis_rms_norm: weight expected the shape of the last axes", X,
                     np.ones((3, 1)), axis=(1,), eps=0.1),

@@ -10,7 +10,7 @@ import numpy as np
 
 from flagstone.fusion import FORMS
 from flagstone.ops.fused import FUSED, conv_max_pool_relu
-from flagstone.testing import rows_elementwise, rows_learning, rows_window
+from flagstone.testing import rows_axis_norm, rows_elementwise, rows_learning, rows_window
 from flagstone.testing.op_row import Array, Draw, OpRow, Sample
 from flagstone.testing.rows_window import CONVOLUTIONS
 
@@ -41,15 +41,30 @@ def _sums(draw: Draw) -> Iterator[Sample]:
         yield Sample(draw(*a), draw(*b))
 
 
+def _of_size(samples: Callable[[Draw], Iterable[Sample]], large: bool) -> Any:
+    """Those with many values, or the others: of many some lie where the activation has a kink."""
+    return lambda draw: (s for s in samples(draw) if (s.arrays[0].size > 1000) == large)
+
+
+_AXIS_NORMS = rows_axis_norm.axis_norms, rows_axis_norm.axis_rms_norms
 SAMPLES: Mapping[str, Callable[[Draw], Iterable[Sample]]] = {
     "conv_relu": _convolutions,
     "add_relu": _sums,
+    "axis_norm_relu": _of_size(_AXIS_NORMS[0], False),
+    "axis_rms_norm_relu": _of_size(_AXIS_NORMS[1], False),
 }
 """Where those of the op's own row are too many, or take numbers."""
+VALUES: Mapping[str, Callable[[Draw], Iterable[Sample]]] = {
+    "axis_norm_relu": _of_size(_AXIS_NORMS[0], True),
+    "axis_rms_norm_relu": _of_size(_AXIS_NORMS[1], True),
+}
+"""Those whose gradients are not looked at."""
 
 _PARTS = {
     row.name: row
-    for row in itertools.chain(rows_learning.ROWS, rows_window.ROWS, rows_elementwise.ROWS)
+    for row in itertools.chain(
+        rows_axis_norm.ROWS, rows_learning.ROWS, rows_window.ROWS, rows_elementwise.ROWS
+    )
 }
 
 
@@ -65,7 +80,7 @@ def _row(name: str, first: str, then: str) -> OpRow:
     refusals = tuple(r for r in part.refusals if "Tensor" not in r.message)  # those name the form
     return OpRow(
         name, FUSED[name], SAMPLES.get(name, part.samples), reference, part.differentiable,
-        part.value_samples if name not in SAMPLES else lambda _: (), refusals,
+        VALUES.get(name, lambda _: ()) if name in SAMPLES else part.value_samples, refusals,
         never_empty=part.never_empty, tolerance=part.tolerance,
     )  # fmt: skip
 
