@@ -11,7 +11,7 @@ from flagstone.augment.mixing import Mixing
 from flagstone.augment.mixture import Mixture
 from flagstone.augment.planned import Planned, drawn
 from flagstone.backend import Backend
-from flagstone.errors import ConfigurationError
+from flagstone.errors import ConfigurationError, PluginError
 from flagstone.named import make
 from flagstone.tensors import Tensor
 
@@ -94,6 +94,7 @@ class Chain:
             The pictures, and what they are made of, or ``None`` where each is one example.
         """
         mixture = None
+        shape, dtype = x.shape, x.dtype_name
         for part, key, shares, plan in zip(
             self.parts, self._keys, self._shares, self._plans, strict=True
         ):
@@ -101,6 +102,7 @@ class Chain:
                 assert plan is not None  # begin was called
                 planned = plan if numbers is None else ops.take(plan, numbers)
                 x = part.images_in(x, planned, ops.astype(counter[1], "int64"))
+                _require_alike(part, x, shape, dtype)
                 continue
             words = random_words(counter, key, x.shape[0], part.words)
             if isinstance(part, Mixing):
@@ -109,6 +111,7 @@ class Chain:
                 mixture = mixed if mixture is None else mixture.then(partner, share)
             else:
                 x = part.images(x, words)
+            _require_alike(part, x, shape, dtype)
         return x, mixture
 
     @property
@@ -138,6 +141,16 @@ class Chain:
 
     def __repr__(self) -> str:
         return ", ".join(map(repr, self.parts))
+
+
+def _require_alike(part: Augmentation, x: Any, shape: tuple[int, ...], dtype: str) -> None:
+    """Raise PluginError unless a part gave what it got: predicting does without it."""
+    if not isinstance(x, Tensor) or x.shape != shape or x.dtype_name != dtype:
+        got = f"{x.dtype_name} {x.shape}" if isinstance(x, Tensor) else type(x).__name__
+        raise PluginError(
+            f"augmentation {type(part).__name__}: expected to give images as it was given, "
+            f"{dtype} {shape}; got {got}"
+        )
 
 
 def random_words(counter: Tensor, key: tuple[int, int], n: int, count: int) -> list[Tensor]:

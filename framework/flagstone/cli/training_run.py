@@ -111,6 +111,7 @@ class TrainingRun:
         Raises:
             FlagstoneError: training would refuse it too.
         """
+        RunDirectory.require_place(self.settings.out)
         with contextlib.suppress(_BegunError):
             self._fit([_Rehearsal()])
 

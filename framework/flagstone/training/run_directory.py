@@ -25,6 +25,7 @@ import os
 import re
 import shlex
 import shutil
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -97,10 +98,7 @@ class RunDirectory:
                 except FileExistsError:
                     continue
         except OSError as error:
-            raise ConfigurationError(
-                f"{parent}: a run directory cannot be made here: {error.strerror or error}; "
-                "choose another place with --out"
-            ) from error
+            raise _no_place(parent, error) from error
         run = cls(path)
         run._made = [*made, path]
         try:
@@ -111,6 +109,17 @@ class RunDirectory:
             run.discard()
             raise
         return run
+
+    @staticmethod
+    def require_place(parent: PathLike) -> None:
+        """Raise ConfigurationError where :meth:`create` would; nothing is made."""
+        parent = Path(parent)
+        there = next(folder for folder in (parent, *parent.absolute().parents) if folder.exists())
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            raise _no_place(parent, error) from error
 
     @classmethod
     def open(cls, path: PathLike) -> RunDirectory:
@@ -325,6 +334,13 @@ class RunDirectory:
     def _checkpoints(self) -> tuple[Path, Path]:
         folder = self.path / "checkpoints"
         return folder / "last.safetensors", folder / "previous.safetensors"
+
+
+def _no_place(parent: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{parent}: a run directory cannot be made here: {error.strerror or error}; "
+        "choose another place with --out"
+    )
 
 
 def _make_missing(path: Path) -> list[Path]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ import flagstone as fs
 from flagstone import augment
 from flagstone.augment import Augmentation, Chain, CutMix, Cutout, Flip, MixUp, Translate
 from flagstone.backend import open_backend
-from flagstone.errors import ConfigurationError, ShapeError, UnknownNameError
+from flagstone.errors import ConfigurationError, PluginError, ShapeError, UnknownNameError
+from flagstone.plugins import registry
 
 BAD: list[tuple[str, str]] = [
     ("flip(p=1.5)", "augmentation flip: p expected a probability from 0 to 1; got 1.5"),
@@ -100,3 +103,31 @@ def test_a_model_refuses_before_training() -> None:
     ):
         with pytest.raises(error, match=message):
             fs.model("cnn", augment=text, epochs=1).fit(x, y)
+
+
+@dataclass(frozen=True)
+class Spoil(Augmentation):
+    """Gives other images than it got."""
+
+    how: Callable[[fs.Tensor], Any]
+
+    def images(self, x: fs.Tensor, words: Sequence[fs.Tensor]) -> fs.Tensor:
+        return cast("fs.Tensor", self.how(x))
+
+
+@pytest.mark.parametrize(
+    ("how", "got"),
+    [
+        (lambda x: x[:, 1:], r"got float32 \(4, 2, 3, 1\)"),
+        (lambda x: x.astype("float64"), r"got float64 \(4, 3, 3, 1\)"),
+        (lambda x: None, "got NoneType"),
+    ],
+)
+def test_one_that_gives_other_images_is_named(how: Any, got: str) -> None:
+    class Model(cast("type[Any]", registry.load("model", "cnn"))):  # type: ignore[misc]
+        def augmentation(self) -> list[Augmentation]:
+            return [Flip(), Spoil(how)]
+
+    x, y = np.ones((4, 3, 3), np.float32), np.array([0, 1, 0, 1])
+    with pytest.raises(PluginError, match=rf"^augmentation Spoil: expected .*float32.*; {got}$"):
+        Model(epochs=1, device="cpu").fit(x, y)

@@ -124,6 +124,19 @@ def test_a_dry_run_refuses_what_training_refuses(
     assert list(folder.rglob("*.toml")) == []
 
 
+@pytest.mark.parametrize("place", ["file", "file/runs", "file/new/runs"])
+def test_a_dry_run_refuses_a_place_where_no_run_can_be(
+    run: Callable[..., Any], folder: Path, place: str
+) -> None:
+    (folder / "file").touch()
+    dry = run(f"train softmax --data iris --dry-run --out {place}")
+    trained = run(f"train softmax --data iris --out {place}")
+    assert (dry.code, trained.code) == (2, 2)
+    told = f"{place}: a run directory cannot be made here: "
+    assert dry.error.startswith(told)
+    assert trained.error.startswith(told)
+
+
 @pytest.mark.parametrize(
     "line",
     [
