@@ -30,6 +30,9 @@ ALONE_VECTOR = 9216
 """The same for a matrix times a vector, and for the product of two vectors."""
 PIECE = 1 << 23
 """Multiply-adds in a piece of a product, some 120 us; a worker takes 10 to 60 us to wake."""
+LONG_PIECE = 1 << 25
+"""The same where there are :data:`FEW_PIECES` in any case: in each a factor is packed anew."""
+FEW_PIECES = 4
 PIECE_VECTOR = 1 << 19
 """The same for a matrix times a vector, which reads each number of the matrix once."""
 MOST_PIECES = 16
@@ -129,7 +132,9 @@ def _share_stacked(out: Array, a: Array, b: Array) -> None:
 
 def pieces(work: int, is_vector: bool = False) -> int:
     """Into how many pieces a product of so many multiply-adds is cut, at most."""
-    return max(1, min(MOST_PIECES, work // (PIECE_VECTOR if is_vector else PIECE)))
+    if is_vector:
+        return max(1, min(MOST_PIECES, work // PIECE_VECTOR))
+    return max(1, min(MOST_PIECES, work // PIECE, max(FEW_PIECES, work // LONG_PIECE)))
 
 
 def cut(length: int, count: int) -> list[slice]:

@@ -7,13 +7,15 @@ so that nothing branches on a value: a choice between two arrays by a third one 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flagstone_numpy.kernels.constants import number
-from flagstone_numpy.kernels.flat import cut
+from flagstone_numpy.kernels.flat import SHARED, cut, shared_block
+from flagstone_numpy.scratch import scratch as memory
+from flagstone_numpy.threads import share
 
 Array = np.ndarray
 BLOCK = 16384
@@ -27,10 +29,18 @@ def _mapped(step: Callable[..., None], scratch: int, *inputs: Array) -> Array:
     y = np.empty(inputs[0].shape, inputs[0].dtype)
     out, flat = y.reshape(-1), [np.ascontiguousarray(a).reshape(-1) for a in inputs]
 
-    rows = np.empty((scratch, min(y.size, BLOCK)), y.dtype)
-    for block in cut(y.size, BLOCK):
-        target = out[block]
-        step(target, *[a[block] for a in flat], *rows[:, : target.size])
+    size = BLOCK if y.size < SHARED else shared_block(y.size)
+
+    def work(mine: Iterator[slice]) -> None:
+        rows = memory("rows", (scratch, min(y.size, size)), y.dtype)
+        for block in mine:
+            target = out[block]
+            step(target, *[a[block] for a in flat], *rows[:, : target.size])
+
+    if y.size < SHARED:
+        work(cut(y.size, size))
+    else:
+        share(work, cut(y.size, size))
     return y
 
 

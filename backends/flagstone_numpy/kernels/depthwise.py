@@ -18,9 +18,8 @@ from flagstone_numpy.kernels.windows import (
     Sizes,
     Tap,
     Window,
-    blocks,
     by_images,
-    even_budget,
+    shared_blocks,
     taps,
 )
 from flagstone_numpy.scratch import scratch
@@ -108,7 +107,7 @@ def input_grad(
 
 def _blocks(n: int, positions: Sizes, k: int, itemsize: int) -> list[Block]:
     row = math.prod(positions[1:]) * k * itemsize
-    return list(blocks(n, positions[0], row, even_budget(n * positions[0] * row, BLOCK_BYTES)))
+    return shared_blocks(n, positions[0], row, BLOCK_BYTES)
 
 
 def _pairs(

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from flagstone_numpy.kernels.flat import by_blocks
+from flagstone_numpy.kernels.flat import SHARED, by_blocks
+from flagstone_numpy.scratch import scratch
 
 Array = np.ndarray
 
 
 def relu(x: Array) -> Array:
     """``max(x, 0)``."""
-    y: Array = np.maximum(x, 0)
+    if x.size < SHARED or not x.flags.c_contiguous:
+        y: Array = np.maximum(x, 0)
+        return y
+    y = np.empty(x.shape, x.dtype)
+    relu_into(y, x)
     return y
+
+
+def relu_into(y: Array, x: Array) -> None:
+    """Write ``max(x, 0)`` to ``y``, which may be ``x``."""
+    if not (x.flags.c_contiguous and y.flags.c_contiguous):
+        np.maximum(x, 0, out=y)
+        return
+    source, target = x.reshape(-1), y.reshape(-1)
+    by_blocks(lambda block: np.maximum(source[block], 0, out=target[block]), x.size)
 
 
 def relu_grad(g: Array, kept: Array) -> Array:
@@ -21,12 +35,22 @@ def relu_grad(g: Array, kept: Array) -> Array:
     Multiplied as integers, infinities and NaN of ``g`` are kept and left out like other numbers.
     """
     y = np.empty(g.shape, g.dtype)
+    _relu_grad_into(y, g, kept)
+    return y
+
+
+def _relu_grad_into(y: Array, g: Array, kept: Array) -> None:
     bits = f"u{g.itemsize}"
     source, target = g.reshape(-1).view(bits), y.reshape(-1).view(bits)
     values = kept.reshape(-1)
 
     def apply(block: slice) -> None:
-        np.multiply(source[block], values[block] > 0, out=target[block])
+        part = values[block]
+        positive = np.greater(part, 0, out=scratch("positive", part.shape, np.bool_))
+        np.multiply(source[block], positive, out=target[block])
 
     by_blocks(apply, g.size)
-    return y
+
+
+relu.into, relu.over = relu_into, (0,)  # type: ignore[attr-defined]  # a function may have any
+relu_grad.into, relu_grad.over = _relu_grad_into, (0,)  # type: ignore[attr-defined]

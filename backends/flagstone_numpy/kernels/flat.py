@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from flagstone_numpy.threads import share
+
 SMALL = 1 << 16
 """Up to so many numbers, one block: a few streams of them fit the cache anyway."""
 BLOCK = 1 << 15
 """Numbers in a block: a few float32 streams lie in a second-level cache together."""
+
+
+SHARED = 1 << 18
+"""Numbers from which threads share them."""
+SHARED_BLOCK = 1 << 18
+"""At most so many numbers at a time then: long calls, for between two of them a thread takes the
+interpreter's lock (decision 17)."""
 
 
 def by_blocks(apply: Callable[[slice], None], size: int) -> None:
@@ -15,8 +24,21 @@ def by_blocks(apply: Callable[[slice], None], size: int) -> None:
 
     What ``apply`` does to a number must not depend on where the slices are cut.
     """
-    for block in cut(size, SMALL if size <= SMALL else BLOCK):
-        apply(block)
+
+    def work(mine: Iterator[slice]) -> None:
+        for block in mine:
+            apply(block)
+
+    if size < SHARED:
+        work(cut(size, SMALL if size <= SMALL else BLOCK))
+    else:
+        share(work, cut(size, shared_block(size)))
+
+
+def shared_block(size: int) -> int:
+    """How many numbers threads take at a time: an even number of equal blocks, or nearly."""
+    count = -(-size // (2 * SHARED_BLOCK)) * 2
+    return -(-size // count)
 
 
 def cut(size: int, block: int) -> Iterator[slice]:

@@ -23,9 +23,8 @@ from flagstone_numpy.kernels.windows import (
     Patches,
     Sizes,
     Window,
-    blocks,
     by_images,
-    even_budget,
+    shared_blocks,
     split_channels,
     taps,
 )
@@ -144,8 +143,7 @@ def _blocks(
     ``summed`` numbers are added up after every block, so where they are many, blocks are larger.
     """
     row_bytes = math.prod(positions[1:]) * row * itemsize
-    most = max(BLOCK_BYTES, 2 * summed * itemsize)
-    return list(blocks(n, positions[0], row_bytes, even_budget(n * positions[0] * row_bytes, most)))
+    return shared_blocks(n, positions[0], row_bytes, max(BLOCK_BYTES, 2 * summed * itemsize))
 
 
 def _most(pieces: list[Block], positions: Sizes | list[int]) -> int:

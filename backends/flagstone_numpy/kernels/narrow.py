@@ -64,7 +64,7 @@ def pooled(
     k = w.shape[0]
     weights = _weights(w, b)
     image = math.prod(positions) * k * x.itemsize
-    pieces = list(blocks(len(x), 1, image, even_budget(len(x) * image, 2 * BLOCK_BYTES)))
+    pieces = shared_blocks(len(x), 1, image, 2 * BLOCK_BYTES)
 
     def work(mine: Iterator[Block]) -> None:
         largest = Block(pieces[0].images, slice(0, positions[0]))

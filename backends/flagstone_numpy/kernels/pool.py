@@ -25,8 +25,7 @@ from flagstone_numpy.kernels.windows import (
     Slices,
     Tap,
     Window,
-    blocks,
-    even_budget,
+    shared_blocks,
     taps,
 )
 from flagstone_numpy.scratch import scratch
@@ -248,11 +247,20 @@ def _max_along(
     """
     outputs, inputs = line.outputs, line.inputs
     number = chosen.dtype.type
-    start = 0
-    if line.whole:
+    start = min(line.whole, 2)
+    if start == 2:  # compare two taps at once: nothing to fill first
+        source, other = x[inputs[1]], x[inputs[0]]
+        is_greater = np.greater(source, other, out=scratch("greater", best.shape, np.bool_))
+        np.maximum(source, other, out=best)
+        if inner is None:
+            np.copyto(chosen, is_greater)
+        else:
+            np.add(inner[inputs[1]], number(step), out=chosen)
+            chosen *= is_greater
+            np.maximum(chosen, inner[inputs[0]], out=chosen)
+    elif start:
         np.copyto(best, x[inputs[0]])
         np.copyto(chosen, 0 if inner is None else inner[inputs[0]])
-        start = 1
     else:
         best[...] = -np.inf
         chosen[...] = 0
@@ -373,8 +381,9 @@ def _image_blocks(x: Array, y: Array) -> list[slice]:
     """Cut the images into blocks of at most ``BLOCK_BYTES`` of either, one image at least."""
     larger = x if x.size > y.size else y
     image_bytes = math.prod(larger.shape[1:]) * larger.itemsize
-    budget = max(image_bytes, even_budget(larger.nbytes, BLOCK_BYTES))
-    return [block.images for block in blocks(len(y), 1, image_bytes, budget)] if y.size else []
+    if not y.size:
+        return []
+    return [b.images for b in shared_blocks(len(y), 1, image_bytes, max(image_bytes, BLOCK_BYTES))]
 
 
 def _at(a: Array, slices: Slices) -> Array:

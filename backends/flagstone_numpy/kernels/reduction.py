@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from flagstone_numpy.kernels.constants import ones
-from flagstone_numpy.kernels.windows import Array, blocks
-from flagstone_numpy.products import alone
+from flagstone_numpy.kernels.windows import Array, Block, shared_blocks
+from flagstone_numpy.sums import share_sum
 
 FEW = 1024
 """Up to so many numbers, a product with ones takes two thirds of a sum's time."""
 SMALL = 1 << 16
 """Up to so many numbers NumPy's own sum is as fast."""
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 20
 
 _reduce: Any = np.add.reduce  # np.sum without its Python; its types want keepdims to be a literal
 
@@ -35,12 +36,18 @@ def sum(  # noqa: A001  # the op's name
         return np.asarray(np.sum(x, axis=axis, keepdims=keepdims))
     rest = x.shape[leading:]
     rows = x.reshape(-1, math.prod(rest))
-    total, units = np.zeros(rows.shape[1:], x.dtype), None
-    with alone(x.size):
-        for block in blocks(len(rows), 1, rows.shape[1] * x.itemsize, BLOCK_BYTES):
-            part = rows[block.images]
-            units = np.ones(len(part), x.dtype) if units is None else units  # the first is longest
-            total += units[: len(part)] @ part
+    row_bytes = rows.shape[1] * x.itemsize
+    pieces = shared_blocks(len(rows), 1, row_bytes, max(row_bytes, BLOCK_BYTES))
+    units = np.ones(pieces[0].shape[0] if pieces else 0, x.dtype)  # the first is the longest
+
+    def add(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
+        for sums, group in mine:
+            sums[...] = 0
+            for block in group:
+                part = rows[block.images]
+                sums += units[: len(part)].dot(part)
+
+    total = share_sum(add, pieces, rows.shape[1:], x.dtype).copy()
     return total.reshape((1,) * leading + rest if keepdims else rest)
 
 

@@ -29,6 +29,11 @@ def dropout_mask(words: Array, *, shape: tuple[int, ...], threshold: int) -> Arr
 def keep(x: Array, mask: Array, *, scale: float) -> Array:
     """``x * scale`` where ``mask``, else 0; the product's bits are multiplied by 1 or 0."""
     y = np.empty(x.shape, x.dtype)
+    _keep_into(y, x, mask, scale=scale)
+    return y
+
+
+def _keep_into(y: Array, x: Array, mask: Array, *, scale: float) -> None:
     source, target, chosen = x.reshape(-1), y.reshape(-1), mask.reshape(-1)
     as_bits = target.view(f"u{x.itemsize}")
     factor = x.dtype.type(scale)
@@ -38,4 +43,6 @@ def keep(x: Array, mask: Array, *, scale: float) -> Array:
         as_bits[block] *= chosen[block]
 
     by_blocks(apply, x.size)
-    return y
+
+
+keep.into, keep.over = _keep_into, (0,)  # type: ignore[attr-defined]  # a function may have any

@@ -7,12 +7,14 @@ each array once. Rates, scales and counters are read on the host, where they are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
 
-from flagstone_numpy.kernels.flat import cut
+from flagstone_numpy.kernels.flat import SHARED, cut, shared_block
+from flagstone_numpy.scratch import scratch as memory
+from flagstone_numpy.threads import share
 
 Array: TypeAlias = np.ndarray
 BLOCK = 16384
@@ -27,9 +29,17 @@ def in_blocks(p: Array, scratch: int, step: Callable[..., None]) -> None:
         scratch: how many arrays like a block of it ``step`` gets; what they hold is undefined.
         step: what it does to a value must not depend on where the slices are cut.
     """
-    rows = np.empty((scratch, min(p.size, BLOCK)), p.dtype)
-    for block in cut(p.size, BLOCK):
-        step(block, *rows[:, : block.stop - block.start])
+    size = BLOCK if p.size < SHARED else shared_block(p.size)
+
+    def work(mine: Iterator[slice]) -> None:
+        rows = memory("rows", (scratch, min(p.size, size)), p.dtype)
+        for block in mine:
+            step(block, *rows[:, : block.stop - block.start])
+
+    if p.size < SHARED:
+        work(cut(p.size, size))
+    else:
+        share(work, cut(p.size, size))
 
 
 class Entry:

@@ -126,10 +126,19 @@ LEAST_BYTES = 3 << 18
 """Of a block: work on fewer is shorter than handing it to a thread takes."""
 
 
-def even_budget(total: int, most: int) -> int:
-    """The bytes of a block for blocks of at most ``most`` that threads can share evenly."""
+def shared_blocks(images: int, rows: int, row_bytes: int, most: int) -> list[Block]:
+    """Cut as :func:`blocks` does, for threads: an even number of blocks, unless the work is short.
+
+    ``most`` are the bytes of a block, which may have one image or one row more.
+    """
+    total = images * rows * row_bytes
     count = max(-(-total // most), min(4, total // LEAST_BYTES), 1)
-    return -(-total // (count + count % 2 if count > 1 else 1))
+    count += count % 2 if count > 1 else 0
+    budget = -(-total // count)
+    image = max(1, rows * row_bytes)
+    if count <= images:
+        budget = -(-images // count) * image
+    return list(blocks(images, rows, row_bytes, max(1, budget)))
 
 
 def by_images(pieces: list[Block]) -> list[list[Block]]:

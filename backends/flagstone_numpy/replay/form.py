@@ -3,9 +3,10 @@
 A form gives the bits that the op's kernel here, or its generic form where it has no kernel, gives.
 It is used for that one only: where a plugin replaced the kernel, the plugin's is called. A kernel,
 a plugin's or one here, may bring its form as an attribute ``into``, a function
-``into(out, *arrays, **static)``, where ``out`` is a tuple if there are several. A plugin's kernel
-that declines some calls may say which it takes with an attribute ``serves``, a function
-``serves(*inputs, **static)`` that is told shapes and dtypes; for the others the form is used.
+``into(out, *arrays, **static)``, where ``out`` is a tuple if there are several, and an attribute
+``over`` as :class:`Form` has it. A plugin's kernel that declines some calls may say which it takes
+with an attribute ``serves``, a function ``serves(*inputs, **static)`` that is told shapes and
+dtypes; for the others the form is used.
 
 Forms are written call by call with a :class:`~flagstone_numpy.replay.writer.Writer`. One that does
 not serve what it is given says so in ``takes``, and the kernel is called.
@@ -65,24 +66,23 @@ def form(
     return keep
 
 
-def form_of(call: Any, backend: Any) -> Form | None:
-    """The form that stands for what serves a :class:`flagstone.recording.Call` on ``backend``."""
+def forms_of(call: Any, backend: Any) -> list[Form]:
+    """The forms that stand for what serves a :class:`flagstone.recording.Call` on ``backend``: the
+    first that takes the call is used."""
     name = call.op.name
     kernel = backend.kernels.get(name)
     serves = getattr(kernel, "serves", _always)
-    is_ours = kernel is KERNELS.get(name)
-    if not is_ours and not serves(*call.inputs, **call.static):
-        kernel, is_ours = KERNELS.get(name), True
-    if is_ours and name in FORMS:
-        return FORMS[name]
+    if not serves(*call.inputs, **call.static):
+        kernel = KERNELS.get(name)
+    found = [FORMS[name]] if kernel is KERNELS.get(name) and name in FORMS else []
     into = getattr(kernel, "into", None)
     if into is None:
-        return None
+        return found
 
     def write(w: Any, out: Any, *inputs: Any, **static: Any) -> None:
         w.call(functools.partial(into, **static) if static else into, out, *inputs)
 
-    return Form(write, (), _always)
+    return [*found, Form(write, getattr(kernel, "over", ()), _always)]
 
 
 def one_thread(inputs: list[Any], call: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from flagstone.errors import CaptureError
 from flagstone.recording import Call, Program, Value
-from flagstone_numpy.replay.form import form_of
+from flagstone_numpy.replay.form import forms_of
 from flagstone_numpy.replay.memory import Buffer, block, place
 from flagstone_numpy.replay.passes import constants, roots, simplify
 from flagstone_numpy.threads import blas
@@ -171,8 +171,8 @@ class Writer:
         if not call.mutates and all(value.note.alias is not None for value in call.outputs):
             self._write_views(call, inputs)
         else:
-            form = form_of(call, self._program.backend)
-            if form is None or not self._write_form(form, call, inputs):
+            forms = forms_of(call, self._program.backend)
+            if not any(self._write_form(form, call, inputs) for form in forms):
                 self._write_kernel(call, inputs)
         self._let_go(call)
 
@@ -344,7 +344,7 @@ class Writer:
             between = self._calls[made_at:i]
             if any(self._touches(between_call, out) for between_call in between):
                 continue
-            if form_of(self._calls[made_at], self._program.backend) is None:
+            if not forms_of(self._calls[made_at], self._program.backend):
                 continue
             targets[x] = out
             self._done_already.add(i)
