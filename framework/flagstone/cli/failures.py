@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -17,6 +18,7 @@ from flagstone.errors import FlagstoneError
 
 DEBUG = "FLAGSTONE_DEBUG"
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 def guarded(action: Callable[[], Any]) -> int:
@@ -39,6 +41,10 @@ def guarded(action: Callable[[], Any]) -> int:
         except click.exceptions.Exit as done:
             return done.exit_code
         except Exception as error:  # noqa: BLE001 - the last resort; all are told
+            if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+                _discard_standard_output()  # every file of ours has its own message
+                say(f"error: standard output: cannot be written: {error.strerror}")
+                return FAILED
             return _told(error)
     return result if isinstance(result, int) else 0
 

@@ -206,3 +206,14 @@ def test_how_a_failure_ends(
     done = run(name)
     assert done.code == code
     assert done.err.strip() == message
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("line", ["models", "--version", "plugins list --json"])
+def test_standard_output_that_is_full(command: list[str], line: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*command, *line.split()], check=False, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == ("error: standard output: cannot be written: No space left on device\n")
