@@ -1,12 +1,15 @@
 """Scratch memory that a thread keeps from one kernel to the next.
 
 Fresh memory costs a page fault for every 4 kB (0.7 us on a virtual machine), which for the buffers
-of a convolution is as long as its transforms take.
+of a convolution is as long as its transforms take. The system's allocator gives memory that was
+freed again, but arrays of 32 MB and more it takes anew from the kernel each time, whose filling
+with zeros takes longer than many a convolution: :func:`output` keeps a few.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from typing import Any
 
@@ -15,6 +18,12 @@ import numpy.typing as npt
 
 MOST_BYTES = 1 << 24
 """A larger buffer is made anew each time, so that a thread never holds much more than a few."""
+
+
+LARGE = 1 << 25
+"""Bytes from which glibc's allocator takes each array from the kernel."""
+MOST_KEPT = 1 << 27
+"""Bytes of large outputs that are kept when nobody uses them any more."""
 
 
 class _Held(threading.local):
@@ -35,3 +44,27 @@ def scratch(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDAr
     if buffer is None or buffer.size < size:
         buffer = _held.buffers[name] = np.empty(size, np.uint8)
     return buffer[:size].view(dtype).reshape(shape)
+
+
+_kept: list[npt.NDArray[Any]] = []
+_lock = threading.Lock()
+_probe = [np.empty(0, np.uint8)]
+_UNUSED = sys.getrefcount(_probe[0])
+"""What is counted for an item of a list that nobody else refers to."""
+
+
+def output(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array of ``shape``, not initialised: a large one in memory that nobody refers to now."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    with _lock:
+        for i in range(len(_kept)):
+            if sys.getrefcount(_kept[i]) == _UNUSED and size <= _kept[i].size <= 2 * size:
+                return _kept[i][:size].view(dtype).reshape(shape)
+        fresh = np.empty(size, np.uint8)
+        _kept.append(fresh)
+        while sum(block.size for block in _kept) > MOST_KEPT:
+            del _kept[0]
+    return fresh.view(dtype).reshape(shape)

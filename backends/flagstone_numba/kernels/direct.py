@@ -15,7 +15,7 @@ import numpy as np
 from flagstone_numba.kernels import columns
 from flagstone_numba.kernels.planes import Geometry, as_places, as_planes
 from flagstone_numba.loading import loops
-from flagstone_numba.scratch import scratch
+from flagstone_numba.scratch import output, scratch
 from flagstone_numba.sums import share_sum_turns
 from flagstone_numpy.kernels import im2col, narrow
 from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks
@@ -54,7 +54,7 @@ def forward(
         return im2col.forward(x, w, b, window, positions, groups)
     run = loops("direct").forward
     k = w.shape[0]
-    y = np.empty((x.shape[0], *positions, k), x.dtype)
+    y = output((x.shape[0], *positions, k), x.dtype)
     if not y.size:
         return y
     seen, into = as_planes(x), as_planes(y)

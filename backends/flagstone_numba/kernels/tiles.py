@@ -16,7 +16,7 @@ from flagstone_numba.kernels import direct
 from flagstone_numba.kernels.direct import block_rows, product_tile
 from flagstone_numba.kernels.planes import as_places
 from flagstone_numba.loading import loops
-from flagstone_numba.scratch import scratch
+from flagstone_numba.scratch import output, scratch
 from flagstone_numba.sums import share_sum_turns
 from flagstone_numpy.kernels.windows import Array, Sizes, Window, blocks
 from flagstone_numpy.kernels.winograd import MATRICES
@@ -42,7 +42,7 @@ def forward(
         return direct.forward(x, w, b, window, positions)
     run = loops("winograd").forward
     x = np.ascontiguousarray(x)
-    y = np.empty((n, *positions, k), np.float32)
+    y = output((n, *positions, k), np.float32)
     plan = tiling(n, positions, c, k, size)
     tile = product_tile(plan.least, k, 4, divides=True)
     blocks = k // tile.columns
