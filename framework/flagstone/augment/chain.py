@@ -13,7 +13,11 @@ from flagstone.augment.planned import Planned, drawn
 from flagstone.backend import Backend
 from flagstone.errors import ConfigurationError, PluginError
 from flagstone.named import make
+from flagstone.plugins import registry
 from flagstone.tensors import Tensor
+
+NORMALISING = {"normalize", "normalise", "standardize", "standardise"}
+"""What others have among their augmentations, and is asked for here too."""
 
 
 def parse(text: str) -> list[Augmentation]:
@@ -28,6 +32,11 @@ def parse(text: str) -> list[Augmentation]:
         if not part.strip():
             raise ConfigurationError(
                 f"augment: expected names with one comma between two; got {text!r}"
+            )
+        if part.partition("(")[0].strip() in NORMALISING - {*registry.names("augmentation")}:
+            raise ConfigurationError(
+                f"augment: {part.strip()!r} is no augmentation, since predicting must normalise too: "
+                "leave standardize on, or make nn.Normalize(mean, std) the first layer"
             )
         augmentation = make("augmentation", part)
         if not isinstance(augmentation, Augmentation):

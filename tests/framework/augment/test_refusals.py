@@ -36,6 +36,10 @@ BAD: list[tuple[str, str]] = [
     ),
     ("mixup(alpha=1001)", "alpha expected a positive number of at most 1000; got 1001"),
     ("cutmix(p=-0.1)", "augmentation cutmix: p expected a probability"),
+    (
+        "normalize(mean=0.5)",
+        "augment: 'normalize(mean=0.5)' is no augmentation, since predicting must normalise too",
+    ),
     ("flip(q=1)", "augmentation 'flip' has no option 'q'; known: p, direction. Did you"),
     ("flip(", "augmentation: expected a name or name(option=value, ...); got 'flip('"),
 ]
