@@ -35,8 +35,8 @@ def parse(text: str) -> list[Augmentation]:
             )
         if part.partition("(")[0].strip() in NORMALISING - {*registry.names("augmentation")}:
             raise ConfigurationError(
-                f"augment: {part.strip()!r} is no augmentation, since predicting must normalise too: "
-                "leave standardize on, or make nn.Normalize(mean, std) the first layer"
+                f"augment: {part.strip()!r} is no augmentation, since predicting must normalise "
+                "too: leave standardize on, or make nn.Normalize(mean, std) the first layer"
             )
         augmentation = make("augmentation", part)
         if not isinstance(augmentation, Augmentation):
