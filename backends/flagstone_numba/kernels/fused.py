@@ -8,6 +8,7 @@ import numpy as np
 
 from flagstone.backend import declines
 from flagstone_numba.kernels import conv as convolution
+from flagstone_numba.kernels import norm as examples
 from flagstone_numba.kernels import pool
 from flagstone_numba.kernels.elementwise import relu_in_place, relu_into
 from flagstone_numba.kernels.flat import is_large
@@ -57,6 +58,13 @@ def batch_norm_relu(
     """``relu`` of NumPy's first output."""
     y, mean, var = norm.batch_norm(x, weight, bias, eps=eps)
     return relu_in_place(y), mean, var
+
+
+@declines
+def axis_norm_relu(x: Array, weight: Array | None, bias: Array | None, **how: Any) -> Any:
+    """``relu`` of :func:`~flagstone_numba.kernels.norm.axis_norm`'s first output."""
+    found = examples.axis_norm(x, weight, bias, **how)
+    return found if found is NotImplemented else (relu_in_place(found[0]), *found[1:])
 
 
 def add_relu(a: Any, b: Any) -> Array:
