@@ -131,6 +131,22 @@ def test_predictions_look_at_moved_images_too() -> None:
     np.testing.assert_allclose(both.decision_function(x), expected, atol=1e-5)
 
 
+def test_the_published_length() -> None:
+    """9.9 epochs of whole batches, of 50 000 images in batches of 1024 476 steps; the rate's course
+    and the average's are over just these."""
+    watch = Watch()
+    model = fs.model("speedrun", widths=(8, 8, 8), batch_size=32)
+    assert (model.epochs, model.drop_last) == (9.9, True)
+    assert model.augment == "alternating-flip,crop(padding=2)"
+    model.fit(*blobs(100), callbacks=[watch])
+    total = 9 * 3 + 3  # three whole batches of 100 images, and all three of 0.9 epochs
+    assert len(model.history_) == 10
+    rates = [epoch["lr"] for epoch in model.history_]  # of an epoch's last step
+    points = np.interp([*range(2, 30, 3)], [0, int(0.23 * total), total], [0.2, 1.0, 0.07])
+    np.testing.assert_allclose(rates, 1.5 * 32 / 1024 * points, rtol=1e-6)
+    assert watch.optimizer._moves.shape == (total,)
+
+
 class Watch(fs.Callback):
     """The whitening's bias after every epoch."""
 
