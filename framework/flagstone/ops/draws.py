@@ -62,8 +62,8 @@ def _(words: Any) -> None:
 
 
 def _below(xp: Any, words: Any, high: int) -> Any:
-    half = xp.asarray(32, dtype=xp.uint64)
-    return xp.astype(((words >> half) * xp.asarray(high, dtype=xp.uint64)) >> half, xp.int64)
+    half, most = (xp.full((), v, dtype=xp.uint64) for v in (32, high))  # made on the device
+    return xp.astype(((words >> half) * most) >> half, xp.int64)
 
 
 def _random_words(op: str, words: Any) -> None:

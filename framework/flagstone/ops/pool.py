@@ -35,7 +35,7 @@ def max_pool(xp: Any, x: Any, *, kernel: Sizes, stride: Sizes, padding: Pairs) -
             continue
         wins = (here > best) | (xp.isnan(here) & ~xp.isnan(best))
         best = xp.where(wins, here, best)
-        index = xp.where(wins, xp.asarray(number, dtype=index_dtype), index)
+        index = xp.where(wins, xp.full((), number, dtype=index_dtype), index)
     return best, index
 
 

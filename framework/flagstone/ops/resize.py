@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ Maps = tuple[AxisMap, ...]
 @op
 def resample(xp: Any, x: Any, *, maps: Maps) -> Any:
     """The op behind :func:`resize`: one map per spatial axis, (n, *size, c) -> (n, *out, c)."""
-    return _apply(xp, x, [_table(m) for m in maps])
+    return _apply(xp, x, maps, _table)
 
 
 @resample.pullback
@@ -62,7 +63,7 @@ def _(dy: Tensor, maps: Maps) -> Any:
 @op
 def resample_grad(xp: Any, g: Any, *, maps: Maps) -> Any:
     """The transpose of :func:`resample`: (n, *out, c) -> (n, *size, c)."""
-    return _apply(xp, g, [_transposed(m) for m in maps])
+    return _apply(xp, g, maps, _transposed)
 
 
 @resample_grad.pullback
@@ -155,20 +156,45 @@ def _new_lengths(old: tuple[int, ...], size: Any, factor: Any) -> tuple[Any, Any
     return out, tuple(1.0 / f for f in factors)
 
 
-def _apply(xp: Any, x: Any, tables: Any) -> Any:
-    for axis, table in enumerate(tables, 1):
-        if table is None:
+Table = Callable[[AxisMap], Any]
+_placed: dict[Any, list[tuple[Any, Any]] | None] = {}
+"""The terms of a map on a device; a captured step reads them there, so none is let go."""
+
+
+def _apply(xp: Any, x: Any, maps: Maps, table: Table) -> Any:
+    for axis, m in enumerate(maps, 1):
+        terms = _terms(xp, x, m, table)
+        if terms is None:
             continue
-        index, weight = table
-        along = (1,) * axis + (index.shape[0],) + (1,) * (x.ndim - axis - 1)
+        along = (1,) * axis + (-1,) + (1,) * (x.ndim - axis - 1)
         y = None
-        for t in range(index.shape[1]):
-            part = xp.take(x, xp.asarray(index[:, t]), axis=axis)
+        for index, weight in terms:
+            part = xp.take(x, index, axis=axis)
             if weight is not None:
-                part = part * xp.reshape(xp.asarray(weight[:, t], dtype=x.dtype), along)
+                part = part * xp.reshape(weight, along)
             y = part if y is None else y + part
         x = y
     return x
+
+
+def _terms(xp: Any, x: Any, m: AxisMap, table: Table) -> list[tuple[Any, Any]] | None:
+    """For each term the inputs that outputs take and their weights, where ``x`` is; sent once."""
+    key = (xp, getattr(x, "device", None), x.dtype, m, table)
+    if key not in _placed:
+        found = table(m)
+        if found is None:
+            _placed[key] = None
+        else:
+            index, weight = found
+            _placed[key] = [
+                (
+                    xp.asarray(np.ascontiguousarray(index[:, t])),
+                    None if weight is None
+                    else xp.asarray(np.ascontiguousarray(weight[:, t]), dtype=x.dtype),
+                )
+                for t in range(index.shape[1])
+            ]  # fmt: skip
+    return _placed[key]
 
 
 @functools.lru_cache(maxsize=1024)
