@@ -155,7 +155,7 @@ class Layer:
                 f"array; got the layer {self.path!r} inside of it"
             )
         for p in named.values():
-            if p.array is not None:
+            if p.is_set:
                 device, dtype = p.backend, p.dtype_name
                 break
         self._rebind(device, dtype)
@@ -182,7 +182,7 @@ class Layer:
     def _rebind(self, device: Place, dtype: str) -> Layer:
         """Its present values, and first ones where there are none, as views of new flat arrays."""
         values = {
-            name: _first_value(name, p, self.seed) if p.array is None else np.array(p.numpy())
+            name: np.array(p.numpy()) if p.is_set else _first_value(name, p, self.seed)
             for name, p in self._named_tensors()
         }
         return self._bind(values, self.seed, open_backend(device), dtype)
@@ -231,7 +231,7 @@ class Layer:
             first = require_tensor(type(self).__name__, *inputs)
         dtype = first.dtype_name if first.dtype_name in ("float32", "float64") else "float32"
         own = [p for _, p in self._named_tensors()]
-        if own and all(p.array is not None for p in own):
+        if own and all(p.is_set for p in own):
             self._ready = True
         else:
             self.own_parameters(first.backend, dtype)
@@ -299,7 +299,7 @@ class Layer:
             flat.lower()
 
     def _require_values(self, what: str) -> None:
-        if any(p.array is None for _, p in self._named_tensors()):
+        if any(not p.is_set for _, p in self._named_tensors()):
             raise InputError(f"{what}: the layer has no values yet; call initialize(seed) first")
 
     # Printing

@@ -20,6 +20,21 @@ from flagstone.tensors import Tensor, kind_of
 ALIGN = 16  # values: a parameter starts at a multiple, 64 bytes in float32, for vector loads
 
 
+class _Unset:
+    """Stands for the array and the backend of a parameter that has no values yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python asks, not the user
+            raise AttributeError(name)
+        raise InputError(
+            "the parameter has no values yet; call initialize(seed) on the outermost layer, or "
+            "make an optimizer for it"
+        )
+
+
+UNSET: Any = _Unset()
+
+
 class Parameter(Tensor):
     """What training changes. It holds no array until its layer is initialised.
 
@@ -41,7 +56,7 @@ class Parameter(Tensor):
                 f"{type(self).__name__}: init expected a function such as flagstone.nn.init.zeros; "
                 f"got {init!r}"
             )
-        super().__init__(None, None, self.trainable)  # type: ignore[arg-type]  # bound later
+        super().__init__(UNSET, UNSET, self.trainable)  # bound later
         self.declared = shape
         self.init = init
         self.channels_last = channels_last
@@ -49,6 +64,11 @@ class Parameter(Tensor):
         self.owner: Flat | None = None  # the flat array that it is a view of
         self.low: Tensor | None = None  # in mixed precision, its copy in 16 bits
         self.low_edge: Any = None  # of the copy, where a gradient is wanted
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it has values."""
+        return self.array is not UNSET
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,14 +92,14 @@ class Parameter(Tensor):
             accumulate(own, gradient)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        value = None if self.array is None else np.array(self.numpy())
-        device = None if self.array is None else self.backend
+        value = np.array(self.numpy()) if self.is_set else None
+        device = self.backend if self.is_set else None
         made = (type(self), self.declared, self.init, self.channels_last)
         return _restored, (*made, self.requires_grad, value, device)
 
     def __repr__(self) -> str:
         kind = type(self).__name__
-        if self.array is None:
+        if not self.is_set:
             return f"{kind}(shape={self.shape}, not initialised)"
         return f"{kind}({super().__repr__()})"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flagstone as fs
-from flagstone import nn, optim
+from flagstone import nn, ops, optim
 from flagstone.errors import ConfigurationError, InputError, ShapeError
 
 
@@ -210,6 +210,22 @@ def test_without_values_nothing_can_be_read() -> None:
 
 
 # Layers that are used elsewhere
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda p: p.numpy(), lambda p: p + 1.0, lambda p: p.dtype_name, lambda p: p.device,
+        lambda p: p[0], len, np.asarray, ops.relu, lambda p: p.detach(),
+    ],
+)  # fmt: skip
+def test_a_parameter_without_values_says_so(read: Any) -> None:
+    layer = nn.Linear(4, 2)
+    assert layer.weight.shape == (2, 4)
+    with pytest.raises(InputError, match=r"^the parameter has no values yet; call initialize\("):
+        read(layer.weight)
+    layer.initialize(0)
+    read(layer.weight)
 
 
 def test_a_slice_of_a_trained_network_keeps_its_values() -> None:
