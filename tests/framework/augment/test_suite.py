@@ -97,7 +97,7 @@ for broken in (Seen, Global, Neighbours, Whole, Writes):
         (Seen, "capture_safe", "expected a step in which the host reads no value"),
         (Global, "determinism", "draws from the global generator of numpy.random"),
         (Neighbours, "example_independence", "of a smaller batch: expected"),
-        (Whole, "pictures", r"expected float32 of shape \(1, 9, 8, 3\); got int64"),
+        (Whole, "pictures", r"images as it was given, float32 \(1, 9, 8, 3\); got int64"),
         (Writes, "purity", "the batch afterwards: expected"),
         (Unchecked, "error_messages", "expected FlagstoneError; nothing was raised"),
         (NoRepr, "pictures", "expected a repr that shows its options"),

@@ -150,7 +150,7 @@ def test_another_ensembles_state_is_refused(params: dict[str, Any]) -> None:
             "Ensemble: member 'mlp(epochs=0)': MLPClassifier: epochs expected a positive integer; ",
         ),
         ({"member": ""}, "member: expected a name or name(option=value, ...); got ''"),
-        ({"member": "mlp(epochs='x')"}, "MLPClassifier: epochs expected int; got 'x'"),
+        ({"member": "mlp(epochs='x')"}, "MLPClassifier: epochs expected int | float; got 'x'"),
         ({"member": "linear"}, "member expected a classifier with one layer; 'linear' is for regr"),
         ({"member": "ensemble(member='mlp')"}, "'ensemble' is an ensemble itself"),
         ({"member": "mlp(seed=3)"}, "member expected no seed, which is the ensemble's own"),
