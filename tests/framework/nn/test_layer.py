@@ -216,7 +216,7 @@ def test_without_values_nothing_can_be_read() -> None:
     "read",
     [
         lambda p: p.numpy(), lambda p: p + 1.0, lambda p: p.dtype_name, lambda p: p.device,
-        lambda p: p[0], len, np.asarray, ops.relu, lambda p: p.detach(),
+        lambda p: p[0], len, np.asarray, ops.relu, lambda p: p.detach().numpy(),
     ],
 )  # fmt: skip
 def test_a_parameter_without_values_says_so(read: Any) -> None:
