@@ -15,7 +15,6 @@ import numpy as np
 
 from flagstone.errors import DeviceMismatchError, DTypeError, InputError, UnavailableError
 from flagstone_cupy.kernel import Kernel
-from flagstone_cupy.signature import BFLOAT16
 
 Array = Any
 Sizes = Sequence[int]
@@ -186,8 +185,7 @@ def _pointer(kernel: Kernel, i: int, value: Any, here: Runner) -> Any:
             f"{kernel}: {kernel.parameters[i].name} expected an array of the device; "
             f"got {type(value).__module__}.{type(value).__name__}"
         )
-    wanted = kernel.dtypes[i]
-    if value.dtype != wanted and not (wanted == BFLOAT16 and value.dtype == "uint16"):  # its bits
+    if value.dtype != kernel.dtypes[i]:
         raise DTypeError(
             f"{kernel}: {kernel.parameters[i].name} expected {kernel.dtypes[i]}; got {value.dtype}"
         )

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flagstone.errors import InputError
+from flagstone.errors import DTypeError, InputError
 from flagstone_cupy import launch
 from flagstone_cupy.kernels import conv, products, tiles, window
+from flagstone_cupy.signature import BFLOAT16
 
 RNG = np.random.default_rng(11)
 
@@ -25,7 +26,7 @@ KINDS = {
     "float64": ("exact", "float64", 2e-15),
     "tf32": ("tf32", "float32", 6e-4),
     "float16": ("exact", "float16", 5e-4),
-    "bfloat16": ("exact", "uint16", 4e-3),
+    "bfloat16": ("exact", "bfloat16", 4e-3),
 }
 
 # images, size, channels in, out, kernel, stride, padding, dilation, groups
@@ -71,17 +72,17 @@ def _no_plan_is_kept() -> None:
 
 
 def cast(a: Any, dtype: str) -> Any:
-    """``a`` in a dtype, of which uint16 means the bits of bfloat16, rounded to nearest."""
-    if dtype != "uint16":
+    """``a`` in a dtype, rounded to nearest."""
+    if dtype != "bfloat16":
         return a.astype(dtype)
     bits = a.astype(np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16)
 
 
 def value(a: Any) -> Any:
     """What such an array holds, in float64."""
-    if a.dtype == np.uint16:
-        return (a.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    if a.dtype == BFLOAT16:
+        return (a.view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     return a.astype(np.float64)
 
 
@@ -211,12 +212,25 @@ def test_one_filter_a_channel_has_a_kernel(card: Any) -> None:
     check(SHAPES["depthwise"], "float32")
 
 
-@pytest.mark.parametrize("dtype", ["float16", "uint16"])
+def test_integers_are_refused_even_if_they_are_bits_of_bfloat16(card: Any) -> None:
+    x, w = np.ones((1, 4, 4, 8), np.uint16), np.ones((8, 3, 3, 8), np.uint16)
+    how: Any = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1}
+    told = "multiply float32, float64, float16, bfloat16; got uint16"
+    with pytest.raises(DTypeError, match=told):
+        conv.conv(x, w, **how)
+    with pytest.raises(DTypeError, match=told):
+        conv.conv_input_grad(x, w, size=(6, 6), **how)
+    with pytest.raises(DTypeError, match=told):
+        conv.conv_weight_grad(x, x, kernel=(1, 1), **how)
+    with pytest.raises(DTypeError, match="w expected bfloat16; got uint16"):
+        conv.conv(cast(np.ones(x.shape), "bfloat16"), w, **how)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_16_bit_types_stay_off_the_tensor_cores_of_older_cards(card: Any, dtype: str) -> None:
     card.capability = 75
-    kind = "float16" if dtype == "float16" else "bfloat16"
     with launch.recording() as seen:
-        check(SHAPES["3x3"], kind)
+        check(SHAPES["3x3"], dtype)
     assert {s.kernel.source for s in seen} == {"conv_simt.cu", "slices.cu"}
 
 
@@ -249,7 +263,7 @@ def test_every_tile_over_several_blocks_and_splits(
     if table.startswith("INPUT_GRAD"):
         shape = (*shape[:2], 136, 24, *shape[4:])
     tensor = tile.kernel.source == "conv_tensor.cu"
-    kind = {"float32": "tf32" if tensor else "float32", "uint16": "bfloat16"}.get(dtype, dtype)
+    kind = "tf32" if tensor and dtype == "float32" else dtype
     precision, _, allowed = KINDS[kind]
     x, w, b, how, reference = sample(shape, dtype)
     how["precision"] = precision

@@ -9,6 +9,7 @@ import pytest
 
 from flagstone_cupy import launch
 from flagstone_cupy.kernels import gemm
+from flagstone_cupy.signature import BFLOAT16
 
 RNG = np.random.default_rng(5)
 KINDS = {
@@ -16,7 +17,7 @@ KINDS = {
     "float64": ("exact", "float64", 2e-15),
     "tf32": ("tf32", "float32", 6e-4),
     "float16": ("exact", "float16", 5e-4),
-    "bfloat16": ("exact", "uint16", 4e-3),
+    "bfloat16": ("exact", "bfloat16", 4e-3),
 }
 PAIRS = {  # shapes of a and b; T: given as the transposed view of an array
     "plain": ((70, 40), (40, 72)),
@@ -45,15 +46,19 @@ PAIRS = {  # shapes of a and b; T: given as the transposed view of an array
 
 
 def cast(a: Any, dtype: str) -> Any:
-    if dtype != "uint16":
+    if dtype != "bfloat16":
         return a.astype(dtype)
     bits = a.astype(np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16)
 
 
 def value(a: Any) -> Any:
-    if a.dtype == np.uint16:
-        return (np.ascontiguousarray(a).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    if a.dtype == BFLOAT16:
+        return (
+            (np.ascontiguousarray(a).view(np.uint16).astype(np.uint32) << 16)
+            .view(np.float32)
+            .astype(np.float64)
+        )
     return a.astype(np.float64)
 
 

@@ -23,7 +23,7 @@ conv_narrow(const T* __restrict__ x, const T* __restrict__ w, const T* __restric
     const int fours = (p.columns + 3) / 4, lines = NARROW_THREADS / fours, width = fours * 4;
     for (int i = threadIdx.x; i < depth * width; i += NARROW_THREADS) {
         const int k = i % width, index = i / width;
-        weights[i] = k < p.columns ? widen(w[k * p.w_row + index]) : S(0);
+        weights[i] = k < p.columns ? wide(w[k * p.w_row + index]) : S(0);
     }
     __syncthreads();
     const int column = threadIdx.x % fours * 4, line = threadIdx.x / fours;
@@ -44,7 +44,7 @@ conv_narrow(const T* __restrict__ x, const T* __restrict__ w, const T* __restric
             const auto right = *reinterpret_cast<const Vector<S, 4>*>(at);
 #pragma unroll
             for (int i = 0; i < NARROW_ROWS; i++) {
-                const S value = seen[i] ? widen(windows[i].base[cursor.source + c]) : S(0);
+                const S value = seen[i] ? wide(windows[i].base[cursor.source + c]) : S(0);
 #pragma unroll
                 for (int j = 0; j < 4; j++) sum[i][j] += value * right.at[j];
             }
@@ -93,7 +93,7 @@ conv_narrow_weight_grad(const T* __restrict__ y, const T* __restrict__ x, S* __r
             windows[r].move(rows, x, here);
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                gradient[r][j] = here < end && column + j < p.columns ? widen(from[j]) : S(0);
+                gradient[r][j] = here < end && column + j < p.columns ? wide(from[j]) : S(0);
                 sum[NARROW_DEPTH][j] += gradient[r][j];
             }
         }
@@ -103,7 +103,7 @@ conv_narrow_weight_grad(const T* __restrict__ y, const T* __restrict__ x, S* __r
 #pragma unroll
             for (int r = 0; r < NARROW_PAIR; r++) {
                 const bool seen = row + r * lines < end && windows[r].sees(p, taps[i].at);
-                const S value = seen ? widen(windows[r].base[taps[i].source]) : S(0);
+                const S value = seen ? wide(windows[r].base[taps[i].source]) : S(0);
 #pragma unroll
                 for (int j = 0; j < 4; j++) sum[i][j] += value * gradient[r][j];
             }

@@ -116,7 +116,7 @@ tensor_weight_grad(const T* __restrict__ y, const T* __restrict__ x, float* __re
         },
         [&](const unsigned char* a) {
             if (!adds_bias) return;
-            for (int k = 0; k < Field::DEPTH; k++) bias_sum += widen(Field::A::value(a, thread, k));
+            for (int k = 0; k < Field::DEPTH; k++) bias_sum += wide(Field::A::value(a, thread, k));
         });
     slices += at.split * p.y_slice + at.group * p.w_group;
     field.each([&](int i, int j, float(&values)[4]) {

@@ -39,7 +39,7 @@ depthwise(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict_
     for (int i = threadIdx.x; i < depth * width; i += DEPTHWISE_THREADS) {
         const int channel = at.column + i % width;
         const Cursor<true> cursor(rows, i / width);
-        weights[i] = channel < p.x_row ? widen(w[channel * p.w_row + cursor.weight]) : S(0);
+        weights[i] = channel < p.x_row ? wide(w[channel * p.w_row + cursor.weight]) : S(0);
     }
     __syncthreads();
     const int lane = threadIdx.x % lanes * VEC, channel = at.column + lane;
@@ -55,11 +55,11 @@ depthwise(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict_
             const auto left = *reinterpret_cast<const Vector<T, VEC>*>(window.base + taps[t].source);
             const auto right = *reinterpret_cast<const Vector<S, VEC>*>(weights + t * width + lane);
 #pragma unroll
-            for (int v = 0; v < VEC; v++) sum[v] += widen(left.at[v]) * right.at[v];
+            for (int v = 0; v < VEC; v++) sum[v] += wide(left.at[v]) * right.at[v];
         }
 #pragma unroll
         for (int v = 0; v < VEC; v++) {
-            if (bias) sum[v] += widen(bias[channel + v]);
+            if (bias) sum[v] += wide(bias[channel + v]);
             sum[v] = activate(sum[v], p.activation);
         }
         write(y + rows.place(row) * p.y_row + channel, sum, VEC, true);
@@ -86,13 +86,13 @@ depthwise_weight_grad(const T* __restrict__ y, const T* __restrict__ x, S* __res
     const int begin = at.split * p.steps, end = min(rows.count(), begin + p.steps);
     S sum[DEPTHWISE_TAPS + 1] = {};  // the last is the bias
     for (int row = begin + warp; row < end && channel < p.x_row; row += WARPS) {
-        const S gradient = widen(y[static_cast<long long>(row) * p.y_row + channel]);
+        const S gradient = wide(y[static_cast<long long>(row) * p.y_row + channel]);
         Window<T> window;
         window.move(rows, x + channel, row);
 #pragma unroll
         for (int t = 0; t < DEPTHWISE_TAPS; t++)
             if (t < count && window.sees(p, taps[t].at))
-                sum[t] += gradient * widen(window.base[taps[t].source]);
+                sum[t] += gradient * wide(window.base[taps[t].source]);
         sum[DEPTHWISE_TAPS] += gradient;
     }
 #pragma unroll

@@ -51,7 +51,7 @@ struct Staging {
             values[pass] = *reinterpret_cast<const Vector<T, VEC>*>(from);
         } else {
 #pragma unroll
-            for (int v = 0; v < VEC; v++) narrow(decltype(widen(T()))(0), values[pass].at[v]);
+            for (int v = 0; v < VEC; v++) values[pass].at[v] = rounded<T>(0);
         }
     }
 
@@ -60,14 +60,14 @@ struct Staging {
         if (idle()) return;
 #pragma unroll
         for (int pass = 0; pass < PASSES; pass++) {
-            Vector<S, VEC> wide;
+            Vector<S, VEC> taken;
 #pragma unroll
-            for (int v = 0; v < VEC; v++) wide.at[v] = widen(values[pass].at[v]);
+            for (int v = 0; v < VEC; v++) taken.at[v] = wide(values[pass].at[v]);
             if (ALONG) {
 #pragma unroll
-                for (int v = 0; v < VEC; v++) tile[(chunk() + v) * STRIDE + line(pass)] = wide.at[v];
+                for (int v = 0; v < VEC; v++) tile[(chunk() + v) * STRIDE + line(pass)] = taken.at[v];
             } else {
-                *reinterpret_cast<Vector<S, VEC>*>(tile + line(pass) * STRIDE + chunk()) = wide;
+                *reinterpret_cast<Vector<S, VEC>*>(tile + line(pass) * STRIDE + chunk()) = taken;
             }
         }
     }

@@ -14,6 +14,6 @@ add_slices(const S* __restrict__ slices, const T* __restrict__ bias, T* __restri
     if (i >= size) return;
     S sum = 0;
     for (int s = 0; s < splits; s++) sum += slices[s * size + i];
-    if (bias) sum += widen(bias[i % columns]);
-    narrow(activate(sum, activation), y[i]);
+    if (bias) sum += wide(bias[i % columns]);
+    y[i] = rounded<T>(activate(sum, activation));
 }

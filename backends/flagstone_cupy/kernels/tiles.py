@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flagstone.errors import DTypeError
 from flagstone_cupy import launch
 from flagstone_cupy.kernel import Kernel
 from flagstone_cupy.launch import Array
+from flagstone_cupy.signature import BFLOAT16
 
 ENOUGH = 132
 """So many blocks give each multiprocessor one: a larger tile with fewer is passed over."""
@@ -27,15 +29,21 @@ TENSOR_CORES_SINCE = 80
 """The compute capability from which the kernels of conv_tensor.cu run."""
 
 TYPES = {"float32": ("float", "float"), "float64": ("double", "double"),
-         "float16": ("__half", "float"), "uint16": ("__nv_bfloat16", "float")}  # fmt: skip
-"""dtype -> the C++ types of values and of their sums; uint16 stands for bfloat16's bits."""
-SUMS = {"float32": "float32", "float64": "float64", "float16": "float32", "uint16": "float32"}
+         "float16": ("__half", "float"), "bfloat16": ("__nv_bfloat16", "float")}  # fmt: skip
+"""dtype -> the C++ types of values and of their sums."""
+SUMS = {"float32": "float32", "float64": "float64", "float16": "float32", "bfloat16": "float32"}
 
 
 def kind(a: Array) -> str:
-    """The key of an array's dtype in these tables."""
-    name: str = a.dtype.name
-    return "uint16" if name == "bfloat16" else name
+    """The key of an array's dtype in these tables.
+
+    Raises:
+        DTypeError: it is in none; bits of bfloat16 as integers are integers.
+    """
+    name = "bfloat16" if a.dtype == BFLOAT16 else str(a.dtype)
+    if name not in TYPES:
+        raise DTypeError(f"the CUDA kernels multiply {', '.join(TYPES)}; got {name}")
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ def _tensor(name: str, dtype: str, shape: tuple[int, int, int, int, int], **more
 TALL, THIN, SMALL = (128, 64, 8, 8), (128, 32, 8, 4), (64, 64, 8, 4)
 WARPS = {"large": (128, 128, 64, 64, 3), "tall": (128, 64, 64, 32, 4), "small": (64, 64, 32, 32, 4)}
 ANY = tuple(TYPES)
-TENSOR = ("float32", "float16", "uint16")
+TENSOR = ("float32", "float16", "bfloat16")
 
 FORWARD: dict[str, Tiles] = {
     dtype: (

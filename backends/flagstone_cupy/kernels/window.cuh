@@ -19,8 +19,8 @@
 #ifndef FLAGSTONE_WINDOW_CUH
 #define FLAGSTONE_WINDOW_CUH
 
+#include "half.cuh"
 #include "ptx.cuh"
-
 
 // Division of 0 <= n < 2^31 by a constant: a multiplication and a shift, prepared on the host.
 struct Divider {
@@ -253,22 +253,12 @@ struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) Vector {
     T at[N];
 };
 
-__device__ __forceinline__ float widen(float v) { return v; }
-__device__ __forceinline__ double widen(double v) { return v; }
-__device__ __forceinline__ float widen(__half v) { return __half2float(v); }
-__device__ __forceinline__ float widen(__nv_bfloat16 v) { return __bfloat162float(v); }
-
-__device__ __forceinline__ void narrow(float v, float& to) { to = v; }
-__device__ __forceinline__ void narrow(double v, double& to) { to = v; }
-__device__ __forceinline__ void narrow(float v, __half& to) { to = __float2half_rn(v); }
-__device__ __forceinline__ void narrow(float v, __nv_bfloat16& to) { to = __float2bfloat16_rn(v); }
-
 // Write neighbouring results, as one vector where that is allowed; `left` of them exist.
 template <typename T, int N, typename S>
 __device__ __forceinline__ void write(T* to, const S (&values)[N], int left, bool aligned) {
     Vector<T, N> narrowed;
 #pragma unroll
-    for (int j = 0; j < N; j++) narrow(values[j], narrowed.at[j]);
+    for (int j = 0; j < N; j++) narrowed.at[j] = rounded<T>(values[j]);
     if (aligned && left >= N) {
         *reinterpret_cast<Vector<T, N>*>(to) = narrowed;
     } else {
@@ -295,7 +285,7 @@ __device__ __forceinline__ void finish(const Product& p, int group, int split, l
     }
 #pragma unroll
     for (int j = 0; j < N; j++) {
-        if (bias && j < left) values[j] += widen(bias[group * p.columns + column + j]);
+        if (bias && j < left) values[j] += wide(bias[group * p.columns + column + j]);
         values[j] = activate(values[j], p.activation);
     }
     write(y + to, values, left, p.aligned);

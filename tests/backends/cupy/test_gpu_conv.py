@@ -10,6 +10,7 @@ import pytest
 from flagstone.backend import Backend, open_backend
 from flagstone.ops import ALL_OPS
 from flagstone_cupy.kernels import conv, gemm
+from flagstone_cupy.signature import BFLOAT16
 
 RNG = np.random.default_rng(29)
 
@@ -21,7 +22,7 @@ KINDS = {
     "float64": ("exact", "float64", 5e-15),
     "tf32": ("tf32", "float32", 1e-3),
     "float16": ("exact", "float16", 1e-3),
-    "bfloat16": ("exact", "uint16", 8e-3),
+    "bfloat16": ("exact", "bfloat16", 8e-3),
 }
 # images, size, channels in, out, kernel, stride, padding, dilation, groups
 SHAPES = [
@@ -46,16 +47,16 @@ def cuda() -> Backend:
 
 
 def cast(a: Any, dtype: str) -> Any:
-    """``a`` in a dtype, of which uint16 means the bits of bfloat16, rounded to nearest."""
-    if dtype != "uint16":
+    """``a`` in a dtype, rounded to nearest."""
+    if dtype != "bfloat16":
         return a.astype(dtype)
     bits = a.astype(np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).view(BFLOAT16)
 
 
 def value(a: Any) -> Any:
-    if a.dtype == np.uint16:
-        return (a.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    if a.dtype == BFLOAT16:
+        return (a.view(np.uint16).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     return a.astype(np.float64)
 
 
