@@ -6,6 +6,7 @@ backend does with them is its :class:`Staging`; by default a batch is sent when 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -29,12 +30,21 @@ def placed(
     Args:
         x, y, weight, backend, dtype: as for :class:`DeviceData`.
         batch_size: examples of a step; ``None``, or all of them, need all data on the device.
+
+    Warns:
+        RuntimeWarning: they stay on the host, which takes time in every step.
     """
     size = sum(a.size * _kept_as(a, dtype).itemsize for a in (x, y, weight) if a is not None)
     free = backend.memory().free
-    fits = free is None or size <= free // SHARE
-    if fits or batch_size is None or batch_size >= len(x):
+    at_once = batch_size is None or batch_size >= len(x)
+    if at_once or free is None or size <= free // SHARE:
         return DeviceData(x, y, weight, backend, dtype)
+    warnings.warn(
+        f"the data, {size / 2**20:.0f} MiB, take more than 1/{SHARE} of the {free / 2**20:.0f} MiB "
+        f"that are free on {backend.device}; they stay on the host and go there batch by batch",
+        RuntimeWarning,
+        stacklevel=2,
+    )
     return StreamedData(x, y, weight, backend, dtype)
 
 

@@ -17,6 +17,7 @@ from flagstone.training import CrossEntropy, Trainer
 from flagstone.training.device_data import DeviceData
 from flagstone.training.streaming import SHARE, StreamedData, placed
 
+pytestmark = pytest.mark.filterwarnings("ignore:the data, .* stay on the host:RuntimeWarning")
 RNG = np.random.default_rng(4)
 X = RNG.integers(0, 256, (43, 2, 3)).astype(np.uint8)
 Y = RNG.integers(0, 3, 43)
@@ -139,6 +140,15 @@ def test_an_epoch_goes_on_in_its_middle() -> None:
         np.testing.assert_array_equal(a[0], b[0])
         np.testing.assert_array_equal(a[1], b[1])
     assert [len(batch[1]) for batch in seen[0]] == [5, 5, 3]
+
+
+def test_it_is_told() -> None:
+    backend = Card(Device("card"))
+    backend.free = 3 << 20
+    x = np.zeros((1 << 19, 4), "uint8")
+    told = "the data, 6 MiB, take more than 1/2 of the 3 MiB that are free on card; they stay on"
+    with pytest.warns(RuntimeWarning, match=told):
+        placed(x, np.zeros(1 << 19, "int64"), None, backend, "float32", 100)
 
 
 def test_where_data_are_placed() -> None:
