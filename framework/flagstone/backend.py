@@ -246,7 +246,7 @@ def _with_fallback(backend: str, op: str, kernel: Kernel, generic: Kernel) -> Ke
     return bound
 
 
-_opened: dict[tuple[str, Device], Backend] = {}
+_opened: dict[tuple[str, Device], tuple[BackendSpec, Backend]] = {}
 _opening = threading.RLock()
 
 
@@ -279,13 +279,13 @@ def _opened_for(device: str | Device | None) -> Backend:
     kind = spec.devices[0] if wanted.kind in (AUTO, spec.name) else wanted.kind
     key = (spec.name, Device(kind, wanted.index))
     with _opening:
-        if key not in _opened:
+        if key not in _opened or _opened[key][0] != spec:  # another plugin's of that name
             if wanted.kind != AUTO:
                 probe = spec.run_probe()
                 if not probe.ok:
                     raise UnavailableError(f"device {str(wanted)!r}: {probe.reason}")
-            _opened[key] = _open(spec, Device(kind, wanted.index))
-        return _opened[key]
+            _opened[key] = spec, _open(spec, Device(kind, wanted.index))
+        return _opened[key][1]
 
 
 def _open(spec: BackendSpec, device: Device) -> Backend:

@@ -7,12 +7,15 @@ import pickle
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 import flagstone as fs
+from flagstone import plugins
 from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device, default_device, parse_device
 from flagstone.errors import ConfigurationError, UnavailableError, UnknownNameError
+from flagstone.plugins import BackendSpec, hookimpl
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +114,45 @@ def test_auto_and_the_default_are_the_cpu_here(strict: Backend) -> None:
     with fs.device("strict"):
         assert open_backend() is strict
         assert open_backend("auto") is strict  # auto leaves it to the default
+
+
+class First(Backend):
+    """A backend that a plugin brings."""
+
+    name = "passing"
+    xp = np
+
+
+class Second(First):
+    """Another plugin's, of the same name."""
+
+
+def open_first(index: int | None) -> Backend:
+    return First(Device("passing"))
+
+
+def open_second(index: int | None) -> Backend:
+    return Second(Device("passing"))
+
+
+class Passing:
+    def __init__(self, target: str) -> None:
+        self.target = f"{__name__}:{target}"
+
+    @hookimpl
+    def flagstone_backends(self) -> Iterator[BackendSpec]:
+        yield BackendSpec("passing", self.target, summary="", devices=("passing",))
+
+
+def test_a_backend_does_not_outlive_its_plugin() -> None:
+    for target, kind in (("open_first", First), ("open_second", Second), ("open_second", Second)):
+        plugins.register(Passing(target), "passing-plugin")
+        try:
+            assert type(open_backend("passing")) is kind
+        finally:
+            plugins.unregister("passing-plugin")
+        with pytest.raises(UnknownNameError):
+            open_backend("passing")
 
 
 def test_a_backend_goes_by_its_name_and_is_opened_once() -> None:
