@@ -82,6 +82,11 @@ class GraphReplay:
         return self._given(arrays, self._results)
 
     @property
+    def launches(self) -> float:
+        """Of a graph, for each step of a sweep."""
+        return 1 / steps_of_a_graph(self._program)
+
+    @property
     def sweep(self) -> Callable[..., Iterator[int]] | None:
         """Steps whose arguments lie in tables; ``None`` for a step that writes to its arguments."""
         return None if self._graph is None or self._written else self._steps
@@ -138,6 +143,11 @@ class GraphReplay:
         yield from sweep.steps(tables, first, last, rest)
 
 
+def steps_of_a_graph(program: Program) -> int:
+    """How many steps a graph of a sweep holds."""
+    return max(1, min(MOST_STEPS, ENOUGH_CALLS // max(1, len(program.calls))))
+
+
 class Sweep:
     """Graphs of one and of several steps that take their arguments from tables on the device.
 
@@ -163,7 +173,7 @@ class Sweep:
             self._number = gather.row_number()
         self._graphs: dict[int, Any] = {}
         self.loaded = False
-        self.several = max(1, min(MOST_STEPS, ENOUGH_CALLS // max(1, len(program.calls))))
+        self.several = steps_of_a_graph(program)
 
     def serves(self, tables: Sequence[Array]) -> bool:
         """Whether these tables are like those that it was made for."""

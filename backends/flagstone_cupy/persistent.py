@@ -41,6 +41,8 @@ class PersistentReplay:
         UnservedError: it is not within the rule; the message says why.
     """
 
+    launches = 0.0  # of each step in a sweep, which is one launch
+
     def __init__(self, program: Program) -> None:
         t = Translation(program)
         for call in program.calls:

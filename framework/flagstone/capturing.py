@@ -13,7 +13,15 @@ from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device
 from flagstone.errors import CaptureError, InputError
 from flagstone.recording import Note, Program, Recorder, compare, guard
-from flagstone.step_arguments import filled, taken_apart, tensors_in
+from flagstone.step_arguments import (
+    OtherRepeatsError,
+    filled,
+    only_for,
+    repeats_in,
+    signature,
+    taken_apart,
+    tensors_in,
+)
 from flagstone.tape import observe, state
 from flagstone.tensors import Tensor, host
 
@@ -72,7 +80,7 @@ class Captured:
         if state.observer is not None:  # somebody wants to see the op calls
             return self.function(*arguments)
         with self._lock:
-            key = [_signature(x) for x in arguments]
+            key = [signature(x) for x in arguments]
             key.append(state.grad_enabled)
             entries = self._entries
             if entries and entries[0][0] == key and _fits(entries[0][1]):
@@ -115,11 +123,16 @@ class Captured:
         """What does several steps at once, if this one was captured and it can."""
         if all(getattr(step, "sweep", None) is None for _, step in self._entries):
             return None
-        key = [*map(_signature, (*_row(tables, i), *rest)), state.grad_enabled]
+        key = [*map(signature, (*_row(tables, i), *rest)), state.grad_enabled]
         for known, step in self._entries:
             if known == key and state.observer is None and _fits(step):
                 return getattr(step, "sweep", None)
         return None
+
+    @property
+    def launches(self) -> float | None:
+        """Of the step that was used last; see :attr:`Recorded.launches`."""
+        return getattr(self._entries[0][1], "launches", None) if self._entries else None
 
     def forget(self) -> None:
         """Drop all captures, and the memory that they hold."""
@@ -265,6 +278,13 @@ class Recorded:
         """As :meth:`Captured.sweep`, where the replay can; it may end early."""
         return self._sweep if getattr(self._replay, "sweep", None) is not None else None
 
+    @property
+    def launches(self) -> float | None:
+        """How many calls or launches a replayed step takes in a sweep, where the replay tells it:
+        below 1 where one does several steps, 0 where one does all; ``None`` before."""
+        found = getattr(self._replay, "launches", None)
+        return None if found is None else float(found)
+
     def _sweep(self, tables: Any, first: int, last: int, rest: Any) -> Iterator[int]:
         rows = [None if t is None else t.array for t in tables]
         arrays = [x.array for x in tensors_in(rest)]
@@ -285,7 +305,7 @@ class Recorded:
             arrays = replay(*[x.array for x in tensors_in(arguments)])
         except IndexError as error:  # what take and gather make of it outside of a replay
             raise InputError(f"an index does not fit: {error}") from None
-        except _OtherRepeatsError:
+        except OtherRepeatsError:
             return self._step(*arguments)
         except UnrepeatableError as error:
             arrays = error.results
@@ -313,7 +333,7 @@ class Recorded:
         if problem is None:
             recorder.finish(returned)
             problem = recorder.problem
-        self._learn(recorder.program, form, problem, _repeats([x.array for x in tensors]))
+        self._learn(recorder.program, form, problem, repeats_in([x.array for x in tensors]))
         return result
 
     def _learn(self, program: Program, form: Any, problem: str | None, repeats: list[int]) -> None:
@@ -328,7 +348,7 @@ class Recorded:
                 compare(before[0], program)
                 replay = program.run if self._build is None else self._build(program)
                 distinct = repeats == [*range(len(repeats))]
-                self._replay = replay if distinct else _only_for(repeats, replay)
+                self._replay = replay if distinct else only_for(repeats, replay)
                 self.program, self._form, self.fits = program, form, guard(program)
                 return
             self._before = (program, form)
@@ -345,44 +365,6 @@ class Recorded:
         reason = CaptureError(f"{name} cannot be captured: {error}")
         if self.on_failure is not None:
             self.on_failure(reason)
-
-
-class _OtherRepeatsError(Exception):
-    """Arguments of a step are one array that were two when it was recorded, or the reverse."""
-
-
-def _repeats(arrays: Sequence[Any]) -> list[int]:
-    """For each array the first place where it stands."""
-    places: dict[int, int] = {}
-    return [places.setdefault(id(a), i) for i, a in enumerate(arrays)]
-
-
-def _only_for(repeats: list[int], replay: Replay) -> Replay:
-    """A replay of a step that was recorded with one array as several of its arguments."""
-
-    def checked(*arrays: Any) -> Sequence[Any]:
-        if _repeats(arrays) != repeats:
-            raise _OtherRepeatsError
-        return replay(*arrays)
-
-    return checked
-
-
-def _signature(x: Any) -> Any:
-    """What of an argument a capture depends on."""
-    if isinstance(x, Tensor):
-        a = x.array
-        return a.shape, a.dtype, getattr(a, "strides", None), x.requires_grad, x.backend
-    if x is None or isinstance(x, (int, float, str)):
-        return type(x), x
-    if isinstance(x, (tuple, list)):
-        return type(x), [_signature(item) for item in x]
-    if isinstance(x, dict):
-        return type(x), [(name, _signature(item)) for name, item in x.items()]
-    raise InputError(
-        "a captured function expected tensors, None, numbers, strings, and tuples, lists and dicts "
-        f"of them; got {type(x).__name__}"
-    )
 
 
 def _fits(step: Any) -> bool:

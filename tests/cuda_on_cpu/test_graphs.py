@@ -154,6 +154,7 @@ def test_a_sweep_takes_several_steps_at_a_launch(simulated: Backend, card: Any) 
                 *seen[seen.index(44) + 1 :],
             ]
             assert several == 4
+            assert swept.launches == 1 / several
         else:
             for i in range(n):
                 eager: Any = step

@@ -31,9 +31,9 @@ Array = np.ndarray
 def build(program: Program) -> Callable[..., Sequence[Array]]:
     """The replay of a program, called with the arrays of the step's arguments.
 
-    It has three attributes: ``source``, its text, ``memory``, the bytes that it holds on to between
-    steps, and ``sweep``, which does a step for every row of some tables, as
-    :meth:`flagstone.capturing.Captured.sweep`.
+    It has four attributes: ``source``, its text, ``memory``, the bytes that it holds on to between
+    steps, ``launches``, how many functions it calls, and ``sweep``, which does a step for every row
+    of some tables, as :meth:`flagstone.capturing.Captured.sweep`.
     """
     source, memory, function = Writer(program).finish()
     body = source.partition("\n")[2]
@@ -51,7 +51,8 @@ def build(program: Program) -> Callable[..., Sequence[Array]]:
             function(*arrays, *rest)
             yield done
 
-    vars(function).update(source=source, memory=memory, sweep=sweep)
+    launches = sum("(" in line for line in body.splitlines())
+    vars(function).update(source=source, memory=memory, launches=launches, sweep=sweep)
     return function
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from flagstone.cli.options import device_option, json_option, naming_device
+from flagstone.cli.options import device_option, json_option, naming_device, precision_option
 from flagstone.cli.output import emit, say, table
 from flagstone.errors import ConfigurationError, UnknownNameError
 
@@ -29,6 +29,7 @@ MANY_EPOCHS = 1_000_000  # it ends by itself when enough steps were seen
               help="How many steps to measure.")  # fmt: skip
 @click.option("--trace", metavar="FILE", help="Write a trace for chrome://tracing or Perfetto.")
 @device_option
+@precision_option
 @json_option
 def profile(
     what: str,
@@ -38,10 +39,11 @@ def profile(
     steps: int,
     trace: str | None,
     device: str,
+    precision: str | None,
     as_json: bool,
 ) -> None:
     """Measure training steps of a run's model or of MODEL on DATA; nothing is kept of them."""
-    from flagstone.backend import open_backend
+    from flagstone.backend import EXACT, open_backend
     from flagstone.cli.prepared_data import prepare
     from flagstone.plugins import registry
     from flagstone.training.files import require_writable
@@ -50,9 +52,11 @@ def profile(
     if trace is not None:
         require_writable(trace, "--trace")
     name, source, column, parameters = _asked(what, data, target)
-    with naming_device():
-        backend = open_backend(device)
+    if precision is not None:
+        parameters = {**parameters, "precision": precision}
     spec = registry.find("model", name)
+    with naming_device():
+        backend = open_backend(device, parameters.get("precision", EXACT))
     model = _estimator(name, parameters, set_, str(backend.device))
     rows = prepare(source, column, cast("Task", spec.task), 0.0, 0).train
     say(f"{name} on {backend.device} ({backend.describe()}), {os.path.basename(source)}")
@@ -134,12 +138,14 @@ def _document(seen: ProfileSteps, name: str, source: str, backend: Any) -> dict[
         "data": source,
         "device": str(backend.device),
         "backend": backend.name,
+        "precision": backend.precision,
         "batch": seen.batch,
         "parameters": seen.parameters,
         "steps": seen.steps,
         "seconds": medians,
         "not_captured": seen.uncaptured,
         "op_calls": round(len(seen.calls) / seen.steps, 2),
+        "launches": seen.launches,
         "peak_bytes": seen.peak,
         "ops": rows(by(lambda c: c.op, seen.calls, seen.steps)),
         "layers": rows(by(lambda c: c.layer or f"({c.phase})", seen.calls, seen.steps)),
@@ -154,6 +160,8 @@ def _show(document: dict[str, Any]) -> None:
         f"{_ms(seconds['captured'])} captured; {document['op_calls']:g} op calls, "
         f"{_size(document['peak_bytes'])} of arrays at most"
     )
+    if document["launches"] is not None:
+        click.echo(f"captured, a step is {_launches(document['launches'])}")
     if document["not_captured"]:
         click.echo(f"not captured: {document['not_captured']}")
     total = sum(row["seconds"] for row in document["ops"])
@@ -169,6 +177,12 @@ def _show(document: dict[str, Any]) -> None:
                 for row in document[key]
             ],
         )  # fmt: skip
+
+
+def _launches(count: float) -> str:
+    if count >= 1:
+        return f"{count:g} calls" if count > 1 else "1 launch"
+    return f"one of {1 / count:g} in a launch" if count else "one of an epoch's in a launch"
 
 
 def _ms(seconds: float) -> str:

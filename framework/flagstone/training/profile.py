@@ -27,6 +27,8 @@ class ProfileSteps(Callback):
         seconds: ``"uncaptured"`` and ``"captured"`` -> seconds of each such step.
         peak: the most bytes of arrays in use at once that op calls had made.
         uncaptured: why the step could not be captured, ``None`` if it could.
+        launches: how many calls or launches a captured step takes;
+            see :attr:`flagstone.capturing.Recorded.launches`.
         batch: examples in a step.
         parameters: how many numbers are trained.
     """
@@ -38,6 +40,7 @@ class ProfileSteps(Callback):
         self.calls: list[OpCall] = []
         self.seconds: dict[str, list[float]] = {"uncaptured": [], "captured": []}
         self.uncaptured: str | None = None
+        self.launches: float | None = None
         self.batch = self.parameters = 0
         self._done = 0
 
@@ -96,6 +99,7 @@ class ProfileSteps(Callback):
         else:
             self.calls = self._profiler.calls
             reason = getattr(self._captured, "reason", None)
+            self.launches = getattr(self._captured, "launches", None)
             self.uncaptured = None if reason is None else str(reason)
             raise ProfileDone
 

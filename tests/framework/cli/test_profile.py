@@ -21,6 +21,8 @@ def test_a_model(run: Any, folder: Path) -> None:
     assert ops["adam_update"]["calls"] == 1
     assert document["op_calls"] == sum(row["calls"] for row in document["ops"])
     assert document["op_calls"] == sum(row["calls"] for row in document["layers"])
+    assert document["launches"] > 10  # functions that the replay calls
+    assert document["precision"] == "exact"
     assert any(row["name"].endswith("Linear") for row in document["layers"])
     assert {row["name"] for row in document["phases"]} == {"forward", "backward", "rest"}
     # Activations of (100, 64) and their gradients are in use at once.
@@ -36,12 +38,15 @@ def test_a_run(run: Any) -> None:
     assert done.code == 0
     assert "a step of 100 examples" in done.out
     assert "linear_weight_grad" in done.out
-    assert "captured" in done.out
+    assert "captured, a step is " in done.out
 
 
 def test_what_cannot_be_profiled(run: Any) -> None:
     assert "unknown run or model 'mpl'" in run("profile mpl --data iris").error
     assert "needs --data" in run("profile mlp").err
+    done = run("profile mlp --data iris --precision tf32")
+    assert done.code == 2
+    assert done.error.startswith("--precision: expected exact or fast")
     done = run("profile mlp --data iris --trace no/t.json")
     assert done.code == 2
     assert done.error.startswith("--trace no/t.json: cannot be written: ")
