@@ -35,6 +35,14 @@ LONG_PIECE = 1 << 25
 FEW_PIECES = 4
 PIECE_VECTOR = 1 << 19
 """The same for a matrix times a vector, which reads each number of the matrix once."""
+SMALL = 1_000_000
+"""Multiply-adds up to which OpenBLAS takes its path for small matrices, which packs nothing. One
+thread does 136 Gflop/s there with 32 and 64 channels, 80 in large products (``python
+asv_bench/blas_paths.py``), and two threads do not disturb each other."""
+FEWEST = 48
+"""Rows of which a small product is faster than a part of a large one."""
+MOST_ROWS = 1024
+"""Of a small product, so that it stays in the first-level cache."""
 MOST_PIECES = 16
 LEAST_LENGTH = 128
 """Of a piece, along the axis that is cut: what is not cut is packed anew for each."""
@@ -141,6 +149,20 @@ def cut(length: int, count: int) -> list[slice]:
     """``range(length)`` in ``count`` nearly equal pieces that start at multiples of ``GRAIN``."""
     ends = [length * i // (count * GRAIN) * GRAIN for i in range(count)] + [length]
     return [slice(first, stop) for first, stop in itertools.pairwise(ends)]
+
+
+def batches(count: int, length: int, others: int) -> int:
+    """Into how many equal products to cut one along an axis of ``count * length``, ``count`` of
+    which lie apart anyway, where the other two axes have ``others`` numbers together.
+
+    The least number of them that are :data:`SMALL` each; 1 where that would take too short ones.
+    They are done in one call, as a stack.
+    """
+    most = min(SMALL // others, MOST_ROWS)
+    if most < FEWEST:
+        return 1
+    least = max(1, -(-count * length // most))
+    return next((b for b in range(least, count + 1) if count % b == 0), count)
 
 
 def alone(size: int) -> AbstractContextManager[object]:

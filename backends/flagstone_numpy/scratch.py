@@ -1,7 +1,8 @@
 """Scratch memory that a thread keeps from one kernel to the next.
 
 Fresh memory costs a page fault for every 4 kB (0.7 us on a virtual machine), which for the buffers
-of a convolution is as long as its transforms take.
+of a convolution is as long as its transforms take. Kernels share names, and so memory: the large
+ones are "gathered", "half" and "products", after what Winograd's convolution has there.
 """
 
 from __future__ import annotations

@@ -48,13 +48,21 @@ def share_sum(
     return totals[0]
 
 
-def add_product(total: Array, a: Array, b: Array, is_first: bool) -> None:
-    """``total += a @ b``, or ``total = a @ b``."""
-    if is_first:
-        np.matmul(a, b, total)
-    else:
-        part = scratch("part", total.shape, total.dtype)
-        total += np.matmul(a, b, part)
+def add_products(total: Array, a: Array, b: Array, is_first: bool) -> None:
+    """Add products (..., count, m, k) @ (..., count, k, n) to ``total``, (..., m, n), which holds
+    nothing yet if it ``is_first``."""
+    count = a.shape[-3]
+    if count == 1 and is_first:
+        np.matmul(a[..., 0, :, :], b[..., 0, :, :], total)
+        return
+    parts = scratch("parts", (*total.shape[:-2], count, *total.shape[-2:]), total.dtype)
+    np.matmul(a, b, parts)
+    for i in range(count) if count < 4 else (0,):
+        one = parts[..., i, :, :] if count < 4 else np.add.reduce(parts, axis=-3)
+        if is_first and i == 0:
+            np.copyto(total, one)
+        else:
+            total += one
 
 
 def copied(total: Array, out: Array | None) -> Array:

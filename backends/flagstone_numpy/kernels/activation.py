@@ -32,7 +32,7 @@ def _mapped(step: Callable[..., None], scratch: int, *inputs: Array) -> Array:
     size = BLOCK if y.size < SHARED else shared_block(y.size)
 
     def work(mine: Iterator[slice]) -> None:
-        rows = memory("rows", (scratch, min(y.size, size)), y.dtype)
+        rows = memory("half", (scratch, min(y.size, size)), y.dtype)
         for block in mine:
             target = out[block]
             step(target, *[a[block] for a in flat], *rows[:, : target.size])

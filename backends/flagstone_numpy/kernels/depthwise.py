@@ -138,4 +138,4 @@ def _repeated(image: Array, k: int) -> Array:
 
 def _product(a: Array) -> Array:
     """Scratch of the shape of ``a``; it is valid until the next call."""
-    return scratch("product", a.shape, a.dtype)
+    return scratch("products", a.shape, a.dtype)

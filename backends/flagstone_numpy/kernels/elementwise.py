@@ -46,7 +46,7 @@ def _relu_grad_into(y: Array, g: Array, kept: Array) -> None:
 
     def apply(block: slice) -> None:
         part = values[block]
-        positive = np.greater(part, 0, out=scratch("positive", part.shape, np.bool_))
+        positive = np.greater(part, 0, out=scratch("gathered", part.shape, np.bool_))
         np.multiply(source[block], positive, out=target[block])
 
     by_blocks(apply, g.size)

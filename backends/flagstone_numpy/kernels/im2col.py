@@ -29,7 +29,7 @@ from flagstone_numpy.kernels.windows import (
     taps,
 )
 from flagstone_numpy.scratch import scratch
-from flagstone_numpy.sums import add_product, copied, share_sum
+from flagstone_numpy.sums import add_products, copied, share_sum
 from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 21
@@ -73,7 +73,8 @@ def weight_grad(
             for block in group:
                 rows = split_channels(dy[block.images, block.rows], groups)  # (g, m, k/g)
                 seen = columns.of(block)
-                add_product(total, rows.transpose(0, 2, 1), seen, block is group[0])
+                turned = rows.transpose(0, 2, 1)[:, None]
+                add_products(total, turned, seen[:, None], block is group[0])
 
     total = share_sum(work, pieces, shape, x.dtype)
     return copied(total.reshape(k, *window.kernel, c // groups), out)
@@ -91,7 +92,7 @@ def input_grad(
     pieces = _blocks(n, positions, groups * depth, dy.itemsize)
 
     def work(mine: Iterator[list[Block]]) -> None:
-        buffer = scratch("columns", (groups * _most(pieces, positions) * depth,), dy.dtype)
+        buffer = scratch("products", (groups * _most(pieces, positions) * depth,), dy.dtype)
         for block, is_first in ((b, b is group[0]) for group in mine for b in group):
             if is_first:
                 dx[block.images] = 0
@@ -123,7 +124,7 @@ class _Columns:
         self._entry = (*window.kernel, x.shape[-1] // groups)
         self._groups = groups
         row = groups * math.prod(self._entry)
-        self._buffer = scratch("columns", (_most(pieces, positions) * row,), x.dtype)
+        self._buffer = scratch("products", (_most(pieces, positions) * row,), x.dtype)
 
     def of(self, block: Block) -> Array:
         """Return (g, m, depth); it is valid until the next call."""

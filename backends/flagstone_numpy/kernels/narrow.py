@@ -23,8 +23,9 @@ from flagstone_numpy.kernels.windows import (
     shared_blocks,
     taps,
 )
+from flagstone_numpy.products import batches
 from flagstone_numpy.scratch import scratch
-from flagstone_numpy.sums import add_product, copied, share_sum
+from flagstone_numpy.sums import add_products, copied, share_sum
 from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 20
@@ -47,8 +48,9 @@ def forward(
     def work(mine: Iterator[Block]) -> None:
         columns = _Columns(x, window, positions, pieces[0], has_ones=b is not None)
         for block in mine:
-            part = y[block.images, block.rows].reshape(-1, k)
-            np.matmul(columns.of(block).T, weights, out=part)
+            seen = columns.batches(block, k)
+            part = y[block.images, block.rows].reshape(len(seen), -1, k)
+            np.matmul(seen.swapaxes(1, 2), weights, out=part)
             if relu:
                 np.maximum(part, 0, out=part)  # while the block is in the cache
 
@@ -71,9 +73,10 @@ def pooled(
         columns = _Columns(x, window, positions, largest, has_ones=b is not None)
         for images, _ in mine:
             count = images.stop - images.start
-            made = scratch("pooled", (count, *positions, k), x.dtype)
+            made = scratch("gathered", (count, *positions, k), x.dtype)
             block = Block(images, slice(0, positions[0]))
-            np.matmul(columns.of(block).T, weights, out=made.reshape(-1, k))
+            seen = columns.batches(block, k)
+            np.matmul(seen.swapaxes(1, 2), weights, out=made.reshape(len(seen), -1, k))
             pool(y[images], made)
 
     share(work, pieces)
@@ -98,8 +101,9 @@ def weight_grad(
         columns = _Columns(x, window, positions, pieces[0])
         for total, group in mine:
             for block in group:
-                rows = dy[block.images, block.rows].reshape(-1, k)
-                add_product(total, columns.of(block), rows, block is group[0])
+                seen = columns.batches(block, k)
+                rows = dy[block.images, block.rows].reshape(len(seen), -1, k)
+                add_products(total, seen, rows, block is group[0])
 
     total = share_sum(work, pieces, (depth, k), x.dtype)
     dw = total.reshape(c, window.taps, k).transpose(2, 1, 0)  # (k, taps, c)
@@ -118,7 +122,7 @@ def input_grad(
     most = math.prod((*pieces[0].shape, *positions[1:])) if pieces else 0
 
     def work(mine: Iterator[list[Block]]) -> None:
-        buffer = scratch("columns", (weights.shape[0] * most,), dy.dtype)
+        buffer = scratch("products", (weights.shape[0] * most,), dy.dtype)
         for group in mine:
             dx[group[0].images] = 0
             for block in group:
@@ -149,7 +153,7 @@ class _Columns:
         self._rows, self._rank = self._depth + has_ones, len(positions)
         self._patches = Patches(x, window, positions, largest.shape, channels_first=True)
         most = math.prod((*largest.shape, *self._rest))
-        self._buffer = scratch("columns", (self._rows, most), x.dtype)
+        self._buffer = scratch("products", (self._rows, most), x.dtype)
         if has_ones:
             self._buffer[-1] = 1
 
@@ -163,6 +167,13 @@ class _Columns:
         into = columns[: self._depth].reshape(*[patch.shape[axis] for axis in order])
         np.copyto(into, patch.transpose(order))
         return columns
+
+    def batches(self, block: Block, k: int) -> Array:
+        """Return :meth:`of` as (b, c * taps, m / b), for b small products with k outputs."""
+        columns = self.of(block)
+        count = math.prod(block.shape)
+        b = batches(count, columns.shape[1] // max(1, count), len(columns) * k)
+        return columns.reshape(len(columns), b, -1).swapaxes(0, 1)
 
 
 def _blocks(n: int, positions: Sizes | list[int], row: int, itemsize: int) -> list[Block]:

@@ -33,6 +33,8 @@ from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 21
 """Of the larger of input and output."""
+HALVES = ("half", "products")
+"""The scratch of what is pooled along some axes only; that along the next axis is read with it."""
 
 
 def max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> tuple[Array, Array]:
@@ -112,7 +114,9 @@ def _max_pool_grad_into(
                 target[...] = 0
             for tap in found:
                 inputs, seen_by = _at(target, tap.inputs), _at(chosen, tap.outputs)
-                mask = np.equal(seen_by, tap.number, out=scratch("mask", seen_by.shape, np.bool_))
+                mask = np.equal(
+                    seen_by, tap.number, out=scratch("gathered", seen_by.shape, np.bool_)
+                )
                 taken = _bits(_at(values, tap.outputs))
                 if once:
                     np.multiply(taken, mask, out=_bits(inputs))
@@ -178,7 +182,7 @@ def avg_pool(
             for axis, line in enumerate(lines):  # the sum over a box is a sum along each axis
                 shape = (len(mean), *positions[: axis + 1], *size[axis + 1 :], x.shape[-1])
                 is_last = axis == len(size) - 1
-                into = mean if is_last else scratch(f"sums {axis}", shape, x.dtype)
+                into = mean if is_last else scratch(HALVES[axis % 2], shape, x.dtype)
                 total = _sum_along(total, line, into)
             mean /= divisor
 
@@ -213,7 +217,7 @@ def avg_pool_grad(
             part, whole = g[images] / divisor, dx[images]
             for axis, line in reversed(list(enumerate(lines))):
                 shape = (len(whole), *positions[:axis], *size[axis:], g.shape[-1])
-                into = whole if axis == 0 else scratch(f"sums {axis}", shape, g.dtype)
+                into = whole if axis == 0 else scratch(HALVES[axis % 2], shape, g.dtype)
                 part = _spread_along(part, line, into)
 
     share(work, _image_blocks(dx, g))
@@ -231,7 +235,7 @@ def _max_pool_block(x: Array, y: Array, index: Array, window: Window, lines: lis
         line = lines[axis]
         shape = (*x.shape[: axis + 1], *y.shape[axis + 1 :])
         is_last = axis == 0
-        into = y if is_last else scratch(f"best {axis}", shape, x.dtype)
+        into = y if is_last else scratch(HALVES[axis % 2], shape, x.dtype)
         chosen = index if is_last else scratch(f"chosen {axis}", shape, index.dtype)
         best, inner = _max_along(
             best, inner, line, into, chosen, math.prod(window.kernel[axis + 1 :])
@@ -250,7 +254,7 @@ def _max_along(
     start = min(line.whole, 2)
     if start == 2:  # compare two taps at once: nothing to fill first
         source, other = x[inputs[1]], x[inputs[0]]
-        is_greater = np.greater(source, other, out=scratch("greater", best.shape, np.bool_))
+        is_greater = np.greater(source, other, out=scratch("gathered", best.shape, np.bool_))
         np.maximum(source, other, out=best)
         if inner is None:
             np.copyto(chosen, is_greater)
@@ -268,7 +272,7 @@ def _max_along(
         line.numbers[start:], outputs[start:], inputs[start:], strict=True
     ):
         source, top, which = x[seen], best[seen_by], chosen[seen_by]
-        is_greater = np.greater(source, top, out=scratch("greater", source.shape, np.bool_))
+        is_greater = np.greater(source, top, out=scratch("gathered", source.shape, np.bool_))
         np.maximum(source, top, out=top)  # NaN if either is
         # Tap numbers rise, so the largest is the latest: faster than a choice.
         here = scratch("number", source.shape, chosen.dtype)

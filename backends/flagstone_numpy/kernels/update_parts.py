@@ -32,7 +32,7 @@ def in_blocks(p: Array, scratch: int, step: Callable[..., None]) -> None:
     size = BLOCK if p.size < SHARED else shared_block(p.size)
 
     def work(mine: Iterator[slice]) -> None:
-        rows = memory("rows", (scratch, min(p.size, size)), p.dtype)
+        rows = memory("half", (scratch, min(p.size, size)), p.dtype)
         for block in mine:
             step(block, *rows[:, : block.stop - block.start])
 

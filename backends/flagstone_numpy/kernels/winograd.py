@@ -36,8 +36,9 @@ from flagstone_numpy.kernels.windows import (
     Window,
     shared_blocks,
 )
+from flagstone_numpy.products import batches
 from flagstone_numpy.scratch import scratch
-from flagstone_numpy.sums import add_product, copied, share_sum
+from flagstone_numpy.sums import add_products, copied, share_sum
 from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 3 << 20
@@ -45,10 +46,6 @@ BLOCK_BYTES = 3 << 20
 but of two threads each then waits for the interpreter's lock more often (decision 17)."""
 LINE = 16  # float32 in a cache line
 LEAST_TILES = 64  # in a product; fewer and BLAS is slow
-SMALL_PRODUCT = 1_000_000
-"""Multiply-adds up to which OpenBLAS takes its path for small matrices, which packs nothing."""
-FEWEST_TILES = 48
-"""Of so few tiles a small product is no longer faster than a part of a large one."""
 
 
 class Matrices(NamedTuple):
@@ -132,7 +129,7 @@ def _each_block(
     write to; on several threads."""
     n, c, k, side = x.shape[0], x.shape[-1], w.shape[0], size + 2
     plan = _plan(n, positions, c, k, size, BLOCK_BYTES)
-    weights = _weights(w, size)
+    weights, columns = _weights(w, size), plan.tiles[1]
 
     def work(mine: Iterator[Block]) -> None:
         inputs = _Inputs(x, window, plan)
@@ -143,8 +140,11 @@ def _each_block(
             tiles = seen.shape[2]
             summed = products[..., : tiles * k]
             into = summed.reshape(side, side, tiles, k)
-            for first, stop in spans(tiles, c * k):
-                np.matmul(seen[:, :, first:stop], weights, out=into[:, :, first:stop])
+            count = batches(tiles // columns, columns, c * k)
+            np.matmul(
+                seen.reshape(side, side, count, -1, c), weights[:, :, None],
+                out=into.reshape(side, side, count, -1, k),
+            )  # fmt: skip
             put(transform(summed), block, plan)
 
     share(work, plan.blocks)
@@ -157,14 +157,13 @@ def weight_grad(
     n, k, c, positions = dy.shape[0], dy.shape[-1], x.shape[-1], dy.shape[1:-1]
     side = size + 2
     plan = _plan(n, positions, c, k, size, max(BLOCK_BYTES, side * side * k * c * 6))
-    is_even = not any(p % size for p in positions)
+    is_even, columns = not any(p % size for p in positions), plan.tiles[1]
 
     def work(mine: Iterator[tuple[Array, Sequence[Block]]]) -> None:
         inputs = _Inputs(x, window, plan)
         given = _elements("given", (size, size), plan.most * k)
         transform = _Transform("products", MATRICES[size].gradients, plan.most * k)
         for total, group in mine:
-            is_first = True
             for block in group:
                 seen = inputs.of(block)  # (side, side, tiles, c)
                 tiles = seen.shape[2]
@@ -174,27 +173,14 @@ def weight_grad(
                 for target, source in _places(gradient, dy, block, plan):
                     target[...] = source
                 spread = transform(gradient).reshape(side, side, tiles, k)
-                for first, stop in spans(tiles, c * k):
-                    rows = spread[:, :, first:stop].swapaxes(-1, -2)
-                    add_product(total, rows, seen[:, :, first:stop], is_first)
-                    is_first = False
+                count = batches(tiles // columns, columns, c * k)
+                rows = spread.reshape(side, side, count, -1, k).swapaxes(-1, -2)
+                add_products(total, rows, seen.reshape(side, side, count, -1, c), block is group[0])
 
     total = share_sum(work, plan.blocks, (side, side, k, c), np.float32)
     kernel = np.ascontiguousarray(MATRICES[size].kernel.T)
     taps = _Transform("kernel", kernel, k * c)(total.reshape(side, side, k * c))
     return copied(taps.reshape(3, 3, k, c).transpose(2, 0, 1, 3), out)
-
-
-def spans(tiles: int, weights: int) -> Iterator[tuple[int, int]]:
-    """Cut the tiles of a block into those of one product each; ``weights`` is c times k.
-
-    OpenBLAS, one thread: with 32 and 64 channels 136 Gflop/s in small products and 80 in large
-    ones, with 64 and 128, 140 and 107 (``python asv_bench/blas_paths.py``).
-    """
-    most = SMALL_PRODUCT // weights
-    count = -(-tiles // most) if most >= FEWEST_TILES else 1
-    for i in range(count):
-        yield tiles * i // count, tiles * (i + 1) // count
 
 
 class _Plan(NamedTuple):

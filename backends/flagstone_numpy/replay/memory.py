@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
+import ctypes
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 
 ALIGN = 64
+LARGE = 1 << 20
 
 
 class Buffer:
@@ -99,6 +102,15 @@ def _give_back(free: list[tuple[int, int]], offset: int, size: int) -> None:
 
 def block(size: int) -> np.ndarray:
     """Bytes that start at a multiple of ``ALIGN``."""
+    if size > LARGE:
+        _give_back_freed()
     raw = np.zeros(size + ALIGN, np.uint8)  # not NaN: BLAS may look past the end of an array
     start = -raw.ctypes.data % ALIGN
     return raw[start : start + size]
+
+
+def _give_back_freed() -> None:
+    """Return to the system what the steps before this replay have freed, which a large block would
+    not be taken from; where the C library can."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # TypeError: Windows, for None
+        ctypes.CDLL(None).malloc_trim(0)
