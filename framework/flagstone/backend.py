@@ -329,7 +329,16 @@ def _before(added: Kernel, own: Kernel | None) -> Kernel:
         kernel = cast(Any, precise)
     kernel.may_decline = getattr(own, "may_decline", False)  # type: ignore[attr-defined]
     kernel.served_by = (added, own)  # type: ignore[attr-defined]  # for people
+    if not any(takes):
+        kernel.below = (least, own)  # type: ignore[attr-defined]  # for settled()
     return kernel
+
+
+def settled(kernel: Kernel, arrays: Sequence[Any]) -> Kernel:
+    """What serves calls with arrays of these sizes: the backend's own kernel, where a plugin's is
+    not even asked."""
+    least, own = getattr(kernel, "below", (0, kernel))
+    return own if least and arrays[0].size < least else kernel
 
 
 def _spec_of(wanted: Device) -> BackendSpec:

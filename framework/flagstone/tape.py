@@ -17,6 +17,7 @@ from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from flagstone import tensors
+from flagstone.backend import Backend
 from flagstone.errors import DeviceMismatchError, DTypeError, GradientError, ShapeError
 from flagstone.tensors import LEAF, Kind, Tensor
 
@@ -58,6 +59,29 @@ state = _State()
 next_number = itertools.count().__next__
 
 
+class Known:
+    """What is known of op calls whose arguments are of the same kinds.
+
+    Attributes:
+        backend: of all arguments.
+        kinds: of the outputs.
+        several: whether they come as a tuple.
+        table: the backend's table of kernels, as long as :attr:`kernel` is right.
+        kernel: what serves such calls.
+        pulls: for which gradients are wanted, how often the pullback was asked for them, or what
+            :mod:`flagstone.ops.unrolled` has made of it.
+    """
+
+    __slots__ = ("backend", "kernel", "kinds", "pulls", "several", "table")
+
+    def __init__(
+        self, backend: Backend, kinds: tuple[Kind, ...], several: bool, kernel: Any = None
+    ) -> None:
+        self.backend, self.kinds, self.several = backend, kinds, several
+        self.table, self.kernel = backend.table, kernel
+        self.pulls: dict[tuple[bool, ...], Any] = {}
+
+
 class Node:
     """One op call on the tape.
 
@@ -67,11 +91,12 @@ class Node:
             ``None`` where no gradient is wanted.
         saved: what the pullback asked for; ``None`` once it has been used up.
         static: the call's other arguments.
-        kinds: of each tensor that the call returned.
+        known: what is known of such calls.
+        wanted: for each array argument, whether its gradient is.
         number: later calls have higher ones.
     """
 
-    __slots__ = ("__weakref__", "edges", "kinds", "number", "op", "saved", "static")
+    __slots__ = ("__weakref__", "edges", "known", "number", "op", "saved", "static", "wanted")
 
     def __init__(
         self,
@@ -79,13 +104,14 @@ class Node:
         edges: Sequence[Any],
         saved: tuple[Any, ...] | None,
         static: dict[str, Any],
-        kinds: tuple[Kind, ...],
+        known: Known,
     ) -> None:
         self.op = op
         self.edges = edges
         self.saved = saved
         self.static = static
-        self.kinds = kinds
+        self.known = known
+        self.wanted = tuple([edge is not None for edge in edges])
         self.number = next_number()
 
 
@@ -127,6 +153,14 @@ def observe(observer: Callable[..., None]) -> Iterator[None]:
         state.observer = before
 
 
+def _pull(node: Node, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
+    return node.op.pull(node, gradients)
+
+
+unroll: Callable[[Node, list[Tensor | None]], Sequence[Tensor | None]] = _pull
+"""What is called where nobody looks on; ``flagstone.ops.unrolled`` sets it to what is quicker."""
+
+
 def backward(output: Tensor, gradient: Tensor | None = None, *, retain_graph: bool = False) -> None:
     """Add the derivative of ``output`` to ``grad`` of every leaf that requires it.
 
@@ -141,16 +175,22 @@ def backward(output: Tensor, gradient: Tensor | None = None, *, retain_graph: bo
         ShapeError: ``gradient`` is missing or has another shape than ``output``.
     """
     seed = _seed(output, gradient)
-    before = state.grad_enabled, state.pulling
-    state.grad_enabled, state.pulling = False, True
+    grad_enabled, pulling = state.grad_enabled, state.pulling
+    if grad_enabled:
+        state.grad_enabled = False
+    if not pulling:
+        state.pulling = True
     try:
         if output.edge is LEAF:
             output.accumulate_grad(seed)
         else:
             node, index = output.edge
-            _propagate(node, index, seed, None, {}, retain_graph)
+            _propagate(node, index, seed, None, None, retain_graph)
     finally:
-        state.grad_enabled, state.pulling = before
+        if grad_enabled:
+            state.grad_enabled = True
+        if not pulling:
+            state.pulling = False
 
 
 def grad(
@@ -235,7 +275,7 @@ def _propagate(
     output: int,
     seed: Tensor,
     leaf: Callable[[Tensor, Tensor], None] | None,
-    wanted: dict[Any, Tensor | None],
+    wanted: dict[Any, Tensor | None] | None,
     retain: bool,
 ) -> None:
     """Visit the nodes below ``root`` that a gradient reaches, each after all of its consumers.
@@ -243,23 +283,24 @@ def _propagate(
     Args:
         root, output, seed: where to start, with which gradient.
         leaf: given each gradient that reaches a leaf, which by default adds it to its ``grad``.
-        wanted: filled with the gradients of the outputs that are its keys.
+        wanted: where there is one, filled with the gradients of the outputs that are its keys.
         retain: keep what the pullbacks need.
     """
     watcher = state.watcher
-    first: list[Tensor | None] = [None] * len(root.kinds)
+    is_plain = watcher is None and state.observer is None and not state.grad_enabled
+    first: list[Tensor | None] = [None] * len(root.known.kinds)
     first[output] = seed
-    arrived = {root.number: (root, first)}
-    waiting = [-root.number]  # a heap: a call's number is above those of all that it is made from
-    while waiting:
-        node, gradients = arrived.pop(-heappop(waiting))
+    node, gradients = root, first
+    arrived: dict[int, tuple[Node, list[Tensor | None]]] = {}
+    waiting: list[int] = []  # a heap: a call's number is above those of all that it is made from
+    while True:
         if wanted:
             for i, g in enumerate(gradients):
                 if (node, i) in wanted:
                     wanted[node, i] = g
         if watcher is not None:
             watcher.pulling(node)
-        results = node.op.pull(node, gradients)
+        results = unroll(node, gradients) if is_plain else node.op.pull(node, gradients)
         if not retain:
             node.saved = None
         for edge, g in zip(node.edges, results):  # noqa: B905  # saying so takes as long as a node
@@ -272,18 +313,22 @@ def _propagate(
                     leaf(edge, g)
                 continue
             parent, index = edge
-            sums = arrived.get(parent.number)
+            number = parent.number
+            sums = arrived.get(number)
             if sums is not None:
                 before = sums[1][index]
                 sums[1][index] = g if before is None else before + g
                 continue
-            heappush(waiting, -parent.number)
-            if len(parent.kinds) == 1:
-                arrived[parent.number] = parent, [g]
-            else:
-                made: list[Tensor | None] = [None] * len(parent.kinds)
+            heappush(waiting, -number)
+            if parent.known.several:
+                made: list[Tensor | None] = [None] * len(parent.known.kinds)
                 made[index] = g
-                arrived[parent.number] = parent, made
+                arrived[number] = parent, made
+            else:
+                arrived[number] = parent, [g]
+        if not waiting:
+            break
+        node, gradients = arrived.pop(-heappop(waiting))
     if watcher is not None:
         watcher.pulling(None)
 

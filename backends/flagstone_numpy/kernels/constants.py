@@ -22,6 +22,12 @@ def number(value: float, dtype: Any) -> Array:
     return made
 
 
+@functools.lru_cache(256)
+def scalar(value: float, dtype: Any) -> Any:
+    """``value`` as NumPy's scalar: what a scalar is to be multiplied by, in a tenth of the time."""
+    return number(value, dtype)[()]
+
+
 @functools.lru_cache(64)
 def row(count: int, value: float, dtype: Any) -> Array:
     """``value``, so many times."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flagstone_numpy.kernels.activation import sigmoid
-from flagstone_numpy.kernels.constants import Array, number, row
+from flagstone_numpy.kernels.constants import Array, number, row, scalar
 from flagstone_numpy.kernels.reduction import FEW
 from flagstone_numpy.kernels.reduction import sum as sum_of
 
@@ -14,8 +14,8 @@ def squared_error(x: Array, target: Array, *, factor: float) -> tuple[Array, Arr
     """See :func:`flagstone.ops.loss.squared_error`."""
     difference = np.subtract(x, target)
     flat = difference.ravel()
-    total = flat.dot(flat) if flat.size <= FEW else sum_of(np.square(flat))
-    return np.array(total * number(factor, x.dtype)), difference
+    total = flat.dot(flat) if flat.size <= FEW else sum_of(np.square(flat))[()]
+    return np.array(total * scalar(factor, x.dtype)), difference
 
 
 def logistic_error(x: Array, target: Array, *, factor: float) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone_numpy.kernels.constants import ones
+from flagstone_numpy.kernels.constants import row
 from flagstone_numpy.kernels.windows import Array, Block, shared_blocks
 from flagstone_numpy.sums import share_sum
 
@@ -25,10 +25,11 @@ def sum(  # noqa: A001  # the op's name
     x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
 ) -> Array:
     """The sum over ``axis``; over all leading axes of a large floating array as ``ones @ x``."""
-    if by_product(x.shape, x.dtype, axis, keepdims) and x.flags.c_contiguous:
+    if x.size <= FEW and not keepdims and x.flags.c_contiguous and x.dtype.char in "fd":
         if axis is None:
-            return np.asarray(x.ravel().dot(ones(x.size, x.dtype)))
-        return ones(len(x), x.dtype).dot(x)
+            return np.asarray(x.ravel().dot(row(x.size, 1.0, x.dtype)))
+        if axis == 0 and x.ndim == 2 and type(axis) is int:
+            return row(len(x), 1.0, x.dtype).dot(x)
     if x.size <= SMALL and x.dtype.kind == "f":
         return np.asarray(_reduce(x, axis=axis, keepdims=keepdims))
     leading = leading_axes(x, axis)
@@ -52,7 +53,7 @@ def sum(  # noqa: A001  # the op's name
 
 
 def by_product(shape: tuple[int, ...], dtype: np.dtype, axis: Any, keepdims: bool) -> bool:
-    """Whether a sum over an array of this kind without gaps is a product with ones."""
+    """Whether :func:`sum` of an array of this kind without gaps is a product with ones."""
     over = axis is None or (axis == 0 and len(shape) == 2 and type(axis) is int)
     return over and not keepdims and dtype.char in "fd" and math.prod(shape) <= FEW
 

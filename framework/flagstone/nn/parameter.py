@@ -13,7 +13,7 @@ from flagstone.errors import GradientError, InputError
 from flagstone.nn.init import Initializer, zeros
 from flagstone.ops.elementwise import cast
 from flagstone.ops.update import accumulate, assign
-from flagstone.tape import Node
+from flagstone.tape import Known, Node
 from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor, kind_of
 
@@ -185,7 +185,8 @@ class Flat:
     def _make_low(self, backend: Backend, dtype: str) -> None:
         self.low = cast(self.values, dtype=dtype)
         for t, view in zip(self.tensors, self._views(self.low), strict=True):
-            view.edge = Node(_LOWERED, [t], (), {}, (kind_of(view),)), 0
+            known = Known(backend, (kind_of(view),), several=False)
+            view.edge = Node(_LOWERED, [t], (), {}, known), 0
             t.low, t.low_edge = view, view.edge
 
     def lower(self) -> None:

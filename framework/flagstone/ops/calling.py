@@ -20,6 +20,8 @@ from flagstone.ops.pullbacks import NAMES
 from flagstone.tape import Node, next_number, state
 from flagstone.tensors import LEAF, Tensor
 
+_new = object.__new__
+
 MISSING = object()
 """Stands for an argument that was not given."""
 
@@ -38,31 +40,34 @@ def call(_op, {parameters}, /, *_more, {by_name}**_unknown):
         _wanted = True
     else:
         _wanted = False
-    _backend, _kinds, _several = _known
-    _result = _backend.table[_op]({arrays})
+    _backend, _several = _known.backend, _known.several
+    _kernel = _known.kernel if _known.table is _backend.table else _backend.table[_op]
+    _result = _kernel({arrays})
     if _wanted:
         _made = _result if _several else (_result,)
+        _wants = {wants}
         {leaves}
         _node = _new(_Node)
         _node.op = _op
         _node.edges = {edge_names}
         _node.saved = {kept}
         _node.static = {{{options}}}
-        _node.kinds = _kinds
+        _node.known = _known
+        _node.wanted = _wants
         _node.number = _next_number()
         if _state.watcher is not None:
             _state.watcher.taped(_node)
         if _several:
-            return _wrapped(_made, _kinds, _backend, _node)
+            return _wrapped(_made, _known.kinds, _backend, _node)
         _edge = _node, 0
     elif _several:
-        return _wrapped(_result, _kinds, _backend, None)
+        return _wrapped(_result, _known.kinds, _backend, None)
     else:
         _edge = None
     _y = _new(_Tensor)
     _y.array = _result
     _y.backend = _backend
-    _y.kind = _kinds[0]
+    _y.kind = _known.kinds[0]
     _y.edge = _edge
     _y.grad = None
     return _y
@@ -91,6 +96,7 @@ def written_call(op: Any) -> Callable[..., Any]:
         wanted=f"({' or '.join(f'{e} is not None' for e in es)})" if op.differentiable else "False",
         unless_taped="# " if taped else "",
         arrays=", ".join([*each("array"), *(f"{name}={name}" for name in op.statics)]),
+        wants=_tuple([f"{e} is not None" for e in es]),
         leaves="; ".join(
             f"{e} = {x} if {e} is _LEAF else {e}" for x, e in zip(xs, es, strict=True)
         ),
@@ -100,7 +106,7 @@ def written_call(op: Any) -> Callable[..., Any]:
     defaults = [op.array_defaults.get(name, MISSING) for name in op.arrays]
     names = {
         **NAMES, "_Tensor": Tensor, "_Node": Node, "_LEAF": LEAF, "_state": state,
-        "_new": object.__new__, "_next_number": next_number, "_wrapped": wrapped,
+        "_new": _new, "_next_number": next_number, "_wrapped": wrapped,
         "_find": op.known.get,
         **{f"_default{x}": default for x, default in zip(xs, defaults, strict=True)},
         **{f"_default_{name}": op.defaults.get(name, MISSING) for name in op.statics},
@@ -126,11 +132,11 @@ def wrapped(
     arrays: tuple[Any, ...], kinds: tuple[Any, ...], backend: Any, node: Node | None
 ) -> tuple[Tensor, ...]:
     """The outputs of a call that gives several, as tensors."""
-    outputs = []
-    for i, array in enumerate(arrays):
-        y = Tensor(array, backend)
-        y.kind = kinds[i]
-        if node is not None:
-            y.edge = node, i
+    outputs: list[Tensor] = []
+    for array in arrays:
+        i = len(outputs)
+        y = _new(Tensor)
+        y.array, y.backend, y.kind, y.grad = array, backend, kinds[i], None
+        y.edge = None if node is None else (node, i)
         outputs.append(y)
     return tuple(outputs)

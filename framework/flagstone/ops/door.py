@@ -35,14 +35,15 @@ import numbers as numbers_
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-from flagstone.backend import Backend, mismatch
+from flagstone.backend import mismatch, settled
 from flagstone.errors import GradientError, InputError
+from flagstone.ops import unrolled as _unrolled  # noqa: F401  # the tape asks it
 from flagstone.ops.autocast import autocast
 from flagstone.ops.calling import MISSING, wrapped, written_call
 from flagstone.ops.checks import not_a_tensor
 from flagstone.ops.pullbacks import Pullback
-from flagstone.tape import Node, state
-from flagstone.tensors import LEAF, Kind, Tensor, kind_of
+from flagstone.tape import Known, Node, state
+from flagstone.tensors import LEAF, Tensor, kind_of
 
 ALL_OPS: dict[str, Op] = {}  # name -> op, in order of definition
 MOST_KNOWN = 512
@@ -104,7 +105,7 @@ class Op:
         self.pull: Callable[
             [Node, list[Tensor | None]], Sequence[Tensor | None]
         ]  # given by the tape a node of this op, once there is a pullback
-        self.known: dict[Any, tuple[Backend, tuple[Kind, ...], bool]] = {}
+        self.known: dict[Any, Known] = {}
         self._check: Callable[..., None] | None = None
         taken = {"y", "ys", "dy", "dys", "need"} & {*self.arrays, *self.statics}
         if taken:
@@ -137,6 +138,7 @@ class Op:
         """Decorator: the op's pullback; see the module's docstring."""
         self._pullback, self.tape_use = function, Pullback(self, function)
         self.pull = self.tape_use.pull
+        self.known.clear()
         self.__class__ = Op  # a call that was written before knows no pullback
         return function
 
@@ -202,14 +204,15 @@ class Op:
         if state.observer is not None:
             state.observer(self, inputs, static, outputs)
         kinds = tuple([kind_of(y) for y in outputs])
+        known = Known(backend, kinds, several, settled(kernel, arrays))
         if wanted and self.differentiable and state.grad_enabled:
-            node = self._tape(inputs, static, made, kinds)
+            node = self._tape(inputs, static, made, known)
             for i, y in enumerate(outputs):
                 y.edge = node, i
         if key is not None and backend.low is None:
             if len(self.known) >= MOST_KNOWN:
                 self.known.clear()
-            self.known[key] = backend, kinds, several
+            self.known[key] = known
         return outputs if several else outputs[0]
 
     def _given(
@@ -229,7 +232,7 @@ class Op:
         return inputs[:last], left
 
     def _tape(
-        self, inputs: tuple[Any, ...], static: dict[str, Any], made: tuple[Any, ...], kinds: Any
+        self, inputs: tuple[Any, ...], static: dict[str, Any], made: tuple[Any, ...], known: Known
     ) -> Node:
         use = self.tape_use
         if use is None:
@@ -246,7 +249,7 @@ class Op:
             else:
                 edges.append(None)
         static = {**self.defaults, **static}
-        node = Node(self, edges, use.keep(inputs, edges, made), static, kinds)
+        node = Node(self, edges, use.keep(inputs, edges, made), static, known)
         if state.watcher is not None:
             state.watcher.taped(node)
         return node

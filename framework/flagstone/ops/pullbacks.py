@@ -85,9 +85,7 @@ def _argument(op: Any, name: str, keep: Callable[[str], str]) -> str:
     if name == "dys":
         return "dys"
     if name == "need":
-        if op.variadic:
-            return "tuple([edge is not None for edge in node.edges])"
-        return f"({''.join(f'node.edges[{i}] is not None, ' for i in range(len(op.arrays)))})"
+        return "node.wanted"
     if name in op.arrays:
         i = op.arrays.index(name)
         return keep(f"{{inputs}}[{i}:]" if op.variadic else f"{{inputs[{i}]}}")
@@ -128,8 +126,8 @@ def _shape(x: Any) -> tuple[int, ...]:
 
 def _output(array: Any, node: Node, i: int) -> Tensor:
     """An output again, as a tensor that knows its node (keeping that one would be a cycle)."""
-    y = Tensor(array, node.kinds[i].backend)
-    y.edge, y.kind = (node, i), node.kinds[i]
+    y = Tensor(array, node.known.backend)
+    y.edge, y.kind = (node, i), node.known.kinds[i]
     return y
 
 

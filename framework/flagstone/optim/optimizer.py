@@ -120,6 +120,7 @@ class Optimizer:
         self._holds_from = min((o.epochs for o in self.options), default=0)
         self.use_options()
         self._trained = [p.requires_grad for p in self.flat.tensors]
+        self._all_trained = all(self._trained)
         self.states: dict[str, Tensor] = {}
         self._lr = self._scalar(lr)
         self._one = self._scalar(1.0)
@@ -221,15 +222,18 @@ class Optimizer:
         """
         if tape_state.watcher is not None:
             tape_state.watcher.stepping(self)
-        flat = self.flat
-        if [p.edge is not None for p in flat.tensors] != self._trained:
-            raise ConfigurationError(
-                f"{type(self).__name__}: expected the parameters that were trained when it was "
-                "made; some were frozen or unfrozen since. Make a new optimizer after freeze()"
-            )
-        before, tape_state.grad_enabled = tape_state.grad_enabled, False
+        flat, gradients = self.flat, self.flat.gradients
+        if flat.replaced or not self._all_trained:
+            gradients = None
+        for p in flat.tensors:
+            if p.grad is None or p.edge is None:
+                gradients = None
+        before = tape_state.grad_enabled
+        if before:
+            tape_state.grad_enabled = False
         try:
-            gradients = self._gradients()
+            if gradients is None:  # it takes a closer look
+                gradients = self._gradients()
             scale = self._one if scale is None else scale
             if self.loss_scale is not None:
                 scale = self.loss_scale.begin(gradients, scale, self.clip_value)
@@ -246,9 +250,11 @@ class Optimizer:
             else:
                 with self._guarded(self.loss_scale):
                     self.update(flat.values, gradients, lr, scale)
-            flat.lower()
+            if flat.low is not None:
+                flat.lower()
         finally:
-            tape_state.grad_enabled = before
+            if before:
+                tape_state.grad_enabled = True
 
     def _guarded(self, loss_scale: LossScale) -> AbstractContextManager[None]:
         """What is done within is undone if the gradients of this step overflowed."""
@@ -293,6 +299,11 @@ class Optimizer:
     def _gradients(self) -> Tensor:
         """The flat gradients, zero where ``backward`` left none."""
         flat = self.flat
+        if [p.edge is not None for p in flat.tensors] != self._trained:
+            raise ConfigurationError(
+                f"{type(self).__name__}: expected the parameters that were trained when it was "
+                "made; some were frozen or unfrozen since. Make a new optimizer after freeze()"
+            )
         if flat.replaced:
             raise ConfigurationError(
                 f"{type(self).__name__}: the layer was initialised again, or is part of another "
@@ -300,11 +311,9 @@ class Optimizer:
             )
         if flat.gradients is None:
             self._adopt_gradients()
-        for p in flat.tensors:
-            if p.grad is None:
-                flat.zero_untouched()
-                break
-        return flat.need_gradients()
+        gradients = flat.need_gradients()
+        flat.zero_untouched()
+        return gradients
 
     def _adopt_gradients(self) -> None:
         """Move gradients that came before the flat array existed into it."""

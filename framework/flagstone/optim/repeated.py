@@ -7,6 +7,7 @@ from functools import partial
 from operator import is_
 from typing import Any
 
+from flagstone.backend import settled
 from flagstone.ops.door import Op
 from flagstone.tape import state
 from flagstone.tensors import Tensor
@@ -70,6 +71,6 @@ class RepeatedCall:
             self._op, self._inputs, self._arrays, self._static = op, inputs, arrays, static
             return
         self._table = inputs[0].backend.table
-        self._kernel = partial(self._table[op], *arrays, **static)
+        self._kernel = partial(settled(self._table[op], arrays), *arrays, **static)
         self._kernel()
         self._settings = settings
