@@ -40,6 +40,7 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     batch.standardized,
     conv.conv,
     conv.conv_input_grad,
+    conv.conv_weight_bias_grad,
     conv.conv_weight_grad,
     elementwise.elu,
     elementwise.gelu_exact,

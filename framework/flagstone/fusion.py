@@ -10,7 +10,7 @@ Softmax and cross-entropy are one op, ``softmax_cross_entropy``, on every backen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 FORMS: Mapping[str, tuple[str, str]] = {
@@ -38,14 +38,25 @@ FROM_DATA: Mapping[str, tuple[str, ...]] = {
 """Name -> the ops that bring a batch from the data to what a first layer of ``Standardize`` makes
 of it, some of which may be missing; ``nn/examples.py`` takes it."""
 
+GRADIENTS: Mapping[str, tuple[str, str]] = {
+    "conv_weight_bias_grad": ("conv_weight_grad", "sum"),
+}
+"""Name -> the gradients of a weight and of its bias, which read the same array, where nobody wants
+gradients of them in turn. The pullback of ``ops/conv.py`` takes it."""
+
 FORM_OF: Mapping[tuple[str, str], str] = {parts: name for name, parts in FORMS.items()}
+
+
+def _all_forms() -> Iterator[tuple[str, tuple[str, ...]]]:
+    for table in (FORMS, PREDICTING, FROM_DATA, GRADIENTS):
+        yield from table.items()
 
 
 def without_stale(own: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
     """A backend's own kernels and those that plugins add, without the forms that know nothing of
     them: a form whose op a plugin replaced goes, unless the plugin brings the form too."""
     stale = {
-        name for name, parts in (*FORMS.items(), *PREDICTING.items(), *FROM_DATA.items())
+        name for name, parts in _all_forms()
         if name not in added and not added.keys().isdisjoint(parts)
     }  # fmt: skip
     return {**{name: kernel for name, kernel in own.items() if name not in stale}, **added}

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flagstone import fusion
-from flagstone.backend import Backend
+import flagstone as fs
+from flagstone import fusion, nn
+from flagstone.backend import Backend, open_backend
+from flagstone.tape import observe
 from flagstone.testing.form_checks import check_form, claimed
 from flagstone_cupy.kernels import elementwise, fused
 from flagstone_cupy.signature import local_sources
@@ -25,6 +27,30 @@ def test_what_is_claimed(simulated: Backend) -> None:
 @pytest.mark.parametrize("name", CLAIMED)
 def test_a_form_does_what_its_ops_do(name: str, simulated: Backend) -> None:
     check_form(name, simulated)
+
+
+@pytest.mark.parametrize("precision", ["exact", "tf32", "mixed-fp16"])
+def test_a_convolutions_bias_has_its_gradient_in_the_pass_of_the_weight(
+    precision: str, simulated: Backend
+) -> None:
+    there = open_backend("simulated", precision)
+    x = np.random.default_rng(3).standard_normal((3, 6, 5, 8)).astype("float32")
+    found = {}
+    for device, second in (("cpu", False), (there, False), (there, True)):
+        layer = nn.Conv2d(8, 16, 3, padding=1).initialize(1, device=device)
+        called: list[str] = []
+        y = layer(fs.tensor(x, device=device))
+        with observe(lambda op, *_, called=called: called.append(op.name)):
+            gradients = fs.grad((y * y).sum(), layer.parameters(), create_graph=second)
+        found[str(device), second] = [np.array(g.numpy()) for g in gradients]  # type: ignore[union-attr]
+        in_one = device is there and not second
+        assert ("conv_weight_bias_grad" in called) is in_one
+        assert ("conv_weight_grad" in called) is not in_one
+    expected = found["cpu", False]
+    for got in found.values():
+        for a, b in zip(got, expected, strict=True):
+            error = np.linalg.norm(a - b) / np.linalg.norm(b)
+            assert error < {"exact": 1e-6, "tf32": 1e-3, "mixed-fp16": 2e-3}[precision]
 
 
 @pytest.mark.covers("elementwise.cu:add_relu")

@@ -75,21 +75,29 @@ def conv_weight_grad(
     groups: int, precision: str = "exact",
 ) -> Array:  # fmt: skip
     """See :func:`flagstone.ops.conv.conv_weight_grad`."""
-    return weight_and_bias_grad(
-        g, x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups,
-        precision=precision, bias=False,
-    )[0]  # fmt: skip
+    dw = empty((g.shape[-1], *kernel, x.shape[-1] // groups), g.dtype)
+    _weight_grad(g, x, dw, None, stride, padding, dilation, groups, precision)
+    return dw
 
 
-def weight_and_bias_grad(
+def conv_weight_bias_grad(
     g: Array, x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
-    groups: int, precision: str = "exact", bias: bool = True,
-) -> tuple[Array, Array | None]:  # fmt: skip
-    """The gradients of the weights and, if ``bias``, of the bias, which reads g no second time."""
+    groups: int, precision: str = "exact",
+) -> tuple[Array, Array]:  # fmt: skip
+    """See :func:`flagstone.ops.conv.conv_weight_bias_grad`, which reads g no second time."""
+    dw = empty((g.shape[-1], *kernel, x.shape[-1] // groups), g.dtype)
+    db = empty((g.shape[-1],), g.dtype)
+    _weight_grad(g, x, dw, db, stride, padding, dilation, groups, precision)
+    return dw, db
+
+
+def _weight_grad(
+    g: Array, x: Array, dw: Array, db: Array | None, stride: Sizes, padding: Pairs,
+    dilation: Sizes, groups: int, precision: str,
+) -> None:  # fmt: skip
+    """Write the gradient of the weights and, unless it is ``None``, of the bias."""
     check_precision("conv_weight_grad", precision)
     g, x = contiguous(g), contiguous(x)
-    dw = empty((g.shape[-1], *kernel, x.shape[-1] // groups), g.dtype)
-    db = empty((g.shape[-1],), g.dtype) if bias else None
     layout, _ = _forward("conv_weight_grad", x.shape, dw.shape, stride, padding, dilation, groups)
     if depthwise.serves(tiles.kind(x), x.shape[-1], dw.shape, groups):
         depthwise.weight_grad(layout, g, x, dw, db)
@@ -97,7 +105,6 @@ def weight_and_bias_grad(
         narrow.weight_grad(layout, g, x, dw, db)
     else:
         weight_product(layout, g, x, dw, db, precision=precision)
-    return dw, db
 
 
 @functools.lru_cache(maxsize=1024)

@@ -18,7 +18,9 @@ from flagstone.ops.channel_dropout import channel_dropout
 from flagstone.ops.arrange import (
     flip, pad, repeat, split, squeeze, stack, tile, unsqueeze, unstack,
 )  # fmt: skip
-from flagstone.ops.conv import conv, conv1d, conv2d, conv3d, conv_input_grad, conv_weight_grad
+from flagstone.ops.conv import (
+    conv, conv1d, conv2d, conv3d, conv_input_grad, conv_weight_bias_grad, conv_weight_grad,
+)  # fmt: skip
 from flagstone.ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from flagstone.ops.creation import tensor
 from flagstone.ops.door import ALL_OPS, Op, op
@@ -71,7 +73,8 @@ __all__ = [
     "avg_pool_grad", "axis_norm", "axis_rms_norm", "batch_norm", "binary_cross_entropy_with_logits",
     "box_mask", "broadcast_to", "channel_dropout", "clip", "concatenate", "conv", "conv1d",
     "conv2d", "conv3d", "conv_input_grad", "conv_transpose1d", "conv_transpose2d",
-    "conv_transpose3d", "conv_weight_grad", "cumsum", "divide", "dropout", "dropout_mask", "einsum",
+    "conv_transpose3d", "conv_weight_bias_grad", "conv_weight_grad", "cumsum", "divide", "dropout",
+    "dropout_mask", "einsum",
     "elu", "embedding", "equal", "erf", "exp", "expm1", "flatten", "flip", "gather", "gelu",
     "gelu_exact", "gelu_tanh", "getitem", "global_avg_pool", "global_max_pool", "gradient_factor",
     "greater", "greater_equal", "group_norm", "hard_sigmoid", "hard_swish", "instance_norm",

@@ -32,7 +32,7 @@ LOW, WIDE, OWN = "16 bits", "float32", "x in 16 bits, parameters in float32"
 RULES: dict[str, str] = {
     **dict.fromkeys(
         (
-            "conv", "conv_input_grad", "conv_weight_grad", "conv_relu",
+            "conv", "conv_input_grad", "conv_weight_bias_grad", "conv_weight_grad", "conv_relu",
             "linear", "linear_weight_grad", "linear_relu", "linear_sigmoid", "linear_tanh",
             "batched_matmul",
         ),

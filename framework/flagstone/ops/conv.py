@@ -28,6 +28,7 @@ from flagstone.ops.window import (
     resolve,
     taps,
 )
+from flagstone.tape import state
 from flagstone.tensors import Tensor
 
 Sizes = tuple[int, ...]
@@ -52,11 +53,13 @@ def conv(
 def _(dy: Tensor, x_for_w: Any, x_shape: Any, w: Tensor, need: Any, stride: Any, padding: Any,
       dilation: Any, groups: int) -> Any:  # fmt: skip
     how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return (
-        conv_input_grad(dy, w, size=x_shape[1:-1], **how) if need[0] else None,
-        conv_weight_grad(dy, x_for_w, kernel=w.shape[1:-1], **how) if need[1] else None,
-        sum_(dy, axis=tuple(range(dy.ndim - 1))) if len(need) > 2 and need[2] else None,
-    )
+    to_bias, both = len(need) > 2 and need[2], "conv_weight_bias_grad" in dy.backend.kernels
+    if need[1] and to_bias and both and not state.grad_enabled:
+        dw, db = conv_weight_bias_grad(dy, x_for_w, kernel=w.shape[1:-1], **how)
+    else:
+        dw = conv_weight_grad(dy, x_for_w, kernel=w.shape[1:-1], **how) if need[1] else None
+        db = sum_(dy, axis=tuple(range(dy.ndim - 1))) if to_bias else None
+    return conv_input_grad(dy, w, size=x_shape[1:-1], **how) if need[0] else None, dw, db
 
 
 @op
@@ -111,6 +114,19 @@ def _(dy: Tensor, g_for_x: Any, x_for_g: Any, x_shape: Any, need: Any, stride: A
         conv(x_for_g, dy, **how) if need[0] else None,
         conv_input_grad(g_for_x, dy, size=x_shape[1:-1], **how) if need[1] else None,
     )
+
+
+@op(differentiable=False)
+def conv_weight_bias_grad(
+    xp: Any, g: Any, x: Any, *, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
+    groups: int,
+) -> Any:  # fmt: skip
+    """:func:`conv_weight_grad`, and the sum of ``g`` over all axes but the last, (k,): the
+    gradients of a convolution's weight and bias, which read the same array."""
+    dw = conv_weight_grad.generic(
+        xp, g, x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    return dw, xp.sum(g, axis=tuple(range(g.ndim - 1)), dtype=g.dtype)
 
 
 def conv1d(

@@ -180,6 +180,9 @@ ROWS = (
     OpRow("conv", ops.conv, _conv, references.conv, (0, 1, 2)),
     OpRow("conv_input_grad", ops.conv_input_grad, _conv_input_grad, references.conv_input_grad,
           (0, 1)),
+    OpRow("conv_weight_bias_grad", ops.conv_weight_bias_grad, _conv_weight_grad,
+          lambda g, x, **how: (references.conv_weight_grad(g, x, **how),
+                               g.reshape(-1, g.shape[-1]).sum(0))),
     OpRow("conv_weight_grad", ops.conv_weight_grad, _conv_weight_grad,
           references.conv_weight_grad, (0, 1)),
     OpRow(

@@ -89,7 +89,7 @@ def test_convolution_and_its_gradients(cuda: Backend, shape: Any, kind: str) -> 
     dg = cuda.asarray(g)
     to_input = conv.conv_input_grad(dg, dw, size=size, precision=precision, **how)
     check(cuda, to_input, on_cpu("conv_input_grad", g, w, size=size, **how), allowed)
-    to_weight, to_bias = conv.weight_and_bias_grad(
+    to_weight, to_bias = conv.conv_weight_bias_grad(
         dg, dx, kernel=kernel, precision=precision, **how
     )
     check(cuda, to_weight, on_cpu("conv_weight_grad", g, x, kernel=kernel, **how), allowed)
