@@ -94,9 +94,7 @@ def into(out: Array, a: Array, b: Array) -> None:
 
 def _share_one(out: Array, a: Array, b: Array) -> None:
     (m, n), k = out.shape, a.shape[1]
-    count = pieces(m * n * k, min(m, n) == 1)
-    along = min(count, max(m, n) // LEAST_LENGTH)
-    summed = min(count, k // (2 * LEAST_LENGTH)) if along < 2 else 0
+    along, summed = cuts(m, n, k)
     if max(along, summed) < 2:
         with blas:
             np.matmul(a, b, out)
@@ -120,6 +118,14 @@ def _share_one(out: Array, a: Array, b: Array) -> None:
                     np.matmul(a, b[:, at], out[:, at])
 
         share(work, cut(max(m, n), along))
+
+
+def cuts(m: int, n: int, k: int) -> tuple[int, int]:
+    """Into how many pieces a product (m, k) @ (k, n) is cut: along the longer axis of the result,
+    and, where that is short, along the axis that is summed over. Below 2 it is done whole."""
+    count = pieces(m * n * k, min(m, n) == 1)
+    along = min(count, max(m, n) // LEAST_LENGTH)
+    return along, min(count, k // (2 * LEAST_LENGTH)) if along < 2 else 0
 
 
 def _share_stacked(out: Array, a: Array, b: Array) -> None:

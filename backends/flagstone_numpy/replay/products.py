@@ -23,8 +23,12 @@ def _one_dtype(inputs: list[Any], call: Any) -> bool:
 
 def _write_product(w: Any, out: Any, a: Any, b: Any) -> None:
     """``a @ b``; ``dot`` gives the bits of ``matmul`` in half its time for two matrices
-    without gaps and of more than one value. Large products are shared among threads."""
-    if not shared.is_small(a, b):
+    without gaps and of more than one value. Long products are shared among threads; while others
+    are done whole, the replay holds BLAS at one."""
+    is_flat = len(a.shape) == len(b.shape) == 2
+    if not shared.is_small(a, b) and not (
+        is_flat and max(shared.cuts(a.shape[0], b.shape[1], a.shape[1])) < 2
+    ):
         w.call(shared.into, out, a, b)
         return
     if all(len(x.shape) == 2 and x.size > 1 and x.is_dense for x in (a, b)) and out.size:
