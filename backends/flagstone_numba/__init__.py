@@ -14,15 +14,16 @@ from typing import Any
 from flagstone.plugins import KernelSpec, hookimpl
 
 _WHERE = {
+    "batch_norm": ("batch_norm", "batch_norm_grad", "batch_norm_relu"),
     "conv_pool": ("conv_max_pool_relu",),
     "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
     "elementwise": ("keep", "relu", "relu_grad"),
     "fused": (
-        "add_relu", "axis_norm_relu", "batch_norm_relu", "conv_relu", "linear_relu",
+        "add_relu", "axis_norm_relu", "conv_relu", "linear_relu",
         "max_pool_relu",
     ),
     "loss": ("softmax_cross_entropy", "softmax_cross_entropy_grad"),
-    "norm": ("axis_norm", "axis_norm_grad"),
+    "norm": ("axis_norm", "axis_norm_grad", "axis_rms_norm", "axis_rms_norm_grad"),
     "pool": ("max_pool", "max_pool_grad"),
     "reduction": ("sum",),
     "update": ("adam_update", "sgd_update"),

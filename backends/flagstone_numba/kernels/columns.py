@@ -17,11 +17,12 @@ from flagstone_numpy.threads import share
 BLOCK_BYTES = 1 << 20
 
 
-def input_grad(dy: Array, w: Array, size: Sizes, window: Window) -> Array:
+def input_grad(dy: Array, w: Array, size: Sizes, window: Window, out: Array | None = None) -> Array:
     """Return the gradient of the input, (n, *size, c), of one group, with one or two axes."""
     run = loops("columns").scatter
     k = w.shape[0]
-    dx = np.zeros((dy.shape[0], *size, w.shape[-1]), dy.dtype)
+    dx = np.empty((dy.shape[0], *size, w.shape[-1]), dy.dtype) if out is None else out
+    dx[...] = 0
     weights = w.reshape(k, -1)
     depth = weights.shape[1]
     given, into = as_planes(dy), as_planes(dx)

@@ -7,16 +7,18 @@ piece of work is shared by threads. Grouped columns and three spatial axes stay 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flagstone.backend import declines
-from flagstone_numba.kernels import depthwise, direct, narrow, tiles
+from flagstone_numba.kernels import depthwise, direct, narrow, pointwise, tiles
 from flagstone_numba.loading import loops
 from flagstone_numpy.kernels import conv as numpys
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
 
 ALGORITHMS = {
     **numpys.ALGORITHMS,
+    "pointwise": pointwise,
     "winograd": tiles,
     "depthwise": depthwise,
     "narrow": narrow,
@@ -58,3 +60,39 @@ def conv_weight_grad(
         return NotImplemented
     window = Window(kernel, stride, padding, dilation)
     return numpys.weight_grad(ALGORITHMS, g, x, window, groups, precision, numpys.WINOGRAD_SIDE)
+
+
+def _algorithms() -> Mapping[str, Any]:
+    return numpys.ALGORITHMS if loops("winograd") is None else ALGORITHMS
+
+
+def conv_into(
+    out: Array, x: Array, w: Array, b: Array | None = None, *, stride: Sizes, padding: Pairs,
+    dilation: Sizes, groups: int, precision: str = "exact", relu: bool = False,
+) -> None:  # fmt: skip
+    """Write the convolution to ``out``, activated if asked for."""
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    numpys.forward(_algorithms(), x, w, b, window, groups, precision, out=out, relu=relu)
+
+
+def _input_grad_into(
+    out: Array, g: Array, w: Array, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
+    groups: int, precision: str = "exact",
+) -> None:  # fmt: skip
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    numpys.input_grad(_algorithms(), g, w, size, window, groups, precision, out)
+
+
+def _weight_grad_into(
+    out: Array, g: Array, x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
+    dilation: Sizes, groups: int, precision: str = "exact",
+) -> None:  # fmt: skip
+    window = Window(kernel, stride, padding, dilation)
+    numpys.weight_grad(
+        _algorithms(), g, x, window, groups, precision, numpys.WINOGRAD_SIDE, out=out
+    )
+
+
+conv.into = conv_into  # type: ignore[attr-defined]  # a function may have any
+conv_input_grad.into = _input_grad_into  # type: ignore[attr-defined]
+conv_weight_grad.into = _weight_grad_into  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from flagstone_numba.kernels.elementwise import relu_in_place
 from flagstone_numba.kernels.planes import Geometry, as_planes
 from flagstone_numba.loading import loops
 from flagstone_numba.sums import share_sum
@@ -22,31 +23,39 @@ PIECE = 1 << 17
 
 
 def forward(
-    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, groups: int
-) -> Array:
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, groups: int,
+    out: Array | None = None, relu: bool = False,
+) -> Array:  # fmt: skip
     """Return the convolution, (n, *positions, k)."""
     if len(positions) > 2 or w.shape[0] != groups:
-        return numpys.forward(x, w, b, window, positions, groups)
-    y = np.empty((x.shape[0], *positions, groups), x.dtype)
+        return numpys.forward(x, w, b, window, positions, groups, out=out, relu=relu)
+    y = np.empty((x.shape[0], *positions, groups), x.dtype) if out is None else out
     weights = _by_tap(w)[..., 0, :]
     _over_images(loops("depthwise").forward, x, weights, _bias(b, y), window, y)
-    return y
+    return relu_in_place(y) if relu else y
 
 
-def weight_grad(dy: Array, x: Array, window: Window, groups: int) -> Array:
+def weight_grad(
+    dy: Array, x: Array, window: Window, groups: int, out: Array | None = None
+) -> Array:
     """Return the gradient of the weights, (k, *kernel, 1)."""
     if x.ndim > 4 or dy.shape[-1] != groups:
-        return numpys.weight_grad(dy, x, window, groups)
+        return numpys.weight_grad(dy, x, window, groups, out=out)
     shape = (*Geometry.of(window).kernel, groups)
     dw = _sum_over_images(loops("depthwise").weight_grad, dy, x, window, shape)
-    return np.ascontiguousarray(np.moveaxis(dw, -1, 0)).reshape(groups, *window.kernel, 1)
+    found = np.empty((groups, *window.kernel, 1), x.dtype) if out is None else out
+    np.copyto(found.reshape(groups, *shape[:2]), np.moveaxis(dw, -1, 0))
+    return found
 
 
-def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int) -> Array:
+def input_grad(
+    dy: Array, w: Array, size: Sizes, window: Window, groups: int, out: Array | None = None
+) -> Array:
     """Return the gradient of the input, (n, *size, groups)."""
     if len(size) > 2 or w.shape[0] != groups:
-        return numpys.input_grad(dy, w, size, window, groups)
-    dx = np.zeros((dy.shape[0], *size, groups), dy.dtype)
+        return numpys.input_grad(dy, w, size, window, groups, out=out)
+    dx = np.empty((dy.shape[0], *size, groups), dy.dtype) if out is None else out
+    dx[...] = 0
     weights = _by_tap(w)[..., 0, :]
     _over_images(loops("depthwise").input_grad, dy, weights, None, window, dx)
     return dx

@@ -47,14 +47,15 @@ class Tile(NamedTuple):
 
 
 def forward(
-    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, groups: int = 1
-) -> Array:
+    x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, groups: int = 1,
+    out: Array | None = None, relu: bool = False,
+) -> Array:  # fmt: skip
     """Return the convolution, (n, *positions, k)."""
     if groups > 1 or x.ndim > 4:
-        return im2col.forward(x, w, b, window, positions, groups)
+        return im2col.forward(x, w, b, window, positions, groups, out=out, relu=relu)
     run = loops("direct").forward
     k = w.shape[0]
-    y = output((x.shape[0], *positions, k), x.dtype)
+    y = output((x.shape[0], *positions, k), x.dtype) if out is None else out
     if not y.size:
         return y
     seen, into = as_planes(x), as_planes(y)
@@ -73,19 +74,21 @@ def forward(
         edge = scratch("edge", (len(tile.rows) * tile.columns,), x.dtype)
         run(
             turns, tile.rows, tile.vectors, seen, rows, weights, bias, places, how.stride, how.low,
-            how.reach, how.starts, how.run, padded, edge, into,
+            how.reach, how.starts, how.run, relu, padded, edge, into,
         )  # fmt: skip
 
     share_turns(work, blocks + len(places), len(places))
     return y
 
 
-def weight_grad(dy: Array, x: Array, window: Window, groups: int = 1) -> Array:
+def weight_grad(
+    dy: Array, x: Array, window: Window, groups: int = 1, out: Array | None = None
+) -> Array:
     """Return the gradient of the weights, (k, *kernel, c / groups)."""
     if groups > 1 or x.ndim > 4:
-        return im2col.weight_grad(dy, x, window, groups)
+        return im2col.weight_grad(dy, x, window, groups, out=out)
     if x.shape[-1] < block_rows():
-        return narrow.weight_grad(dy, x, window)
+        return narrow.weight_grad(dy, x, window, out=out)
     run = loops("direct").weight_grad
     k, c = dy.shape[-1], x.shape[-1]
     given, seen = as_planes(dy), as_planes(x)
@@ -112,16 +115,22 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int = 1) -> Array:
     total = share_sum_turns(work, len(places), shape, x.dtype, parts)
     by_tap = total[..., :k].reshape(shape[0], window.taps, -1, k)  # (blocks, taps, size, k)
     dw = by_tap.transpose(3, 1, 0, 2).reshape(k, window.taps, -1)[..., :c]
-    return np.ascontiguousarray(dw).reshape(k, *window.kernel, c)
+    found = dw.reshape(k, *window.kernel, c)
+    if out is None:
+        return np.ascontiguousarray(found)
+    np.copyto(out, found)
+    return out
 
 
-def input_grad(dy: Array, w: Array, size: Sizes, window: Window, groups: int = 1) -> Array:
+def input_grad(
+    dy: Array, w: Array, size: Sizes, window: Window, groups: int = 1, out: Array | None = None
+) -> Array:
     """Return the gradient of the input, (n, *size, c), for strides and few channels."""
     if groups > 1 or len(size) > 2:
-        return im2col.input_grad(dy, w, size, window, groups)
+        return im2col.input_grad(dy, w, size, window, groups, out=out)
     if w.shape[-1] <= narrow.FEW_CHANNELS:
-        return narrow.input_grad(dy, w, size, window)
-    return columns.input_grad(dy, w, size, window)
+        return narrow.input_grad(dy, w, size, window, out=out)
+    return columns.input_grad(dy, w, size, window, out)
 
 
 def block_rows() -> int:

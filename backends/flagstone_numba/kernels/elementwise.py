@@ -34,7 +34,7 @@ def relu_into(y: Array, x: Array) -> None:
 
 def _relu(y: Array, x: Array) -> Array:
     run, source, target = loops("elementwise").relu, x.reshape(-1), y.reshape(-1)
-    share_flat(lambda piece: run(source[piece], target[piece]), x.size)
+    share_flat(lambda turns: run(turns, source, target), x.size)
     return y
 
 
@@ -61,7 +61,7 @@ def _relu_grad_into(y: Array, g: Array, kept: Array) -> None:
 def _relu_grad(y: Array, g: Array, kept: Array) -> Array:
     run = loops("elementwise").relu_grad
     source, values, target = g.reshape(-1), kept.reshape(-1), y.reshape(-1)
-    share_flat(lambda piece: run(source[piece], values[piece], target[piece]), g.size)
+    share_flat(lambda turns: run(turns, source, values, target), g.size)
     return y
 
 
@@ -81,7 +81,7 @@ def _keep_into(y: Array, x: Array, mask: Array, *, scale: float) -> None:
 def _keep(y: Array, x: Array, mask: Array, scale: float) -> Array:
     run, factor = loops("elementwise").keep, x.dtype.type(scale)
     source, chosen, target = x.reshape(-1), mask.reshape(-1), y.reshape(-1)
-    share_flat(lambda piece: run(source[piece], chosen[piece], factor, target[piece]), x.size)
+    share_flat(lambda turns: run(turns, source, chosen, factor, target), x.size)
     return y
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from flagstone.backend import declines
 from flagstone_numba.kernels import conv as convolution
 from flagstone_numba.kernels import norm as examples
 from flagstone_numba.kernels import pool
-from flagstone_numba.kernels.elementwise import relu_in_place, relu_into
+from flagstone_numba.kernels.elementwise import relu_in_place
 from flagstone_numba.kernels.flat import is_large
+from flagstone_numba.loading import loops
 from flagstone_numpy.kernels import conv as numpys
 from flagstone_numpy.kernels import linear as products
-from flagstone_numpy.kernels import norm
-from flagstone_numpy.kernels.windows import Array, Pairs, Sizes
+from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
 
 
 def linear_relu(x: Array, w: Array, b: Array | None = None) -> Array:
@@ -39,25 +40,13 @@ def conv_relu(
     groups: int,
 ) -> Any:  # fmt: skip
     """``relu`` of :func:`~flagstone_numba.kernels.conv.conv`."""
-    how: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
-    y = convolution.conv(x, w, b, groups=groups, **how)
-    return y if y is NotImplemented else relu_in_place(y)
+    if loops("winograd") is None:
+        return NotImplemented
+    window = Window(w.shape[1:-1], stride, padding, dilation)
+    return numpys.forward(convolution.ALGORITHMS, x, w, b, window, groups, relu=True)
 
 
-def _conv_relu_into(out: Array, x: Array, w: Array, b: Array | None = None, **how: Any) -> None:
-    y = convolution.conv(x, w, b, **how)
-    relu_into(out, numpys.conv(x, w, b, **how) if y is NotImplemented else y)
-
-
-conv_relu.into = _conv_relu_into  # type: ignore[attr-defined]  # it may
-
-
-def batch_norm_relu(
-    x: Array, weight: Array, bias: Array, *, eps: float
-) -> tuple[Array, Array, Array]:
-    """``relu`` of NumPy's first output."""
-    y, mean, var = norm.batch_norm(x, weight, bias, eps=eps)
-    return relu_in_place(y), mean, var
+conv_relu.into = functools.partial(convolution.conv_into, relu=True)  # type: ignore[attr-defined]  # it may
 
 
 @declines
@@ -86,5 +75,9 @@ add_relu.into, add_relu.serves = _add_relu_into, _is_large_sum  # type: ignore[a
 @declines
 def max_pool_relu(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> Any:
     """``relu`` of :func:`~flagstone_numba.kernels.pool.max_pool`'s first output."""
-    found = pool.max_pool(x, kernel=kernel, stride=stride, padding=padding)
-    return found if found is NotImplemented else (relu_in_place(found[0]), found[1])
+    if x.ndim > 4 or loops("pool") is None:
+        return NotImplemented
+    return pool.pooled(x, kernel, stride, padding, relu=True)
+
+
+max_pool_relu.into = functools.partial(pool.max_pool_into, relu=True)  # type: ignore[attr-defined]  # it may

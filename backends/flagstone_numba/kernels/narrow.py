@@ -28,11 +28,13 @@ GRADIENT_BYTES = 1 << 14
 """Of the output's gradients in a product: they stay in the first-level cache."""
 
 
-def weight_grad(dy: Array, x: Array, window: Window, groups: int = 1) -> Array:
+def weight_grad(
+    dy: Array, x: Array, window: Window, groups: int = 1, out: Array | None = None
+) -> Array:
     """Return the gradient of the weights, (k, *kernel, c)."""
     run = window.kernel[-1] * x.shape[-1]
     if x.ndim > 4 or window.dilation[-1] != 1 or run > loops("product").SUMS:
-        return numpys.weight_grad(dy, x, window, groups)
+        return numpys.weight_grad(dy, x, window, groups, out=out)
     c, k = x.shape[-1], dy.shape[-1]
     given, seen = as_planes(dy), as_planes(x)
     rows, beside = given.shape[1:3]
@@ -53,7 +55,9 @@ def weight_grad(dy: Array, x: Array, window: Window, groups: int = 1) -> Array:
         )  # fmt: skip
 
     total = share_sum_turns(work, len(places), (how.starts.size * run, across), x.dtype)
-    return np.ascontiguousarray(total[:, :k].T).reshape(k, *window.kernel, c)
+    dw = np.empty((k, *window.kernel, c), x.dtype) if out is None else out
+    np.copyto(dw.reshape(k, -1), total[:, :k].T)
+    return dw
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """Normalisation of each example by its own values, compiled, examples shared among threads.
 
-The cases are those of :mod:`flagstone_numpy.kernels.axis_norm`, which serves all others.
+The cases are those of :mod:`flagstone_numpy.kernels.axis_norm`, which serves all others; mean
+squares are taken of last axes.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import numpy as np
 from flagstone.backend import declines
 from flagstone_numba.kernels.flat import LEAST
 from flagstone_numba.loading import loops
-from flagstone_numba.sums import share_sum
+from flagstone_numba.sums import share_sum, share_sum_turns
 from flagstone_numpy.kernels.axis_norm import View
 from flagstone_numpy.kernels.windows import Array
-from flagstone_numpy.threads import share
+from flagstone_numpy.threads import Turns, share, share_turns
 
 PIECE = 1 << 16
 """Numbers in a piece of work: some 50 us."""
@@ -88,7 +89,59 @@ def axis_norm_grad(
     return dx, *(v.reshape(weight.shape) for v in sums)
 
 
-for _kernel in (axis_norm, axis_norm_grad):
+@declines
+def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float) -> Any:
+    """``x / sqrt(mean(x²) + eps) * weight`` over last axes; others are left to plain expressions.
+
+    Returns:
+        The output and the mean squares, as :func:`flagstone.ops.axis_norm.axis_rms_norm`.
+    """
+    view = _rows(x, weight, axis)
+    if view is None:
+        return NotImplemented
+    y, source = np.empty(x.shape, x.dtype), view.rows(x)[:, 0]
+    target, square = y.reshape(source.shape), np.empty(view.n, x.dtype)
+    each, scale, small = max(1, PIECE // view.l), _wide(weight, 1, view.l, x), x.dtype.type(eps)
+    run = loops("batch").rms
+
+    def work(turns: Turns) -> None:
+        run(turns, each, source, scale, small, target, square)
+
+    share_turns(work, -(-view.n // each))
+    return y, view.statistics(square.reshape(view.n, 1), x.shape, axis)
+
+
+@declines
+def axis_rms_norm_grad(
+    g: Array, x: Array, square: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float
+) -> Any:
+    """The gradients of :func:`axis_rms_norm`'s ``x`` and ``weight``."""
+    view = _rows(x, weight, axis)
+    if view is None:
+        return NotImplemented
+    dx, source, given = np.empty(x.shape, x.dtype), view.rows(x)[:, 0], view.rows(g)[:, 0]
+    target, scale = dx.reshape(source.shape), _wide(weight, 1, view.l, x)
+    kept, small = np.ascontiguousarray(square).reshape(-1), x.dtype.type(eps)
+    each, run = max(1, PIECE // view.l), loops("batch").rms_grad
+
+    def work(turns: Turns, totals: Array, ends: Array) -> None:
+        run(turns, given, source, kept, scale, small, ends, each, target, totals)
+
+    total = share_sum_turns(work, -(-view.n // each), (view.l,), x.dtype)
+    return dx, np.asarray(total.sum(), x.dtype) if weight is None else total.reshape(weight.shape)
+
+
+def _rows(x: Array, weight: Array | None, axis: tuple[int, ...]) -> View | None:
+    """How ``x`` is taken as rows, if it is large and of a dtype that loops are compiled for."""
+    if x.size < LEAST or x.dtype.kind != "f" or x.itemsize < 4:
+        return None
+    view = View.of(x.shape, axis, weight)
+    if view is None or view.m * view.k > 1 or loops("batch") is None:
+        return None
+    return view
+
+
+for _kernel in (axis_norm, axis_norm_grad, axis_rms_norm, axis_rms_norm_grad):
     _kernel.least = LEAST  # type: ignore[attr-defined]  # a function may have any
 
 

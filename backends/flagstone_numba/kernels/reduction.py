@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flagstone.backend import declines
 from flagstone_numba.loading import loops
-from flagstone_numba.sums import share_sum
+from flagstone_numba.sums import share_sum_turns
 from flagstone_numpy.kernels.reduction import leading_axes
 from flagstone_numpy.kernels.windows import Array
+from flagstone_numpy.threads import Turns
 
 LEAST = 1 << 17
 PIECE = 1 << 16
@@ -30,14 +30,11 @@ def sum(  # noqa: A001  # the op's name
     rest = x.shape[leading:]
     rows = x.reshape(-1, math.prod(rest))
     step = max(1, PIECE // rows.shape[1])
-    pieces = [rows[start : start + step] for start in range(0, len(rows), step)]
 
-    def work(mine: Iterator[tuple[Array, Sequence[Array]]]) -> None:
-        for total, group in mine:
-            for piece in group:
-                run.sum_rows(piece, total)
+    def work(turns: Turns, totals: Array, ends: Array) -> None:
+        run.sum_rows(turns, rows, ends, step, totals)
 
-    total = share_sum(work, pieces, rows.shape[1:], x.dtype)
+    total = share_sum_turns(work, -(-len(rows) // step), rows.shape[1:], x.dtype)
     return total.reshape((1,) * leading + rest if keepdims else rest)
 
 

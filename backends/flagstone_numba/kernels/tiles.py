@@ -34,21 +34,21 @@ LINE = 16  # float32 in a cache line; streams stand an odd number of lines apart
 
 def forward(
     x: Array, w: Array, b: Array | None, window: Window, positions: Sizes, _groups: int = 1,
-    size: int = 2,
+    size: int = 2, out: Array | None = None, relu: bool = False,
 ) -> Array:  # fmt: skip
     """Return the convolution, (n, *positions, k), by tiles of ``size`` outputs a side."""
     n, c, k = x.shape[0], x.shape[-1], w.shape[0]
     if not serves(c, k):
-        return direct.forward(x, w, b, window, positions)
+        return direct.forward(x, w, b, window, positions, out=out, relu=relu)
     run = loops("winograd").forward
     x = np.ascontiguousarray(x)
-    y = output((n, *positions, k), np.float32)
+    y = output((n, *positions, k), np.float32) if out is None else out
     plan = tiling(n, positions, c, k, size)
     tile = product_tile(plan.least, k, 4, divides=True)
     blocks = k // tile.columns
     weights = scratch("weights", (plan.elements, blocks, c, tile.columns), np.float32)
     bias = np.zeros(k, np.float32) if b is None else np.ascontiguousarray(b)
-    how = (*_flat(w), weights, bias, plan.places, _low(window), plan.columns)
+    how = (*flat(w), weights, bias, plan.places, _low(window), plan.columns, relu)
     zeros, none = np.zeros(tile.columns, np.float32), np.zeros(1, np.int64)
 
     def work(turns: Turns) -> None:
@@ -64,17 +64,19 @@ def forward(
     return y
 
 
-def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int = 2) -> Array:
+def weight_grad(
+    dy: Array, x: Array, window: Window, _groups: int = 1, size: int = 2, out: Array | None = None
+) -> Array:
     """Return the gradient of the weights, (k, 3, 3, c)."""
     n, k, c = dy.shape[0], dy.shape[-1], x.shape[-1]
     if not serves(c, k):
-        return direct.weight_grad(dy, x, window)
+        return direct.weight_grad(dy, x, window, out=out)
     run = loops("winograd").weight_grad
     dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
     plan = tiling(n, dy.shape[1:-1], c, k, size)
     tile = product_tile(block_rows(), k, 4, divides=True)
     low, none = _low(window), np.zeros(1, np.int64)
-    dw = np.empty((k, 9, c), np.float32)
+    dw = np.empty((k, 3, 3, c), np.float32) if out is None else out
 
     def work(turns: Turns, totals: Array, ends: Array) -> None:
         seen, spread = plan.streams("seen", c), plan.streams("products", k)
@@ -82,15 +84,16 @@ def weight_grad(dy: Array, x: Array, window: Window, _groups: int = 1, size: int
         taps = scratch("edge", (PART, 9, k), np.float32)
         run(
             turns, (0,) * size, tile.rows, tile.vectors, dy, x, plan.places, ends, low,
-            plan.columns, tile.columns, none, padded, seen, spread, totals, taps, dw,
+            plan.columns, tile.columns, none, padded, seen, spread, totals, taps,
+            dw.reshape(k, 9, c),
         )  # fmt: skip
 
     shape = (plan.elements, c, k)
     share_sum_turns(work, len(plan.places), shape, np.float32, after=-(-c // PART))
-    return dw.reshape(k, 3, 3, c)
+    return dw
 
 
-def _flat(w: Array) -> tuple[Array, int, Array]:
+def flat(w: Array) -> tuple[Array, int, Array]:
     """Numbers of ``w`` in order, where its first is, and how far apart the others are.
 
     Weights of an input's gradient are the forward pass's, flipped: no copy of them is made.

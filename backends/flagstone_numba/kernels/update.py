@@ -32,7 +32,7 @@ def sgd_update(
     number = p.dtype.type
     rate, factor, decay = number(lr), number(scale), number(weight_decay)
     if velocity is None:
-        share_flat(lambda at: run.plain_sgd(p[at], g[at], rate, factor, decay), p.size)
+        share_flat(lambda turns: run.plain_sgd(turns, p, g, rate, factor, decay), p.size)
         return ()
     fresh = 1.0
     if t is not None:
@@ -40,7 +40,7 @@ def sgd_update(
         t += 1
     mu, new = number(momentum), number(fresh)
     share_flat(
-        lambda at: run.sgd(p[at], g[at], velocity[at], rate, factor, mu, new, nesterov, decay),
+        lambda turns: run.sgd(turns, p, g, velocity, rate, factor, mu, new, nesterov, decay),
         p.size,
     )
     return ()
@@ -71,7 +71,7 @@ def adam_update(
         number(0.0 if decoupled else weight_decay),
         number(float(lr) * weight_decay if decoupled else 0.0),
     )  # fmt: skip
-    share_flat(lambda at: run.adam(p[at], g[at], m[at], v[at], *given), p.size)
+    share_flat(lambda turns: run.adam(turns, p, g, m, v, *given), p.size)
     return ()
 
 

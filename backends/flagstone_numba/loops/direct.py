@@ -34,9 +34,20 @@ def lay(x: Any, n: int, top: int, left: int, rows: int, wide: int, out: Any) -> 
 
 
 @compiled
+def activate(rows: Any) -> None:
+    """``max(rows, 0)`` in place; NaN stays."""
+    for i in range(rows.shape[0]):
+        line = rows[i]
+        for j in range(line.size):
+            v = line[j]
+            line[j] = line.dtype.type(0) if v < 0 else v
+
+
+@compiled
 def forward(
     turns: Any, rows: Any, vectors: Any, x: Any, w: Any, weights: Any, bias: Any, places: Any,
-    stride: Any, low: Any, reach: Any, offsets: Any, depth: int, padded: Any, edge: Any, y: Any,
+    stride: Any, low: Any, reach: Any, offsets: Any, depth: int, relu: bool, padded: Any,
+    edge: Any, y: Any,
 ) -> None:  # fmt: skip
     """Write ``y`` (n, p, q, k): a piece is a block of ``w`` (k, numbers of a window), then a row
     of ``places``: first image, image after the last, first row, rows.
@@ -63,6 +74,11 @@ def forward(
                 rows, vectors, x, weights, bias, places[piece - before], stride, low, reach,
                 offsets, depth, padded, edge, y,
             )  # fmt: skip
+            if relu:
+                place = places[piece - before]
+                for n in range(place[0], place[1]):
+                    for p in range(place[2], place[2] + place[3]):
+                        activate(y[n, p])
         piece = following(turns)
     rest(turns)
 

@@ -5,70 +5,95 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone_numba.loops.compiling import compiled
+from flagstone_numba.loops.direct import activate
+from flagstone_numba.loops.turns import count, first, following, rest
 
 
 @compiled
 def max_pool(
-    x: Any, first: int, stop: int, kernel: Any, stride: Any, low: Any, nothing: Any, y: Any,
-    index: Any,
+    turns: Any, each: int, x: Any, kernel: Any, stride: Any, low: Any, nothing: Any, relu: bool,
+    y: Any, index: Any,
 ) -> None:  # fmt: skip
-    """Images ``first`` to ``stop``: the largest and its tap's number; ``nothing`` is -inf.
+    """The largest and its tap's number, ``each`` images a piece; ``nothing`` is -inf.
 
-    The first of equals counts, and the first NaN before all else.
+    The first of equals counts, and the first NaN before all else. ``relu``: what is below zero is
+    written as zero.
     """
-    h, w = x.shape[1], x.shape[2]
-    for n in range(first, stop):
-        for p in range(y.shape[1]):
-            for q in range(y.shape[2]):
-                best, chosen = y[n, p, q], index[n, p, q]
-                best[:] = nothing
-                chosen[:] = 0
-                for i in range(kernel[0]):
-                    at = p * stride[0] + i - low[0]
-                    if at < 0 or at >= h:
+    piece = first(turns)
+    while piece < count(turns):
+        for n in range(piece * each, min((piece + 1) * each, x.shape[0])):
+            _largest(x[n], kernel, stride, low, nothing, y[n], index[n])
+            if relu:
+                for p in range(y.shape[1]):
+                    activate(y[n, p])
+        piece = following(turns)
+    rest(turns)
+
+
+@compiled
+def _largest(x: Any, kernel: Any, stride: Any, low: Any, nothing: Any, y: Any, index: Any) -> None:
+    """One image."""
+    h, w = x.shape[0], x.shape[1]
+    for p in range(y.shape[0]):
+        for q in range(y.shape[1]):
+            best, chosen = y[p, q], index[p, q]
+            best[:] = nothing
+            chosen[:] = 0
+            for i in range(kernel[0]):
+                at = p * stride[0] + i - low[0]
+                if at < 0 or at >= h:
+                    continue
+                for j in range(kernel[1]):
+                    beside = q * stride[1] + j - low[1]
+                    if beside < 0 or beside >= w:
                         continue
-                    for j in range(kernel[1]):
-                        beside = q * stride[1] + j - low[1]
-                        if beside < 0 or beside >= w:
-                            continue
-                        seen = x[n, at, beside]
-                        tap = chosen.dtype.type(i * kernel[1] + j)
-                        for k in range(best.size):
-                            better = (seen[k] > best[k]) | (
-                                (seen[k] != seen[k]) & (best[k] == best[k])
-                            )
-                            best[k] = seen[k] if better else best[k]
-                            chosen[k] = tap if better else chosen[k]
+                    seen = x[at, beside]
+                    tap = chosen.dtype.type(i * kernel[1] + j)
+                    for k in range(best.size):
+                        better = (seen[k] > best[k]) | ((seen[k] != seen[k]) & (best[k] == best[k]))
+                        best[k] = seen[k] if better else best[k]
+                        chosen[k] = tap if better else chosen[k]
 
 
 @compiled
 def max_pool_grad(
-    g: Any, index: Any, first: int, stop: int, kernel: Any, stride: Any, low: Any, adds: bool,
-    dx: Any,
+    turns: Any, each: int, g: Any, index: Any, kernel: Any, stride: Any, low: Any, adds: bool,
+    covers: bool, dx: Any,
 ) -> None:  # fmt: skip
-    """Give to images ``first`` to ``stop`` of ``dx`` what each window chose.
+    """Give to ``dx``, ``each`` images a piece, what each window chose.
 
-    ``adds``: windows may overlap, and ``dx`` is zero; else each number is written, of windows at
-    least.
+    ``adds``: windows may overlap; ``covers``: together they are all of an image.
     """
-    h, w = dx.shape[1], dx.shape[2]
-    for n in range(first, stop):
-        for p in range(g.shape[1]):
-            for q in range(g.shape[2]):
-                given, chosen = g[n, p, q], index[n, p, q]
-                for i in range(kernel[0]):
-                    at = p * stride[0] + i - low[0]
-                    if at < 0 or at >= h:
+    piece = first(turns)
+    while piece < count(turns):
+        for n in range(piece * each, min((piece + 1) * each, dx.shape[0])):
+            if not covers:
+                dx[n] = 0
+            _give(g[n], index[n], kernel, stride, low, adds, dx[n])
+        piece = following(turns)
+    rest(turns)
+
+
+@compiled
+def _give(g: Any, index: Any, kernel: Any, stride: Any, low: Any, adds: bool, dx: Any) -> None:
+    """One image."""
+    h, w = dx.shape[0], dx.shape[1]
+    for p in range(g.shape[0]):
+        for q in range(g.shape[1]):
+            given, chosen = g[p, q], index[p, q]
+            for i in range(kernel[0]):
+                at = p * stride[0] + i - low[0]
+                if at < 0 or at >= h:
+                    continue
+                for j in range(kernel[1]):
+                    beside = q * stride[1] + j - low[1]
+                    if beside < 0 or beside >= w:
                         continue
-                    for j in range(kernel[1]):
-                        beside = q * stride[1] + j - low[1]
-                        if beside < 0 or beside >= w:
-                            continue
-                        into = dx[n, at, beside]
-                        tap = i * kernel[1] + j
-                        if adds:
-                            for k in range(given.size):
-                                into[k] += given[k] if chosen[k] == tap else given.dtype.type(0)
-                        else:
-                            for k in range(given.size):
-                                into[k] = given[k] if chosen[k] == tap else given.dtype.type(0)
+                    into = dx[at, beside]
+                    tap = i * kernel[1] + j
+                    if adds:
+                        for k in range(given.size):
+                            into[k] += given[k] if chosen[k] == tap else given.dtype.type(0)
+                    else:
+                        for k in range(given.size):
+                            into[k] = given[k] if chosen[k] == tap else given.dtype.type(0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone_numba.loops.compiling import compiled
-from flagstone_numba.loops.direct import lay
+from flagstone_numba.loops.direct import activate, lay
 from flagstone_numba.loops.product import multiply
 from flagstone_numba.loops.transform import (
     gather_outputs,
@@ -26,10 +26,10 @@ from flagstone_numba.loops.turns import count, first, following, rest, wait_for
 @compiled
 def forward(
     turns: Any, size: Any, rows: Any, vectors: Any, x: Any, w: Any, start: int, strides: Any,
-    weights: Any, bias: Any, places: Any, low: Any, columns: int, none: Any, zeros: Any,
-    padded: Any, seen: Any, products: Any, edge: Any, y: Any,
+    weights: Any, bias: Any, places: Any, low: Any, columns: int, relu: bool, none: Any,
+    zeros: Any, padded: Any, seen: Any, products: Any, edge: Any, y: Any,
 ) -> None:  # fmt: skip
-    """Write the convolution of every block to ``y`` (n, p, q, k).
+    """Write the convolution of every block to ``y`` (n, p, q, k), activated if asked for.
 
     ``w`` is flat, its numbers (k, 3, 3, c) stand ``strides`` apart from ``start`` on; ``weights``
     (elements, blocks, c, columns of ``vectors``) is memory for the transformed ones, which come
@@ -40,19 +40,24 @@ def forward(
     before, i = weights.shape[1], first(turns)
     while i < count(turns):
         if i < before:
-            _weights(size, w, start, strides, i, edge, weights)
+            lay_weights(size, w, start, strides, i, edge, weights)
         else:
             wait_for(turns, before)
             _block(
                 size, rows, vectors, x, weights, bias, places[i - before], low, columns, none,
                 zeros, padded, seen, products, edge, y,
             )  # fmt: skip
+            if relu:
+                place, m = places[i - before], len(size)
+                for n in range(place[0], place[1]):
+                    for p in range(place[2] * m, min(y.shape[1], (place[2] + place[3]) * m)):
+                        activate(y[n, p])
         i = following(turns)
     rest(turns)
 
 
 @compiled
-def _weights(
+def lay_weights(
     size: Any, w: Any, start: int, strides: Any, block: int, taps: Any, weights: Any
 ) -> None:
     """Write a block of the transformed weights."""

@@ -80,10 +80,10 @@ FORMS = """
 from types import SimpleNamespace
 from flagstone import ops
 from flagstone.backend import open_backend
-from flagstone_numpy.replay.form import FORMS, form_of
+from flagstone_numpy.replay.form import FORMS, forms_of
 def is_numpys(op, *shape):
     call = SimpleNamespace(op=op, inputs=[SimpleNamespace(shape=shape)], static={})
-    return form_of(call, open_backend("cpu")) is FORMS.get(op.name)
+    return forms_of(call, open_backend("cpu"))[:1] == [FORMS[op.name]]
 print([is_numpys(op, 4, 3) for op in (ops.relu, ops.sum)], end=" ")
 print([is_numpys(op, 400, 500) for op in (ops.relu, ops.sum)])
 """
