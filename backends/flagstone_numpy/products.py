@@ -33,7 +33,7 @@ PIECE = 1 << 23
 LONG_PIECE = 1 << 25
 """The same where there are :data:`FEW_PIECES` in any case: in each a factor is packed anew."""
 FEW_PIECES = 4
-PIECE_VECTOR = 1 << 19
+PIECE_VECTOR = 1 << 20
 """The same for a matrix times a vector, which reads each number of the matrix once."""
 SMALL = 1_000_000
 """Multiply-adds up to which OpenBLAS takes its path for small matrices, which packs nothing. One

@@ -264,6 +264,32 @@ def test_a_forked_pools_workers_compute_with_one_thread_each():
     assert printed == str([(True, 1, 1)] * 4)
 
 
+JOBLIB = """
+import os
+from joblib import Parallel, delayed
+def used(_):
+    import threading
+    import numpy as np
+    from flagstone_numpy import products, threads
+    from flagstone_numpy.backend import open_numpy
+    open_numpy(None)
+    a = np.ones((900, 900), np.float32)
+    products.product(a, a)
+    ours = sum(t.name.startswith("flagstone-") for t in threading.enumerate())
+    return threads.count(), 1 + ours, threads.blas.control.get()
+if __name__ == "__main__":
+    jobs = max(2, os.cpu_count())
+    print(set(Parallel(n_jobs=jobs)(delayed(used)(i) for i in range(2 * jobs))))
+"""
+
+
+@NEEDS_CONTROL
+def test_joblibs_workers_compute_with_one_thread_each():
+    """As many processes as processors: no more threads than those, ours and BLAS's together."""
+    pytest.importorskip("joblib")
+    assert in_new_process(JOBLIB) == "{(1, 1, 1)}"
+
+
 class _Library:
     """A BLAS that ctypes has loaded, with the two functions of a build."""
 
