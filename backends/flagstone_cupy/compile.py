@@ -2,15 +2,17 @@
 
 A cubin is kept in ``kernels/`` of the user's cache directory (``FLAGSTONE_CACHE`` names another),
 under a key made of everything that decides it: the source and all files that it includes, the
-instantiations, the options, the architecture and NVRTC's version. Beside it stands a JSON file
-with its digest, the kernels' lowered names and what the assembler said; a pair that does not fit
-together is compiled again. Nothing else is kept: no PTX, so the driver compiles nothing.
+instantiations, the options, the architecture and NVRTC's version and build. Beside it stands a
+JSON file with its digest, the kernels' lowered names and what the assembler said; a pair that does
+not fit together is compiled again. Nothing else is kept: no PTX, so the driver compiles nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 import re
@@ -126,6 +128,15 @@ def version() -> tuple[int, int]:
     return major, minor
 
 
+@functools.cache
+def _build() -> str:
+    """Which build of NVRTC it is, as its package says: :func:`version` leaves out the last number."""
+    for name in ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"{name} {importlib.metadata.version(name)}"
+    return ""
+
+
 def _nvrtc() -> Any:
     try:
         from cuda.bindings import nvrtc
@@ -182,7 +193,7 @@ def _compile(
 
 def _key(source: str, expressions: Sequence[str], architecture: str) -> str:
     digest = hashlib.sha256()
-    parts = [str(FORMAT), str(version()), *OPTIONS, architecture, *expressions]
+    parts = [str(FORMAT), str(version()), _build(), *OPTIONS, architecture, *expressions]
     for name, text in _included(source).items():
         parts += [name, text]
     for part in parts:

@@ -1,7 +1,7 @@
 // Updates in which every value has a rate of its own, and what goes around an update, over flat arrays.
 //
-// Threads and traffic as in update.cu: 12 bytes a float32 value and 8 for each array of state. What follows an
-// update takes its scale as `factor`: where that is NaN nothing is written.
+// Threads and traffic as in update.cu: 12 bytes a float32 value and 8 for each array of state. What
+// follows an update takes its scale as `factor`: where that is NaN nothing is written.
 #include "update.cuh"
 
 // m = beta1 m + (1 - beta1) g; largest = max(beta2 largest, |g| + eps); p -= lr m / c1 / largest

@@ -2,8 +2,9 @@
 //
 // Examples whose pixels are moved are pictures (h, w, channels), all others one row of values. A thread
 // along x has a place of a row (its channel and its mean are found once), threads and blocks along y the
-// rows, along z the examples. Traffic, of bytes to float32: 5 bytes a value (1 read, 4 written), and 8 a number of examples,
-// rows and columns, which lie in the cache; the ops one by one take 40 with a mirroring and a move.
+// rows, along z the examples. Traffic, of bytes to float32: 5 bytes a value (1 read, 4 written), and 8 a
+// number of examples, rows and columns, which lie in the cache; the ops one by one take 43 with a
+// mirroring and a move.
 #include "common.cuh"
 
 // y[e, i, j, k] = (x[index[e], rows[e, i], columns[e, j], k] - mean[k]) inverse_scale[k]. A null pointer to

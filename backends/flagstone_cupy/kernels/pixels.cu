@@ -3,8 +3,8 @@
 // Pictures are (n, h, w, channels). A thread along x has a place of a picture's row, threads along y and
 // blocks along y the rows, blocks along z the pictures, so that nothing is divided but once a thread.
 // pick_pixels reads and writes each value once, 8 bytes in float32; place_pixels likewise, and its threads
-// look through the numbers of their picture, which lie in the cache. shifted reads 0 or 8 and writes 8 bytes a number,
-// box_mask a byte a pixel.
+// look through the numbers of their picture, which lie in the cache. shifted reads 0 or 8 and writes 8
+// bytes a number, box_mask a byte a pixel.
 #include "common.cuh"
 #include "half.cuh"
 

@@ -68,6 +68,14 @@ def test_a_changed_header_is_compiled_anew(source: str) -> None:
 
 
 @needs_nvrtc
+def test_another_build_of_nvrtc_compiles_anew(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = built(source)
+    assert module._build().startswith("nvidia-cuda-nvrtc")
+    monkeypatch.setattr(module, "_build", lambda: "nvidia-cuda-nvrtc 99.0.1")
+    assert built(source).path != first.path
+
+
+@needs_nvrtc
 @pytest.mark.parametrize("part", ["cubin", "json"])
 @pytest.mark.parametrize("damage", ["empty", "cut", "gone", "other"])
 def test_a_damaged_entry_is_compiled_anew(source: str, part: str, damage: str) -> None:
