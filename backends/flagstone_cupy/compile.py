@@ -130,7 +130,7 @@ def version() -> tuple[int, int]:
 
 @functools.cache
 def _build() -> str:
-    """Which build of NVRTC it is, as its package says: :func:`version` leaves out the last number."""
+    """Which build of NVRTC it is, as its package says; :func:`version` has no third number."""
     for name in ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return f"{name} {importlib.metadata.version(name)}"
