@@ -1,14 +1,15 @@
-"""Threads: how many BLAS has, and workers of our own for compiled kernels.
+"""Threads: how many there are, and the workers of our own among which kernels share their work.
 
-NumPy's kernels run on the caller and leave threads to BLAS. Python threads would not help them:
-between two NumPy calls a thread wants the interpreter's lock back, and where it must sleep for it,
-waking takes longer than the calls themselves (``python asv_bench/blas_paths.py``).
+:func:`share` cuts a kernel's work among workers while BLAS is held at one thread: two levels of
+threads fight over the cores, and a thread of BLAS that has finished its part spins for tens of
+milliseconds where a worker is to run next. So kernels never let BLAS start threads; what they ask
+of it is cut for workers too (:mod:`flagstone_numpy.products`). Work is cut by shape alone, never by
+the number of threads, and each piece's results have a place of their own, so results are the same
+bits for any number of threads. The caller works too; a worker is a thread that waits on a lock.
 
-A compiled kernel that lets go of the lock for its whole piece of work gains from them:
-:func:`share` cuts its work among workers while BLAS is held at one thread, for two levels of
-threads fight over the cores. It cuts the work by shape alone, never by the number of threads, and
-each piece's results have a place of their own, so results are the same bits for any number of
-threads. The caller works too; a worker is a thread that waits on a lock.
+Between two NumPy calls a thread wants the interpreter's lock back, and where it must sleep for it,
+waking takes longer than a short call. So NumPy's kernels hand out long calls, of 50 us and more,
+and keep work below some 300 us on the caller (``python asv_bench/blas_paths.py``).
 
 Waking a worker takes 10 to 60 us, and each piece that is handed out in Python asks for the
 interpreter's lock, which another thread may hold. So loops that are compiled take their pieces from
