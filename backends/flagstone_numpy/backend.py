@@ -55,6 +55,9 @@ class NumpyBackend(Backend):
 
         return Recorded(step, self, build, Layout)
 
+    def settle(self) -> None:
+        threads.settle()
+
     def memory(self) -> MemoryInfo:
         """Of the process: resident bytes now and at their peak, and the machine's memory."""
         used = peak = total = None

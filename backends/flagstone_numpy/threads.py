@@ -90,8 +90,10 @@ class _Job:
         if self._start.acquire(blocking=False):
             self._work = _nothing  # the worker may wake much later
             return None
-        if is_done():
-            return None
+        return None if is_done() else self.wait()
+
+    def wait(self) -> BaseException | None:
+        """Wait until the job, which nobody calls off, has ended, and return its error."""
         interrupt: BaseException | None = None
         while not self._is_finished:
             try:
@@ -266,6 +268,16 @@ def share_turns(work: Callable[[Turns], None], pieces: int, most: int = 1 << 30)
             _team.lock.release()
     else:
         _run_with([], run)
+
+
+def settle() -> None:
+    """Wait until no worker holds on to arrays of work that is done: it may still look out for more,
+    within the call that had them."""
+    jobs = [_Job(_nothing) for _ in _team.workers]
+    for worker, job in zip(_team.workers, jobs, strict=True):
+        worker.start(job)
+    for job in jobs:
+        job.wait()
 
 
 def _never() -> bool:

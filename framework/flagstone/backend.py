@@ -154,6 +154,10 @@ class Backend:
     def synchronize(self) -> None:
         """Return when all work that was asked of the device is done."""
 
+    def settle(self) -> None:
+        """Return when no thread of the backend's holds arrays of calls that have returned; whoever
+        records a step then asks which of its arrays live on."""
+
     def mark(self, _name: str) -> contextlib.AbstractContextManager[None]:
         """A range in the device's own profiler, which ``flagstone profile`` asks for; none here."""
         return contextlib.nullcontext()

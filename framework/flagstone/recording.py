@@ -220,6 +220,7 @@ class Recorder:
         self.program.layers = list(self._layers.values())
         self.program.optimizers = [(o, o.settings) for o in self._optimizers.values()]
         returned = {id(owner(x.array)) for x in results}
+        self.program.backend.settle()
         for reach, value, name in self._known.values():
             array = reach() if name and isinstance(reach, weakref.ref) else None
             if array is not None and id(owner(array)) not in returned:

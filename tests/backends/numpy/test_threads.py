@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -99,6 +101,31 @@ def test_shared_work_inside_shared_work_stays_on_its_thread(use):
     threads.share(outer, range(4))
     assert len(inside) == 12
     assert all(here is there for here, there in inside)
+
+
+@NEEDS_CONTROL
+def test_a_worker_that_looks_out_for_more_holds_no_array_once_settled(use):
+    use(2)
+    began, leave = threading.Event(), threading.Event()
+
+    def work(array, turns):
+        state, _, is_caller = turns
+        if is_caller:
+            assert began.wait(10)
+            state[8] = state[16]  # all pieces are finished
+        else:
+            began.set()
+            leave.wait(10)
+            array[0] = 1
+
+    array = np.zeros(1)
+    held = weakref.ref(array)
+    threads.share_turns(functools.partial(work, array), 2)
+    del array
+    assert held() is not None
+    leave.set()
+    threads.settle()
+    assert held() is None
 
 
 def test_two_callers_at_once(use):
