@@ -29,7 +29,7 @@ class Predictor(Hyperparameters):
     A subclass has the hyper-parameters ``device`` and ``seed``, and ``fit`` sets the attributes.
 
     Attributes:
-        layer_: what predicts, its preprocessing first.
+        layer_: what predicts, its preprocessing first; in ``eval()`` once something was predicted.
         history_: one dict per epoch.
         n_parameters_: how many numbers fitting changed.
         device_: where it was fitted.
@@ -76,24 +76,20 @@ class Predictor(Hyperparameters):
         if layer.dtype_name != dtype:
             layer = layer.with_dtype(dtype)
         backend = layer.backend
-        was_training = layer.training
-        layer.eval()
+        layer.eval()  # and it stays so: another thread may predict with it until later than this
         forward: Callable[[Tensor], Tensor] = layer
         captured = len(X) >= WORTH_CAPTURING * PREDICTION_BATCH
         if captured:
             forward = capture(layer.__call__, device=backend)
-        try:
-            with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-                outs = []
-                for start in range(0, len(X), PREDICTION_BATCH):
-                    batch = np.ascontiguousarray(X[start : start + PREDICTION_BATCH], dtype)
-                    if captured:
-                        batch = _filled_up(batch)
-                    out = forward(Tensor(backend.asarray(batch), backend))
-                    outs.append(ops.astype(out, dtype))
-                parts = [np.asarray(out.numpy(), np.float64) for out in outs]  # at the end only
-        finally:
-            layer.train(was_training)
+        with no_grad(), np.errstate(over="ignore", invalid="ignore"):
+            outs = []
+            for start in range(0, len(X), PREDICTION_BATCH):
+                batch = np.ascontiguousarray(X[start : start + PREDICTION_BATCH], dtype)
+                if captured:
+                    batch = _filled_up(batch)
+                out = forward(Tensor(backend.asarray(batch), backend))
+                outs.append(ops.astype(out, dtype))
+            parts = [np.asarray(out.numpy(), np.float64) for out in outs]  # at the end only
         return np.concatenate(parts)[: len(X)]
 
     # Saving
