@@ -97,7 +97,8 @@ class AlternatingFlip(Planned):
 def _mirrored_in(planned: Tensor, epoch: Tensor) -> Tensor:
     """Bool (n,), in an epoch, for what was planned for the first."""
     count = ops.astype(planned, "int64") + epoch
-    half = ops.astype(ops.astype(count, "float64") * 0.5, "int64")
+    words = ops.astype(count, "uint64") * 2**32
+    half = ops.random_integers(words, high=2**31)  # floor(count * 2**31 / 2**32): integers alone
     odd: Tensor = ops.not_equal(half * 2, count)
     return odd
 
