@@ -1,20 +1,24 @@
-"""What decision 17 and the blocks of Winograd's products rest on: BLAS and Python's lock, measured.
+"""What decision 17 and the sizes of blocks and products rest on, measured.
 
     python asv_bench/blas_paths.py
 
-prints how fast one thread of BLAS does 16 products of (tiles, c) by (c, k), by tiles, and how long
-one Python thread, and each of two at once, takes for the NumPy kernel's convolution of 50 images.
+prints how fast one thread of BLAS does 16 products of (tiles, c) by (c, k), by tiles; how long one
+Python thread and two take for NumPy's convolution of 100 images, by the size of its blocks; how
+long workers of ours and threads of BLAS take for a product; and what a thread of BLAS that has
+finished leaves of its core to a worker.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 
+from flagstone_numpy import products as shared
+from flagstone_numpy import threads
+from flagstone_numpy.kernels import winograd
 from flagstone_numpy.kernels.conv import conv
 from flagstone_numpy.threads import blas
 
@@ -32,7 +36,12 @@ def shortest(run: Callable[[], object], repeats: int = 40) -> float:
     return min(times)
 
 
-def products() -> None:
+def use(number: int) -> None:
+    """Let kernels use so many threads."""
+    threads._settings = number, number  # what FLAGSTONE_NUM_THREADS does when it is read
+
+
+def small_products() -> None:
     """Print the speed of products as Winograd's kernel asks for them."""
     print("| c, k | tiles | multiply-adds | Gflop/s | with the second factor transposed |")
     print("|---|---|---|---|---|")
@@ -48,28 +57,65 @@ def products() -> None:
             print(f"| {c}, {k} | {tiles} | {tiles * c * k} | {speeds[0]:.0f} | {speeds[1]:.0f} |")
 
 
-def python_threads() -> None:
-    """Print what a second Python thread does to convolutions of NumPy calls."""
-    inputs = [np.ones((50, 14, 14, 32), np.float32) for _ in range(2)]
-    weights = np.ones((64, 3, 3, 32), np.float32)
+def blocks() -> None:
+    """Print what a second Python thread gains, by how long NumPy's calls are."""
+    print("\n| blocks of, MB | one thread, ms | two, ms |")
+    print("|---|---|---|")
+    x, w = np.ones((100, 14, 14, 32), np.float32), np.ones((64, 3, 3, 32), np.float32)
+    usual = winograd.BLOCK_BYTES
+    for size in (3 << 18, 3 << 19, 3 << 20, 3 << 21):
+        winograd.BLOCK_BYTES = size
+        found = []
+        for number in (1, 2):
+            use(number)
+            found.append(shortest(partial(conv, x, w, **SAME)) * 1e3)
+        print(f"| {size / 2**20} | {found[0]:.1f} | {found[1]:.1f} |")
+    winograd.BLOCK_BYTES = usual
 
-    def work(x: np.ndarray) -> None:
-        for _ in range(10):
-            conv(x, weights, **SAME)
 
-    def both() -> None:
-        workers = [threading.Thread(target=work, args=(x,)) for x in inputs]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+def long_products() -> None:
+    """Print the times of a product on one thread, on two of ours and on two of BLAS."""
+    print("\n| product | one thread, us | two of ours | two of BLAS |")
+    print("|---|---|---|---|")
+    for m, k, n in ((100, 256, 256), (100, 784, 256), (100, 2048, 625), (1568, 512, 512)):
+        a, b = np.ones((m, k), np.float32), np.ones((k, n), np.float32)
+        out = np.empty((m, n), np.float32)
+        found = []
+        for number in (1, 2):
+            use(number)
+            found.append(shortest(partial(shared.into, out, a, b)))
+        found.append(shortest(partial(np.matmul, a, b, out)))
+        print(f"| {m} x {k} x {n} | {' | '.join(f'{1e6 * t:.0f}' for t in found)} |")
 
-    alone, together = (shortest(run, 5) * 100 for run in (lambda: work(inputs[0]), both))
-    print(f"\na convolution of 50 images: {alone:.1f} ms on one Python thread, ", end="")
-    print(f"{together:.1f} ms on each of two at once")
+
+def spinning() -> None:
+    """Print how long shared work takes alone, and right after a product on two threads of BLAS."""
+    a = np.ones((400, 400), np.float32)
+    data = np.ones((2, 1 << 20), np.float32)
+
+    def work(mine: Iterator[int]) -> None:
+        for i in mine:
+            for _ in range(60):
+                np.add(data[i], 1, out=data[i])
+
+    def after_blas() -> float:
+        np.matmul(a, a)
+        start = time.perf_counter()
+        threads.share(work, range(2))
+        return time.perf_counter() - start
+
+    use(2)
+    time.sleep(0.2)
+    alone = shortest(partial(threads.share, work, range(2)), 10)
+    beside = float(np.median([after_blas() for _ in range(20)]))
+    print(f"\ntwo halves of some work, each on a worker: {alone * 1e3:.1f} ms, "
+          f"right after BLAS used two threads {beside * 1e3:.1f} ms")  # fmt: skip
 
 
 if __name__ == "__main__":
+    threads.configure()
     with blas:  # one thread
-        products()
-        python_threads()
+        small_products()
+    blocks()
+    long_products()
+    spinning()
