@@ -18,8 +18,9 @@ from flagstone.backend import Backend
 from flagstone.tensors import Tensor
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes)
-PASSIVE = {"flat", "flat_buffers", "_ready"}
-"""Attributes of which no ``forward`` knows; where they change, parameters move too."""
+PASSIVE = {"flat", "flat_buffers", "_ready", "training", "seed", "path"}
+"""Attributes of which no ``forward`` knows, for parameters move where they change; and those that
+every layer has, set or not."""
 
 
 class Changes:
@@ -91,27 +92,44 @@ class Watched:
     """
 
     def __init__(self, layers: Iterable[Any]) -> None:
-        self._states = [(layer, _attributes(layer)) for layer in layers]
+        self._states = [(layer, _modes(layer), _own(layer)) for layer in layers]
         self.token = Changes.token
         self.moving = [
             (value, [*value] if _is_plain(value) else frozen(value))
-            for layer, _ in self._states
-            for name, value in vars(layer).items()
-            if name not in PASSIVE and _can_change_in_place(value)
+            for _, _, own in self._states
+            for value in own.values()
+            if _can_change_in_place(value)
         ]
 
     def holds(self) -> bool:
-        """Whether all attributes are as they were."""
+        """Whether all attributes are as they were; what changes in place must be the same object,
+        which is looked at by itself."""
         token = Changes.token
-        if any(_attributes(layer) != state for layer, state in self._states):
-            return False
+        for layer, modes, own in self._states:
+            if _modes(layer) != modes:
+                return False
+            now = _own(layer)
+            if len(now) != len(own):
+                return False
+            for name, value in now.items():
+                before = own.get(name, self)
+                if value is not before and not _alike(value, before):
+                    return False
         self.token = token
         return True
 
 
-def _attributes(layer: Any) -> dict[str, Any]:
-    own = {name: frozen(value) for name, value in vars(layer).items() if name not in PASSIVE}
-    return {**own, "training": layer.training, "seed": layer.seed, "path": layer.path}
+def _modes(layer: Any) -> tuple[Any, ...]:
+    return layer.training, layer.seed, layer.path
+
+
+def _own(layer: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(layer).items() if name not in PASSIVE}
+
+
+def _alike(value: Any, before: Any) -> bool:
+    is_moving = _can_change_in_place(value) or _can_change_in_place(before)
+    return not is_moving and bool(frozen(value) == frozen(before))
 
 
 def _is_plain(value: Any) -> bool:

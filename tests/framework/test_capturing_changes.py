@@ -119,6 +119,19 @@ def test_going_back_finds_the_first_capture_again() -> None:
     np.testing.assert_array_equal(captured(x).numpy(), first.numpy())
 
 
+def test_a_list_that_takes_the_place_of_an_equal_one_is_looked_at_too() -> None:
+    layer = Scaled()
+    x = fs.tensor(np.linspace(-1, 1, 6).astype(np.float32))
+    captured = fs.capture(lambda x: layer(x), strict=True)
+    for _ in range(3):
+        captured(x)
+    layer.factors, layer.array = list(layer.factors), layer.array.copy()
+    for _ in range(3):
+        captured(x)
+    layer.factors[0], layer.array[0] = 3.0, 7.0
+    np.testing.assert_array_equal(captured(x).numpy(), layer(x).numpy())
+
+
 def test_what_changes_nothing_records_nothing() -> None:
     """Other layers, and an attribute that is set to what it was."""
     layer = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), nn.ReLU()).initialize(0)
