@@ -212,7 +212,7 @@ class Op:
         if key is not None and backend.low is None:
             if len(self.known) >= MOST_KNOWN:
                 self.known.clear()
-            self.known[key] = known
+            self.known.setdefault(key, known)  # calls that are observed are known, too
         return outputs if several else outputs[0]
 
     def _given(

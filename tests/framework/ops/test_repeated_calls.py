@@ -148,6 +148,22 @@ def test_a_pullback_that_reads_values_or_takes_an_array_from_elsewhere() -> None
     del ops.ALL_OPS["once_or_twice"]
 
 
+def test_a_pullback_is_written_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it calls an op of the same kinds and with the same number as the one it is of."""
+    written = []
+    write = unrolled._written
+
+    def note(node: Any, dys: Any) -> Any:
+        written.append(node.op.name)
+        return write(node, dys)
+
+    monkeypatch.setattr(unrolled, "_written", note)
+    a = leaf(2.0)
+    for _ in range(5 * TIMES):
+        assert gradients(lambda a: a * 0.03125, a) == [[0.03125]]
+    assert written.count("multiply") == 1
+
+
 def test_gradients_of_gradients_after_plain_ones() -> None:
     a = leaf(2.0)
     for _ in range(TIMES):
