@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,13 @@ from flagstone.backend import declines
 from flagstone_numba.kernels import conv as convolution
 from flagstone_numba.kernels import direct, pool, tiles
 from flagstone_numba.kernels.elementwise import relu_in_place
+from flagstone_numba.kernels.planes import as_places
 from flagstone_numba.loading import loops
 from flagstone_numba.scratch import scratch
 from flagstone_numpy.kernels import conv as numpys
 from flagstone_numpy.kernels.conv_pool import halves
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
-from flagstone_numpy.threads import share
+from flagstone_numpy.threads import Turns, share_turns
 
 
 @declines
@@ -77,35 +77,32 @@ class _Directly:
         self._plan = how = direct.plan(window, shape[3], positions)
         self._tile = direct.product_tile(positions[1], k, self._dtype.itemsize)
         self._size = np.array(positions, np.int64)
-        blocks = how.cut(shape[0], k, into[1])
-        self._pieces = [
-            (np.array([b.images.start, b.images.stop], np.int64), b.rows.start, b.shape[1])
-            for b in blocks
-        ]
-        self._area = how.area(2 * blocks[0].shape[1])
+        self._places = as_places(how.cut(shape[0], k, into[1]))
+        self._area = how.area(2 * int(self._places[0, 3]))
+        self._blocks = -(-k // self._tile.columns)
         self._run = loops("conv_pool").direct
 
     def __call__(self, x: Array, w: Array, b: Array | None) -> Array:
         tile, how, k = self._tile, self._plan, self._into[-1]
         y = np.empty(self._into, self._dtype)
-        weights = direct.packed(w.reshape(k, -1).T, tile.columns)
+        rows = np.ascontiguousarray(w.reshape(k, -1))
+        weights = scratch("weights", (self._blocks, rows.shape[1], tile.columns), self._dtype)
         if b is None or k % tile.columns:
-            bias = np.zeros(weights.shape[0] * tile.columns, self._dtype)
+            bias = np.zeros(self._blocks * tile.columns, self._dtype)
             if b is not None:
                 bias[:k] = b
         else:
             bias = np.ascontiguousarray(b)
 
-        def work(mine: Iterable[tuple[Array, int, int]]) -> None:
+        def work(turns: Turns) -> None:
             padded = scratch("padded", (self._area,), self._dtype)
             line = scratch("line", (2 * int(self._size[1]) * tile.columns,), self._dtype)
-            for images, first, count in mine:
-                self._run(
-                    tile.rows, tile.vectors, x, weights, bias, images, first, count, self._size,
-                    how.stride, how.low, how.reach, how.starts, how.run, padded, line, y,
-                )  # fmt: skip
+            self._run(
+                turns, tile.rows, tile.vectors, x, rows, weights, bias, self._places, self._size,
+                how.stride, how.low, how.reach, how.starts, how.run, padded, line, y,
+            )  # fmt: skip
 
-        _shared(work, self._pieces)
+        share_turns(work, self._blocks + len(self._places), len(self._places))
         return y
 
 
@@ -123,33 +120,25 @@ class _ByTiles:
         self._low = np.array([low for low, _ in window.padding], np.int64)
         self._zeros = np.zeros(self._tile.columns, np.float32)
         self._none = np.zeros(1, np.int64)
-        self._pieces = self._plan.pieces()
+        self._blocks = k // self._tile.columns
         self._run = loops("conv_pool").tiles
 
     def __call__(self, x: Array, w: Array, b: Array | None) -> Array:
         tile, plan, size, k = self._tile, self._plan, self._side, self._into[-1]
         y = np.empty(self._into, np.float32)
-        weights = tiles.transformed(w, size, tile.columns)
+        elements, c = plan.elements, self._channels
+        weights = scratch("weights", (elements, self._blocks, c, tile.columns), np.float32)
         bias = np.zeros(k, np.float32) if b is None else np.ascontiguousarray(b)
+        how = (*tiles.flat(w), weights, bias, plan.places, self._low, plan.columns, self._size)
 
-        def work(mine: Iterable[Array]) -> None:
-            seen, products = plan.streams("seen", self._channels), plan.streams("products", k)
-            padded = scratch("padded", (plan.laid(self._channels),), np.float32)
-            edge = scratch("edge", (size * size * k,), np.float32)
-            for places in mine:
-                self._run(
-                    (0,) * size, tile.rows, tile.vectors, x, weights, bias, places, self._low,
-                    plan.columns, self._size, self._none, self._zeros, padded, seen, products,
-                    edge, y,
-                )  # fmt: skip
+        def work(turns: Turns) -> None:
+            seen, products = plan.streams("seen", c), plan.streams("products", k)
+            padded = scratch("padded", (plan.laid(c),), np.float32)
+            edge = scratch("edge", (max(size * size * k, 9 * tile.columns),), np.float32)
+            self._run(
+                turns, (0,) * size, tile.rows, tile.vectors, x, *how, self._none, self._zeros,
+                padded, seen, products, edge, y,
+            )  # fmt: skip
 
-        _shared(work, self._pieces)
+        share_turns(work, self._blocks + len(plan.places), len(plan.places))
         return y
-
-
-def _shared(work: Callable[[Iterable[Any]], None], pieces: Sequence[Any]) -> None:
-    """Call ``work`` on several threads, on the caller alone for one piece."""
-    if len(pieces) == 1:
-        work(pieces)
-    else:
-        share(work, pieces)
