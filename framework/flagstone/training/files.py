@@ -135,7 +135,7 @@ def write_arrays(
         document = {
             "format": FORMAT,
             "metadata": json.loads(json.dumps(metadata)),  # keys become text before they are sorted
-            "tensors": {name: _digest(a) for name, a in plain.items()},
+            "tensors": {name: _digest(plain[name]) for name in sorted(plain)},
         }
     except (TypeError, ValueError) as error:
         raise InputError(
