@@ -168,6 +168,13 @@ def test_nothing_is_written_over(run: Callable[..., Any], folder: Path) -> None:
     assert sorted(path.name for path in folder.rglob("*")) == ["file", "full", "note.txt"]
 
 
+def test_what_its_pages_run_comes_with_it(run: Callable[..., Any], folder: Path) -> None:
+    run("new my-model --kind model")
+    project = tomllib.loads((folder / "my-model" / "pyproject.toml").read_text())["project"]
+    names = {line.partition(">=")[0] for line in project["optional-dependencies"]["dev"]}
+    assert names == {"build", "flagstone[sklearn]", "mypy", "pytest", "ruff"}
+
+
 def test_an_empty_directory_will_do(run: Callable[..., Any], folder: Path) -> None:
     done = run("new spirals --kind dataset --dir .")
     assert done.code == 0
