@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import warnings
 from difflib import get_close_matches
 
 import click
@@ -11,8 +13,10 @@ from flagstone.cli.describe import INITIALIZER, Described, described, names
 from flagstone.cli.describe import KINDS as SHOWN
 from flagstone.cli.options import json_option
 from flagstone.cli.output import emit, table
-from flagstone.errors import UnknownNameError
-from flagstone.plugins import KINDS, ProviderRow, registry
+from flagstone.errors import PluginError, UnknownNameError
+from flagstone.plugins import KINDS, PluginWarning, ProviderRow, registry
+
+KERNELS = "flagstone_kernels"
 
 
 @click.group()
@@ -26,6 +30,7 @@ def plugins() -> None:
 @json_option
 def list_(kind: str | None, where: bool, as_json: bool) -> None:
     """List the plugins: what each provides, or why it does not, and where it comes from."""
+    _ask_for_kernels()
     rows = [row for row in registry.providers() if kind is None or _brings(row, kind)]
     if as_json:
         emit({"plugins": [dataclasses.asdict(row) for row in rows]})
@@ -41,6 +46,22 @@ def list_(kind: str | None, where: bool, as_json: bool) -> None:
         for row in rows
     ]
     table(("name", "status", "from", last), cells)
+
+
+def _ask_for_kernels() -> None:
+    """Open the backends if a stranger brings kernels: what is wrong with these shows only then."""
+    if not any(
+        KERNELS in row.hooks and row.distribution != "flagstone" for row in registry.providers()
+    ):
+        return
+    from flagstone.backend import open_backend
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PluginWarning)  # the list tells it
+        with contextlib.suppress(PluginError):  # strict mode: what is wrong is known by then
+            for name in registry.names("backend"):
+                with contextlib.suppress(Exception):  # `flagstone backends` tells what is wrong
+                    open_backend(name)
 
 
 @plugins.command()

@@ -84,6 +84,24 @@ def test_every_story_is_told(spawn: Callable[..., Any], site: Path) -> None:
         assert part in problems
 
 
+def test_a_kernel_that_is_none_is_told_by_the_list(
+    spawn: Callable[..., Any], tmp_path: Path
+) -> None:
+    info = tmp_path / "slow-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[flagstone]\nslow = slow_kernels\n")
+    (tmp_path / "slow_kernels.py").write_text(
+        "from flagstone.plugins import KernelSpec, hookimpl\n"
+        "@hookimpl\ndef flagstone_kernels(backend): return [KernelSpec('no-such-op', 'a:b')]\n"
+    )
+    done = spawn("plugins list --json", site=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    (row,) = (row for row in done.json["plugins"] if row["name"] == "slow")
+    assert row["status"] == "failed"
+    assert "no-such-op" in row["reason"]
+
+
 def test_strict_mode_stops_work_but_not_the_ways_out(spawn: Callable[..., Any], site: Path) -> None:
     strict = {"site": site, "FLAGSTONE_STRICT_PLUGINS": "1"}
     done = spawn("models", **strict)
