@@ -78,6 +78,19 @@ def test_200_steps(simulated: Backend) -> None:
     same(simulated, small, "adam", (6,), 200)
 
 
+def test_sizes_that_change_and_normalised_examples(simulated: Backend) -> None:
+    """What runs in generic forms, and fused forms."""
+
+    def build() -> nn.Layer:
+        return nn.Sequential(
+            nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Upsample(scale_factor=2.0),
+            nn.Upsample(size=5, mode="bilinear"), nn.AdaptiveAvgPool2d(3), nn.RMSNorm(4),
+            nn.ReLU(), nn.Flatten(), nn.Linear(36, 3), nn.LayerNorm(3), nn.ReLU(),
+        )  # fmt: skip
+
+    same(simulated, build, "adam", (6, 6, 2), 24)
+
+
 OPTIMIZERS = [spec.name for spec in registry.specs("optimizer") if spec.name != "lbfgs"]
 
 

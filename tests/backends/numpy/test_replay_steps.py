@@ -144,6 +144,15 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Layer], tuple[int, ...]]] = {
         ),
         (6,),
     ),
+    "resized and normalised": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Upsample(scale_factor=2.0),
+            nn.InstanceNorm(4), nn.ReLU(), nn.Upsample(size=5, mode="bilinear"),
+            nn.AdaptiveAvgPool2d(3), nn.RMSNorm(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 8),
+            nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 3),
+        ),
+        (6, 6, 2),
+    ),
     "wide enough for threads": (
         lambda: nn.Sequential(nn.Linear(900, 800), nn.ReLU(), nn.Linear(800, 3)), (900,)
     ),
