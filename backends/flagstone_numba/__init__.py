@@ -16,7 +16,7 @@ from flagstone.plugins import KernelSpec, hookimpl
 _WHERE = {
     "batch_norm": ("batch_norm", "batch_norm_grad", "batch_norm_relu"),
     "conv_pool": ("conv_max_pool_relu",),
-    "conv": ("conv", "conv_input_grad", "conv_weight_grad"),
+    "conv": ("conv", "conv_input_grad", "conv_weight_bias_grad", "conv_weight_grad"),
     "elementwise": ("keep", "relu", "relu_grad"),
     "fused": (
         "add_relu", "axis_norm_relu", "conv_relu", "linear_relu",

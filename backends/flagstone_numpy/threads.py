@@ -48,7 +48,7 @@ taken (at 0), how many finished (8), and, as they stay, how many there are (16),
 work (17), and how often a thread that waits may look before it sleeps (18)."""
 mail = np.zeros(8, np.int64)
 """At 0 the number of the work that was last begun."""
-LOOKS = 4000
+LOOKS = 16000
 """Some 200 us, each with a pause of the processor's."""
 
 VARIABLE = "FLAGSTONE_NUM_THREADS"

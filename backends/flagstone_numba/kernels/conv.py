@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from flagstone.backend import declines
 from flagstone_numba.kernels import depthwise, direct, narrow, pointwise, tiles
 from flagstone_numba.loading import loops
@@ -62,6 +64,17 @@ def conv_weight_grad(
     return numpys.weight_grad(ALGORITHMS, g, x, window, groups, precision, numpys.WINOGRAD_SIDE)
 
 
+@declines
+def conv_weight_bias_grad(g: Array, x: Array, *, kernel: Sizes, **how: Any) -> Any:
+    """See :func:`flagstone.ops.conv.conv_weight_bias_grad`: ``g`` is read once."""
+    if loops("winograd") is None:
+        return NotImplemented
+    found = np.empty((g.shape[-1], *kernel, x.shape[-1] // how["groups"]), x.dtype)
+    out = found, np.empty(g.shape[-1], x.dtype)
+    _weight_bias_grad_into(out, g, x, kernel=kernel, **how)
+    return out
+
+
 def _algorithms() -> Mapping[str, Any]:
     return numpys.ALGORITHMS if loops("winograd") is None else ALGORITHMS
 
@@ -93,6 +106,20 @@ def _weight_grad_into(
     )
 
 
+def _weight_bias_grad_into(
+    out: tuple[Array, Array], g: Array, x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
+    dilation: Sizes, groups: int, precision: str = "exact",
+) -> None:  # fmt: skip
+    window = Window(kernel, stride, padding, dilation)
+    algorithms, side, more = _algorithms(), numpys.WINOGRAD_SIDE, {}
+    if algorithms is ALGORITHMS:
+        more["bias"] = out[1]
+    else:
+        np.add.reduce(g.reshape(-1, g.shape[-1]), axis=0, out=out[1])
+    numpys.weight_grad(algorithms, g, x, window, groups, precision, side, out=out[0], **more)
+
+
 conv.into = conv_into  # type: ignore[attr-defined]  # a function may have any
 conv_input_grad.into = _input_grad_into  # type: ignore[attr-defined]
 conv_weight_grad.into = _weight_grad_into  # type: ignore[attr-defined]
+conv_weight_bias_grad.into = _weight_bias_grad_into  # type: ignore[attr-defined]

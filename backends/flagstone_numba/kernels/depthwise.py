@@ -12,6 +12,7 @@ import numpy as np
 
 from flagstone_numba.kernels.elementwise import relu_in_place
 from flagstone_numba.kernels.planes import Geometry, as_planes
+from flagstone_numba.kernels.reduction import sum_rows
 from flagstone_numba.loading import loops
 from flagstone_numba.sums import share_sum
 from flagstone_numpy.kernels import depthwise as numpys
@@ -36,9 +37,12 @@ def forward(
 
 
 def weight_grad(
-    dy: Array, x: Array, window: Window, groups: int, out: Array | None = None
-) -> Array:
-    """Return the gradient of the weights, (k, *kernel, 1)."""
+    dy: Array, x: Array, window: Window, groups: int, out: Array | None = None,
+    bias: Array | None = None,
+) -> Array:  # fmt: skip
+    """Return the gradient of the weights, (k, *kernel, 1); write the bias's where one is given."""
+    if bias is not None:
+        sum_rows(dy, bias)
     if x.ndim > 4 or dy.shape[-1] != groups:
         return numpys.weight_grad(dy, x, window, groups, out=out)
     shape = (*Geometry.of(window).kernel, groups)

@@ -14,6 +14,7 @@ import numpy as np
 
 from flagstone_numba.kernels import columns
 from flagstone_numba.kernels.planes import Geometry, as_places, as_planes
+from flagstone_numba.kernels.reduction import sum_rows
 from flagstone_numba.loading import loops
 from flagstone_numba.scratch import output, scratch
 from flagstone_numba.sums import share_sum_turns
@@ -82,9 +83,13 @@ def forward(
 
 
 def weight_grad(
-    dy: Array, x: Array, window: Window, groups: int = 1, out: Array | None = None
-) -> Array:
-    """Return the gradient of the weights, (k, *kernel, c / groups)."""
+    dy: Array, x: Array, window: Window, groups: int = 1, out: Array | None = None,
+    bias: Array | None = None,
+) -> Array:  # fmt: skip
+    """Return the gradient of the weights, (k, *kernel, c / groups); write the bias's to ``bias``,
+    if given."""
+    if bias is not None:
+        sum_rows(dy, bias)
     if groups > 1 or x.ndim > 4:
         return im2col.weight_grad(dy, x, window, groups, out=out)
     if x.shape[-1] < block_rows():

@@ -14,6 +14,7 @@ import numpy as np
 from flagstone_numba.kernels import direct
 from flagstone_numba.kernels.direct import plan
 from flagstone_numba.kernels.planes import as_places, as_planes
+from flagstone_numba.kernels.reduction import sum_rows
 from flagstone_numba.loading import loops
 from flagstone_numba.scratch import scratch
 from flagstone_numba.sums import share_sum_turns
@@ -29,11 +30,14 @@ GRADIENT_BYTES = 1 << 14
 
 
 def weight_grad(
-    dy: Array, x: Array, window: Window, groups: int = 1, out: Array | None = None
-) -> Array:
-    """Return the gradient of the weights, (k, *kernel, c)."""
+    dy: Array, x: Array, window: Window, groups: int = 1, out: Array | None = None,
+    bias: Array | None = None,
+) -> Array:  # fmt: skip
+    """Return the gradient of the weights, (k, *kernel, c); write the bias's where one is given."""
     run = window.kernel[-1] * x.shape[-1]
     if x.ndim > 4 or window.dilation[-1] != 1 or run > loops("product").SUMS:
+        if bias is not None:
+            sum_rows(dy, bias)
         return numpys.weight_grad(dy, x, window, groups, out=out)
     c, k = x.shape[-1], dy.shape[-1]
     given, seen = as_planes(dy), as_planes(x)
@@ -49,14 +53,17 @@ def weight_grad(
         most = int(places[0, 3])
         loops("direct").taps_grad(
             turns, lines, (0,) * run, vectors, given, seen, places, ends, together, how.stride,
-            how.low, how.reach, how.starts, scratch("padded", (how.area(most),), x.dtype),
+            how.low, how.reach, how.starts, bias is not None,
+            scratch("padded", (how.area(most),), x.dtype),
             scratch("given", (together * beside, columns), x.dtype),
             scratch("lines", (most,), np.int64), totals,
         )  # fmt: skip
 
-    total = share_sum_turns(work, len(places), (how.starts.size * run, across), x.dtype)
+    total = share_sum_turns(work, len(places), (how.starts.size * run + 1, across), x.dtype)
+    if bias is not None:
+        np.copyto(bias, total[-1, :k])
     dw = np.empty((k, *window.kernel, c), x.dtype) if out is None else out
-    np.copyto(dw.reshape(k, -1), total[:, :k].T)
+    np.copyto(dw.reshape(k, -1), total[:-1, :k].T)
     return dw
 
 

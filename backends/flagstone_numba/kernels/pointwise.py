@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from flagstone_numba.kernels.direct import product_tile
+from flagstone_numba.kernels.reduction import sum_rows
 from flagstone_numba.loading import loops
 from flagstone_numba.scratch import output, scratch
 from flagstone_numpy.kernels import pointwise as numpys
@@ -21,7 +22,16 @@ LEAST = 1 << 22
 """Multiply-adds below which the product is BLAS's."""
 PIECE = 1 << 24
 """Multiply-adds of a piece of work: some 200 us."""
-weight_grad = numpys.weight_grad
+
+
+def weight_grad(
+    dy: Array, x: Array, window: Window, groups: int, out: Array | None = None,
+    bias: Array | None = None,
+) -> Array:  # fmt: skip
+    """Return the gradient of the weights; write the bias's to ``bias``, if given."""
+    if bias is not None:
+        sum_rows(dy, bias)
+    return numpys.weight_grad(dy, x, window, groups, out=out)
 
 
 def forward(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from flagstone.backend import declines
 from flagstone_numba.loading import loops
 from flagstone_numba.sums import share_sum_turns
@@ -24,18 +26,29 @@ def sum(  # noqa: A001  # the op's name
     leading = leading_axes(x, axis) if x.size >= LEAST else 0
     if not leading or x.dtype.kind != "f" or not x.flags.c_contiguous:
         return NotImplemented
-    run = loops("elementwise")
-    if run is None:
+    if loops("elementwise") is None:
         return NotImplemented
     rest = x.shape[leading:]
-    rows = x.reshape(-1, math.prod(rest))
+    total = _sum(x.reshape(-1, math.prod(rest)))
+    return total.reshape((1,) * leading + rest if keepdims else rest)
+
+
+def sum_rows(x: Array, out: Array) -> None:
+    """Write the sum of ``x`` (..., k) over all axes but the last to ``out``."""
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    if x.size >= LEAST:
+        np.copyto(out, _sum(rows))
+    else:
+        np.add.reduce(rows, axis=0, out=out)
+
+
+def _sum(rows: Array) -> Array:
     step = max(1, PIECE // rows.shape[1])
 
     def work(turns: Turns, totals: Array, ends: Array) -> None:
-        run.sum_rows(turns, rows, ends, step, totals)
+        loops("elementwise").sum_rows(turns, rows, ends, step, totals)
 
-    total = share_sum_turns(work, -(-len(rows) // step), rows.shape[1:], x.dtype)
-    return total.reshape((1,) * leading + rest if keepdims else rest)
+    return share_sum_turns(work, -(-len(rows) // step), rows.shape[1:], rows.dtype)
 
 
 def _is_large(x: Any, **_: Any) -> bool:

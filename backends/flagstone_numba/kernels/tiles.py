@@ -17,7 +17,7 @@ from flagstone_numba.kernels.direct import block_rows, product_tile
 from flagstone_numba.kernels.planes import as_places
 from flagstone_numba.loading import loops
 from flagstone_numba.scratch import output, scratch
-from flagstone_numba.sums import share_sum_turns
+from flagstone_numba.sums import MOST_GROUPS, share_sum_turns
 from flagstone_numpy.kernels.windows import Array, Sizes, Window, blocks
 from flagstone_numpy.kernels.winograd import MATRICES
 from flagstone_numpy.threads import Turns, share_turns
@@ -65,17 +65,20 @@ def forward(
 
 
 def weight_grad(
-    dy: Array, x: Array, window: Window, _groups: int = 1, size: int = 2, out: Array | None = None
-) -> Array:
-    """Return the gradient of the weights, (k, 3, 3, c)."""
+    dy: Array, x: Array, window: Window, _groups: int = 1, size: int = 2, out: Array | None = None,
+    bias: Array | None = None,
+) -> Array:  # fmt: skip
+    """Return the gradient of the weights, (k, 3, 3, c); write the bias's to ``bias``, if given."""
     n, k, c = dy.shape[0], dy.shape[-1], x.shape[-1]
     if not serves(c, k):
-        return direct.weight_grad(dy, x, window, out=out)
+        return direct.weight_grad(dy, x, window, out=out, bias=bias)
     run = loops("winograd").weight_grad
     dy, x = np.ascontiguousarray(dy), np.ascontiguousarray(x)
     plan = tiling(n, dy.shape[1:-1], c, k, size)
     tile = product_tile(block_rows(), k, 4, divides=True)
     low, none = _low(window), np.zeros(1, np.int64)
+    db = np.empty(0, np.float32) if bias is None else bias
+    sums = np.empty((MOST_GROUPS, k), np.float32)
     dw = np.empty((k, 3, 3, c), np.float32) if out is None else out
 
     def work(turns: Turns, totals: Array, ends: Array) -> None:
@@ -84,8 +87,8 @@ def weight_grad(
         taps = scratch("edge", (PART, 9, k), np.float32)
         run(
             turns, (0,) * size, tile.rows, tile.vectors, dy, x, plan.places, ends, low,
-            plan.columns, tile.columns, none, padded, seen, spread, totals, taps,
-            dw.reshape(k, 9, c),
+            plan.columns, tile.columns, none, padded, seen, spread, totals,
+            sums[: len(totals)], taps, dw.reshape(k, 9, c), db,
         )  # fmt: skip
 
     shape = (plan.elements, c, k)

@@ -20,7 +20,8 @@ def stamp(*sources: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-_STAMP = stamp(Path(__file__).parent, Path(flagstone_numpy.kernels.winograd.__file__))
+SOURCES = Path(__file__).parent, Path(flagstone_numpy.kernels.winograd.__file__)
+_STAMP = stamp(*SOURCES)
 
 
 def compiled(loop: Loop) -> Loop:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone_numba.loops.compiling import compiled
+from flagstone_numba.loops.elementwise import add_rows
 from flagstone_numba.loops.product import multiply, multiply_taps
 from flagstone_numba.loops.turns import count, first, following, rest, wait_for
 
@@ -224,12 +225,13 @@ def lay_blocks(
 @compiled
 def taps_grad(
     turns: Any, lines: Any, run: Any, vectors: Any, g: Any, x: Any, places: Any, ends: Any,
-    together: int, stride: Any, low: Any, reach: Any, taps: Any, padded: Any, given: Any,
-    starts: Any, totals: Any,
+    together: int, stride: Any, low: Any, reach: Any, taps: Any, adds_up: bool, padded: Any,
+    given: Any, starts: Any, totals: Any,
 ) -> None:  # fmt: skip
     """As :func:`weight_grad`, all numbers of ``lines`` of a window's rows in one product.
 
-    ``totals`` is (groups, rows of a window * run, k or more); ``taps`` is where each row of a
+    ``totals`` is (groups, rows of a window * run + 1, k or more), the last for the sums of ``g`` if
+    it ``adds_up`` those; ``taps`` is where each row of a
     window starts in ``padded``. So many rows as are ``together`` are multiplied at a time, and
     ``starts`` is scratch for where their windows start. A last block of too few columns is copied
     to ``given``.
@@ -252,6 +254,9 @@ def taps_grad(
                 for p in range(0, rows, together):
                     held = min(together, rows - p)
                     place = (n * g.shape[1] + top + p) * beside * k
+                    if adds_up:
+                        for r in range(held):
+                            add_rows(g[n, top + p + r], dw[-1, :k])
                     for i in range(0, across, columns):
                         if k - i < columns:
                             copy_columns(g, n, 1, top + p, held, i, given)

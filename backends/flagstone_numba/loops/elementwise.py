@@ -148,13 +148,13 @@ def sum_rows(turns: Any, rows: Any, ends: Any, each: int, totals: Any) -> None:
     while piece < count(turns):
         totals[piece] = 0
         stop = min(ends[piece + 1] * each, rows.shape[0])
-        _add_rows(rows[ends[piece] * each : stop], totals[piece])
+        add_rows(rows[ends[piece] * each : stop], totals[piece])
         piece = following(turns)
     rest(turns)
 
 
 @compiled
-def _add_rows(rows: Any, total: Any) -> None:
+def add_rows(rows: Any, total: Any) -> None:
     """Add rows (n, k) to ``total`` (k,), four at a time."""
     n = 0
     while n + 4 <= rows.shape[0]:

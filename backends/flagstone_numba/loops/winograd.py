@@ -12,6 +12,7 @@ from typing import Any
 
 from flagstone_numba.loops.compiling import compiled
 from flagstone_numba.loops.direct import activate, lay
+from flagstone_numba.loops.elementwise import add_rows
 from flagstone_numba.loops.product import multiply
 from flagstone_numba.loops.transform import (
     gather_outputs,
@@ -124,7 +125,7 @@ def _block(
 def weight_grad(
     turns: Any, size: Any, rows: Any, vectors: Any, dy: Any, x: Any, places: Any, ends: Any,
     low: Any, columns: int, wide: int, none: Any, padded: Any, seen: Any, spread: Any, totals: Any,
-    taps: Any, dw: Any,
+    sums: Any, taps: Any, dw: Any, db: Any,
 ) -> None:  # fmt: skip
     """Write the gradient of the weights to ``dw`` (k, 9, c).
 
@@ -132,7 +133,8 @@ def weight_grad(
     elements, c, k), a group a piece, of blocks ``ends[i]`` to ``ends[i + 1]``; then the groups are
     added and transformed, for as many input channels a piece as ``taps`` (channels, 9, k) holds.
     ``seen`` and ``spread`` (elements, tiles * k or more) and ``taps`` are scratch; ``wide`` is how
-    many columns ``vectors`` have; the rest is as above.
+    many columns ``vectors`` have; the rest is as above. Unless ``db`` (k,) is empty, it gets the
+    sums of the gradients, by way of ``sums`` (groups, k).
     """
     groups, c, k, each = totals.shape[0], x.shape[3], dy.shape[3], len(rows)
     a, b = seen.reshape(-1), spread.reshape(-1)
@@ -142,9 +144,12 @@ def weight_grad(
             total = totals[piece]
             total[:] = 0
             out = total.reshape(-1)
+            sums[piece] = 0
             for i in range(ends[piece], ends[piece + 1]):
                 tiles = inputs(size, x, places[i], low, columns, padded, seen)
                 gradients(size, dy, places[i], columns, padded, spread)
+                if db.size:
+                    add_block(dy, places[i], len(size), sums[piece])
                 for e in range(total.shape[0]):
                     for j in range(0, k, wide):
                         for r in range(0, c, each):
@@ -156,9 +161,20 @@ def weight_grad(
         else:
             wait_for(turns, groups)
             start = (piece - groups) * taps.shape[0]
+            if start == 0 and db.size:
+                db[:] = 0
+                add_rows(sums, db)
             _taps(size, totals, start, min(start + taps.shape[0], c), taps, dw)
         piece = following(turns)
     rest(turns)
+
+
+@compiled
+def add_block(dy: Any, place: Any, m: int, total: Any) -> None:
+    """Add the rows of a block of tiles to ``total`` (k,)."""
+    for n in range(place[0], place[1]):
+        for p in range(place[2] * m, min((place[2] + place[3]) * m, dy.shape[1])):
+            add_rows(dy[n, p], total)
 
 
 @compiled

@@ -76,11 +76,67 @@ def test_convolution_and_its_gradients(channels, axes, same, dtype):
             numpys_conv.conv_input_grad(g, w, size=size, **static),
             dtype,
         )
-        agree(
-            fast_conv.conv_weight_grad(g_, x_, kernel=kernel, **static),
-            numpys_conv.conv_weight_grad(g, x, kernel=kernel, **static),
-            dtype,
-        )
+        want = numpys_conv.conv_weight_grad(g, x, kernel=kernel, **static)
+        agree(fast_conv.conv_weight_grad(g_, x_, kernel=kernel, **static), want, dtype)
+        dw, db = fast_conv.conv_weight_bias_grad(g_, x_, kernel=kernel, **static)
+        agree(dw, want, dtype)
+        agree(db, g.sum(tuple(range(axes + 1))), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("c", "k", "images"), [(64, 48, 9), (32, 64, 90), (24, 40, 2)])
+def test_convolution_of_one_tap(c, k, images, dtype):
+    rng = np.random.default_rng(7)
+    x, w, b = normal(rng, images, 9, 7, c), normal(rng, k, 1, 1, c), normal(rng, k)
+    g = normal(rng, images, 9, 7, k)
+    how = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1}
+    x_, w_, b_, g_ = (a.astype(dtype) for a in (x, w, b, g))
+    agree(fast_conv.conv(x_, w_, b_, **how), numpys_conv.conv(x, w, b, **how), dtype)
+    got = fast_conv.conv_input_grad(g_, w_, size=(9, 7), **how)
+    agree(got, numpys_conv.conv_input_grad(g, w, size=(9, 7), **how), dtype)
+
+
+@pytest.mark.parametrize("numba_works", [True, False])
+@pytest.mark.parametrize(("c", "k", "kernel"), [(32, 48, 3), (1, 32, 3), (12, 20, 2), (64, 64, 1)])
+def test_outputs_are_written_where_a_recorded_step_wants_them(c, k, kernel, numba_works, request):
+    """The same bits as those that are returned, activated too."""
+    if not numba_works:
+        patch = request.getfixturevalue("monkeypatch")
+        for module in (fast_conv, pool):
+            patch.setattr(module, "loops", lambda name: None)
+    rng = np.random.default_rng(8)
+    x, w, b = (normal(rng, *s, dtype="float32")
+               for s in ((20, 12, 12, c), (k, kernel, kernel, c), (k,)))  # fmt: skip
+    low = kernel // 2
+    how = {"stride": (1, 1), "padding": ((low, low),) * 2, "dilation": (1, 1), "groups": 1}
+    plain = fast_conv if numba_works else numpys_conv
+    y = plain.conv(x, w, b, **how)
+    g = normal(rng, *y.shape, dtype="float32")
+    size, taps = {"size": (12, 12)}, {"kernel": (kernel, kernel)}
+    pooling = {"kernel": (2, 2), "stride": (2, 2), "padding": ((0, 0),) * 2}
+    pools = pool if numba_works else numpys_pool
+    best, index = pools.max_pool(x, **pooling)
+    dw = plain.conv_weight_grad(g, x, **taps, **how)
+    db = g.reshape(-1, k).sum(0)
+    if numba_works:
+        db = fast_conv.conv_weight_bias_grad(g, x, **taps, **how)[1]
+    for into, given, static, wanted in (
+        (fast_conv.conv.into, (x, w, b), how, y),
+        (fast_conv.conv_into, (x, w, b), how | {"relu": True}, np.maximum(y, 0)),
+        (fast_conv.conv_input_grad.into, (g, w), size | how,
+         plain.conv_input_grad(g, w, **size, **how)),
+        (fast_conv.conv_weight_grad.into, (g, x), taps | how, dw),
+        (fast_conv.conv_weight_bias_grad.into, (g, x), taps | how, (dw, db)),
+        (pool.max_pool.into, (x,), pooling, (best, index)),
+        (pool.max_pool_into, (x,), pooling | {"relu": True}, (np.maximum(best, 0), index)),
+        (pool.max_pool_grad.into, (best, index), size | pooling,
+         pools.max_pool_grad(best, index, **size, **pooling)),
+    ):  # fmt: skip
+        several = wanted if type(wanted) is tuple else (wanted,)
+        made = tuple(np.full_like(a, 7) for a in several)
+        into(made if type(wanted) is tuple else made[0], *given, **static)
+        for a, c_ in zip(made, several, strict=True):
+            np.testing.assert_array_equal(a, c_)
 
 
 @pytest.mark.usefixtures("few_products")
@@ -227,6 +283,7 @@ def kernels():
         "winograd": lambda: fast_conv.conv(x, w, b, **same),
         "winograd, input": lambda: fast_conv.conv_input_grad(g, w, size=(15, 15), **same),
         "winograd, weights": lambda: fast_conv.conv_weight_grad(g, x, kernel=(3, 3), **same),
+        "winograd, bias": lambda: fast_conv.conv_weight_bias_grad(g, x, kernel=(3, 3), **same)[1],
         "columns": lambda: fast_conv.conv(x, w, b, **wide),
         "columns, input": lambda: fast_conv.conv_input_grad(half, w, size=(15, 15), **wide),
         "columns, weights": lambda: fast_conv.conv_weight_grad(half, x, kernel=(3, 3), **wide),
@@ -234,6 +291,10 @@ def kernels():
         "narrow, weights": lambda: fast_conv.conv_weight_grad(
             spread, image, kernel=(3, 3), **same
         ),
+        "narrow, bias": lambda: fast_conv.conv_weight_bias_grad(
+            spread, image, kernel=(3, 3), **same
+        )[1],
+        "one tap": lambda: fast_conv.conv(x, w[:, :1, :1], b, **same | {"padding": ((0, 0),) * 2}),
         "max_pool": lambda: pool.max_pool(x, **pooling)[0],
         "max_pool_grad": lambda: pool.max_pool_grad(half[..., :32].copy(), index, size=(15, 15),
                                                     **pooling),

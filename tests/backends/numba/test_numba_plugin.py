@@ -120,3 +120,21 @@ def test_a_strangers_kernel_goes_before_this_plugins_and_a_second_strangers_is_a
     assert "kernel 'relu' of plugin 'mine'" in printed
     assert printed.count("replaces that of backend 'numpy'") == 1
     assert "another" in printed  # and is told of
+
+
+def test_compiled_code_is_kept_under_a_name_that_changes_with_any_source(tmp_path):
+    """Numba itself looks at the date and size of the file that a loop is in, and at no other."""
+    from flagstone_numba.loops import compiling, winograd
+
+    first, second = tmp_path / "a.py", tmp_path / "b.py"
+    first.write_text("x = 1")
+    second.write_text("y = 1")
+    stamps = {compiling.stamp(tmp_path), compiling.stamp(first), compiling.stamp(first, second)}
+    date = first.stat().st_mtime
+    first.write_text("x = 2")
+    os.utime(first, (date, date))
+    after = {compiling.stamp(tmp_path), compiling.stamp(first), compiling.stamp(first, second)}
+    assert not stamps & after
+    now = compiling.stamp(*compiling.SOURCES)
+    assert winograd.forward.__qualname__ == f"forward_{now}"
+    assert winograd.forward.stats.cache_path
