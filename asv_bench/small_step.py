@@ -2,13 +2,14 @@
 
     OPENBLAS_NUM_THREADS=1 python asv_bench/small_step.py
 
-The shortest time of each part by itself, beside that of the NumPy calls within it. A part that runs
-between others takes longer than alone, for they share the processor's caches; so the whole step is
-more than their sum.
+What each part adds to a step that ends with it, beside what its kernels add to a row of kernels.
+Parts run one after the other, as in a step: alone each takes less, for the code and the data of the
+others then leave the caches to it.
 """
 
 from __future__ import annotations
 
+import itertools
 import timeit
 from collections.abc import Callable
 
@@ -16,12 +17,17 @@ import numpy as np
 
 import flagstone as fs
 from flagstone import losses, nn, ops, optim
-from flagstone.tape import no_grad
+
+CALLS, ROUNDS = 100, 300
 
 
-def shortest(run: Callable[[], object]) -> float:
-    """Microseconds, of bursts short enough to fit between two other programs."""
-    return min(timeit.repeat(run, number=5, repeat=3000)) / 5 * 1e6
+def shortest(runs: list[Callable[[], object]]) -> list[float]:
+    """Microseconds of each, in turns short enough to fit between two other programs."""
+    best = [float("inf")] * len(runs)
+    for _ in range(ROUNDS):
+        for i, run in enumerate(runs):
+            best[i] = min(best[i], timeit.timeit(run, number=CALLS) / CALLS * 1e6)
+    return best
 
 
 def main() -> None:
@@ -32,45 +38,69 @@ def main() -> None:
     optimizer = optim.SGD(layer, 0.01)
     table = x.backend.table
 
+    def forward() -> object:
+        optimizer.zero_grad()
+        return layer(x)
+
+    def loss() -> object:
+        optimizer.zero_grad()
+        return losses.mse(layer(x), y)
+
+    def backward() -> None:
+        optimizer.zero_grad()
+        losses.mse(layer(x), y).backward()
+
     def step() -> None:
         optimizer.zero_grad()
         losses.mse(layer(x), y).backward()
         optimizer.step()
 
-    for _ in range(3):
+    for _ in range(10):
         step()
-    out = layer(x)
-    loss = losses.mse(out, y)
-    g, one = out.detach(), loss.detach()
     flat, w, b = optimizer.flat, layer.weight, layer.bias
     assert flat.gradients is not None
     assert b is not None
-    p, of_p, lr = flat.values.array, flat.gradients.array, optimizer._lr.array
-    plain = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
-    linear, error = table[ops.linear], table[ops.squared_error]
-    weight_grad, total, descend = (
-        table[op] for op in (ops.linear_weight_grad, ops.sum, ops.sgd_update)
-    )
-    rows: list[tuple[str, Callable[[], object], Callable[[], object] | None]] = [
-        ("layer(x)", lambda: layer(x), lambda: linear(x.array, w.array, b.array)),
-        ("losses.mse", lambda: losses.mse(out, y),
-         lambda: error(out.array, y.array, factor=0.2)),
-        ("its gradient", lambda: ops.scale_by(g, one, factor=0.4),
-         lambda: table[ops.scale_by](g.array, one.array, factor=0.4)),
-        ("the weight's gradient", lambda: ops.linear_weight_grad(g, x),
-         lambda: weight_grad(g.array, x.array)),
-        ("the bias's gradient", lambda: ops.sum(g, axis=0), lambda: total(g.array, axis=0)),
-        ("optimizer.step", optimizer.step,
-         lambda: descend(p, of_p, None, lr, lr, **plain)),
-    ]  # fmt: skip
-    print("| part | us | its kernel, us |\n|---|---|---|")
-    print(f"| the step | {shortest(step):.1f} | |")
-    with no_grad():
-        backward = shortest(lambda: loss.backward(retain_graph=True))
-    print(f"| loss.backward, onto gradients that are there | {backward:.1f} | |")
-    for name, whole, kernel in rows:
-        alone = "" if kernel is None else f"{shortest(kernel):.2f}"
-        print(f"| {name} | {shortest(whole):.2f} | {alone} |")
+    assert w.gradient is not None
+    assert b.gradient is not None
+    inputs, target, one = x.array, y.array, optimizer._one.array
+    p, g, lr = flat.values.array, flat.gradients.array, optimizer._lr.array
+    to_w, to_b = w.gradient.array, b.gradient.array
+    linear, error, scale, weight_grad, total, assign, descend = (
+        table[op]
+        for op in (
+            ops.linear, ops.squared_error, ops.scale_by, ops.linear_weight_grad, ops.sum,
+            ops.assign, ops.sgd_update,
+        )
+    )  # fmt: skip
+
+    def kernels_of_loss() -> object:
+        return error(linear(inputs, w.array, b.array), target, factor=0.2)
+
+    def kernels_of_backward() -> None:
+        _, difference = error(linear(inputs, w.array, b.array), target, factor=0.2)
+        gradient = scale(difference, one, factor=0.4)
+        assign(to_w, weight_grad(gradient, inputs))
+        assign(to_b, total(gradient, axis=0))
+
+    def kernels_of_step() -> None:
+        kernels_of_backward()
+        descend(p, g, None, lr, one, momentum=0.0, nesterov=False, weight_decay=0.0)
+
+    wholes = shortest([optimizer.zero_grad, forward, loss, backward, step])
+    kernels = shortest([
+        lambda: None, lambda: linear(inputs, w.array, b.array), kernels_of_loss,
+        kernels_of_backward, kernels_of_step,
+    ])  # fmt: skip
+    parts = ("optimizer.zero_grad", "layer(x)", "losses.mse", "backward", "optimizer.step")
+    print("| part | us | its kernels, us |\n|---|---|---|")
+    for name, whole, kernel in zip(parts, _steps(wholes), _steps(kernels), strict=True):
+        print(f"| {name} | {whole:.1f} | {kernel:.1f} |")
+    print(f"| all | {wholes[-1]:.1f} | {kernels[-1]:.1f} |")
+
+
+def _steps(sums: list[float]) -> list[float]:
+    """The differences of each from the one before."""
+    return [sums[0], *(b - a for a, b in itertools.pairwise(sums))]
 
 
 if __name__ == "__main__":

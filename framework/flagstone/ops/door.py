@@ -26,6 +26,10 @@ a static argument's name        its value
 ==============================  ==========================================================
 
 It returns the gradient of each array argument (a tuple; alone if there is one), or ``None``.
+
+What a check refuses, and of which shapes and dtypes a result is, follows from the kinds of the
+arguments and from the options, never from values: a call like one before is not looked at again
+(``calling.py``), nor is its pullback, if it comes to the same op calls (``unrolled.py``).
 """
 
 from __future__ import annotations
