@@ -371,11 +371,11 @@ class Trainer:
             "examples": self._data.n,
             "batch_size": self.batch_size,
             "augment": str(self.augment or ""),
-            "drop_last": self.drop_last or "",
+            "drop_last": self.drop_last,
         }
 
     def _restore(self, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        require_same_run(metadata, self._identity())
+        require_same_run({"drop_last": False, **metadata}, self._identity())  # older: without
         parts: dict[str, dict[str, Any]] = {"optimizer": {}, "best": {}, "sum": {}, "": {}}
         for name, a in arrays.items():
             kind, dot, rest = name.partition(".")

@@ -9,7 +9,7 @@ import pytest
 
 import flagstone as fs
 from flagstone import nn
-from flagstone.errors import ConfigurationError
+from flagstone.errors import ConfigurationError, RunError
 from flagstone.named import make
 from flagstone.random import bits, key, permutation
 from flagstone.schedules import Schedule
@@ -149,6 +149,16 @@ def test_a_resumed_run_ends_the_same(drop_last: bool) -> None:
         again.fit(*data(), resume_from=state)
         np.testing.assert_array_equal(parameters(again), parameters(run))
         assert [r["train"] for r in again.history] == [r["train"] for r in run.history]
+
+
+def test_a_run_goes_on_with_the_batches_that_it_had() -> None:
+    states = States()
+    trainer(callbacks=[states], epochs=2).fit(*data())
+    arrays, metadata = states.states[0]
+    older = {name: value for name, value in metadata.items() if name != "drop_last"}
+    trainer(epochs=2).fit(*data(), resume_from=(arrays, older))
+    with pytest.raises(RunError, match="made with drop_last False; this run has True"):
+        trainer(epochs=2, drop_last=True).fit(*data(), resume_from=(arrays, metadata))
 
 
 def test_averages_of_the_whole_way_know_where_it_ends() -> None:
