@@ -46,8 +46,8 @@ class LBFGS(Optimizer):
     PyTorch, but with the line search by default.
 
     For a loss without randomness, over all the data: a step evaluates it many times, through a
-    closure, and decides on the host by what it sees. So it cannot be captured;
-    :class:`flagstone.training.FullBatchTrainer` trains with it, an iteration an epoch.
+    closure, and decides on the host by what it sees. So a step cannot be captured, but the closure
+    can; :class:`flagstone.training.FullBatchTrainer` trains so, an iteration an epoch.
 
     Args:
         layer: the outermost layer.

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from flagstone import ops
+from flagstone.capturing import capture, forgotten
 from flagstone.errors import ConfigurationError
 from flagstone.nn import Flatten, Layer, Sequential, Standardize, stream_position
 from flagstone.optim import LBFGS
 from flagstone.schedules import Constant
 from flagstone.tape import no_grad
 from flagstone.tensors import Tensor
+from flagstone.training.callbacks import Metrics
 from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.linear_problem import LinearProblem
 from flagstone.training.trainer import Trainer
@@ -72,7 +74,13 @@ class FullBatchTrainer(Trainer):
         self._linear: LinearProblem | None = None
         self._prepared: Tensor | None = None  # where it is no linear problem
         self._latest: tuple[Tensor, Tensor] | None = None  # outputs and loss last evaluated
+        self._pulled = capture(self._with_gradients, device=self.backend)
         self._converged = False
+
+    def fit(self, *data: Any, **options: Any) -> list[Metrics]:
+        """See :meth:`Trainer.fit`."""
+        with forgotten(self._pulled):
+            return super().fit(*data, **options)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays, metadata = super().state()
@@ -129,12 +137,20 @@ class FullBatchTrainer(Trainer):
     def _closure(self) -> Tensor:
         if self._flag.raised:
             raise _StoppedError
+        if self._linear is None:
+            self._latest = self._pulled()
+        else:  # it sets the gradients
+            self.optimizer.zero_grad()
+            out, loss = self._linear.evaluate()
+            self._latest = out.detach(), loss.detach()
+        return self._latest[1]
+
+    def _with_gradients(self) -> tuple[Tensor, Tensor]:
+        """What :meth:`_evaluate` gives, after ``backward``; captured."""
         self.optimizer.zero_grad()
         out, loss = self._evaluate()
-        if self._linear is None:  # else the gradients are there
-            loss.backward()
-        self._latest = out.detach(), loss.detach()
-        return loss
+        loss.backward()
+        return out.detach(), loss.detach()
 
     def _evaluate(self) -> tuple[Tensor, Tensor]:
         """Outputs for all examples, and the mean loss with its penalty."""

@@ -85,3 +85,25 @@ def test_an_ensemble_over_200_steps_of_each_member(monkeypatch: pytest.MonkeyPat
     assert found[0][1] == found[1][1]
     for name, value in found[0][0].items():
         assert value.tobytes() == found[1][0][name].tobytes(), name
+
+
+def test_a_fit_by_lbfgs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 5)).astype(np.float32)
+    y = (x[:, 0] * x[:, 1] > 0).astype(int)
+    made: list[Any] = []
+    ordinary = NumpyBackend.capture
+
+    def capture(self: Any, step: Any, *example: Any) -> Any:
+        made.append(ordinary(self, step, *example))
+        return made[-1]
+
+    found = []
+    for kind in (capture, Backend.capture):
+        monkeypatch.setattr(NumpyBackend, "capture", kind)
+        model: Any = fs.model("mlp", epochs=20, optimizer="lbfgs", batch_size=None, device="cpu")
+        model.fit(x, y, validation_data=(x, y))
+        timeless = [{k: v for k, v in e.items() if k != "seconds"} for e in model.history_]
+        found.append((model.layer_.flat.values.numpy().tobytes(), repr(timeless)))
+    assert found[0] == found[1]
+    assert [step.program is not None for step in made] == [True, True]  # closure, evaluation
