@@ -25,17 +25,19 @@ def share_sum(
     pieces: Sequence[Piece],
     shape: tuple[int, ...],
     dtype: npt.DTypeLike,
+    most: int = MOST_GROUPS,
 ) -> Array:
     """Return the sum, of ``shape``, of what ``work`` computes for all ``pieces``.
 
     ``work`` is called on several threads as by :func:`flagstone_numpy.threads.share`, with an
     iterator over pairs: an array of ``shape``, not initialised, and the pieces whose sum it writes
     there, one at least. How pieces are grouped depends on their number and on ``shape`` alone, and
-    the groups' sums are added in order. The sum is the thread's own scratch memory, valid until it
+    the groups' sums are added in order. There are ``most`` groups at most: 1 for work that is too
+    short for a second thread. The sum is the thread's own scratch memory, valid until it
     asks for another.
     """
     each = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
-    count = min(len(pieces), MOST_GROUPS, max(LEAST_GROUPS, PARTIAL_BYTES // each))
+    count = min(len(pieces), most, max(LEAST_GROUPS, PARTIAL_BYTES // each))
     totals = scratch("totals", (max(1, count), *shape), dtype)
     if not pieces:
         totals[...] = 0

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flagstone_numpy.kernels.constants import number
-from flagstone_numpy.kernels.flat import SHARED, cut, shared_block
+from flagstone_numpy.kernels.flat import SHARED, cut, share_if_large, shared_block
 from flagstone_numpy.scratch import scratch as memory
-from flagstone_numpy.threads import share
 
 Array = np.ndarray
 BLOCK = 16384
@@ -37,10 +36,7 @@ def _mapped(step: Callable[..., None], scratch: int, *inputs: Array) -> Array:
             target = out[block]
             step(target, *[a[block] for a in flat], *rows[:, : target.size])
 
-    if y.size < SHARED:
-        work(cut(y.size, size))
-    else:
-        share(work, cut(y.size, size))
+    share_if_large(work, cut(y.size, size), y.size)
     return y
 
 

@@ -9,13 +9,15 @@ expressions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from flagstone_numpy.kernels.flat import cut
+from flagstone_numpy.kernels.flat import SHARED, cut, share_if_large, shared_block
 from flagstone_numpy.products import held
+from flagstone_numpy.scratch import scratch
+from flagstone_numpy.sums import MOST_GROUPS, share_sum
 
 Array = np.ndarray
 BLOCK = 32768
@@ -58,12 +60,25 @@ class View(NamedTuple):
         """(n, m, k * l)."""
         return np.ascontiguousarray(x).reshape(self.n, self.m, self.width)
 
-    def blocks(self) -> Iterator[slice]:
-        return cut(self.n, max(1, BLOCK // (self.m * self.width)))
+    @property
+    def size(self) -> int:
+        return self.n * self.m * self.width
 
-    def scratch(self, dtype: Any) -> Array:
-        first = next(self.blocks())
-        return np.empty((first.stop, self.m, self.width), dtype)
+    def blocks(self) -> list[slice]:
+        most = BLOCK if self.size < SHARED else shared_block(self.size)
+        return list(cut(self.n, max(1, most // (self.m * self.width))))
+
+    def each(self, step: Callable[[slice], None]) -> None:
+        """Call ``step`` for every block of examples."""
+
+        def work(mine: Iterator[slice]) -> None:
+            for block in mine:
+                step(block)
+
+        share_if_large(work, self.blocks(), self.size)
+
+    def scratch(self, block: slice, dtype: Any) -> Array:
+        return scratch("half", (block.stop - block.start, self.m, self.width), dtype)
 
     def means(self, part: Array) -> Array:
         """Over m and l, (b, 1, k)."""
@@ -96,14 +111,15 @@ def axis_norm(
         y, *kept = _over_any(x, weight, bias, axis, eps)
         return np.maximum(y, 0) if relu else y, *kept
     source, y = view.rows(x), np.empty(x.shape, x.dtype)
-    target, d = y.reshape(source.shape), view.scratch(x.dtype)
+    target = y.reshape(source.shape)
     mean, var = np.empty((2, view.n, 1, view.k), x.dtype)
     scale = None if weight is None else weight.reshape(-1)
     shift = None if bias is None else bias.reshape(-1)
-    for block in view.blocks():
+
+    def step(block: slice) -> None:
         mean[block] = view.means(source[block])
         part = np.subtract(source[block], view.wide(mean[block]), out=target[block])
-        square = np.multiply(part, part, out=d[: len(part)])
+        square = np.multiply(part, part, out=view.scratch(block, x.dtype))
         var[block] = view.means(square)
         inverse = view.wide(1 / np.sqrt(var[block] + eps))
         if scale is not None and view.m > 1:
@@ -117,6 +133,8 @@ def axis_norm(
             part += shift
         if relu:
             np.maximum(part, 0, out=part)
+
+    view.each(step)
     return y, *(view.statistics(v, x.shape, axis) for v in (mean, var))
 
 
@@ -130,21 +148,21 @@ def axis_norm_grad(
     if view is None:
         return _over_any_grad(g, x, mean, var, weight, axis, eps)
     source, given, dx = view.rows(x), view.rows(g), np.empty(x.shape, x.dtype)
-    target, d = dx.reshape(source.shape), view.scratch(x.dtype)
+    target = dx.reshape(source.shape)
     middle = mean.reshape(view.n, 1, view.k)
     inverse = 1 / np.sqrt(var.reshape(view.n, 1, view.k) + eps)
     scale = None if weight is None else weight.reshape(-1)
-    d_weight, d_bias = np.zeros((2, view.width), x.dtype)
-    for block in view.blocks():
+
+    def step(block: slice, sums: Array) -> None:
         back = view.wide(inverse[block])
         normal = np.subtract(
-            source[block], view.wide(middle[block]), out=d[: block.stop - block.start]
+            source[block], view.wide(middle[block]), out=view.scratch(block, x.dtype)
         )
         normal *= back
         part = np.multiply(given[block], normal, out=target[block])
         ones = np.ones(part.shape[0] * view.m, x.dtype)
-        d_weight += ones @ part.reshape(-1, view.width)
-        d_bias += ones @ given[block].reshape(-1, view.width)
+        sums[0] += ones @ part.reshape(-1, view.width)
+        sums[1] += ones @ given[block].reshape(-1, view.width)
         if scale is not None:
             part *= scale
         along = view.wide(view.means(part))
@@ -154,6 +172,15 @@ def axis_norm_grad(
         normal += level
         part = np.subtract(part, normal, out=target[block])
         part *= back
+
+    def work(mine: Iterator[tuple[Array, Sequence[slice]]]) -> None:
+        for sums, group in mine:
+            sums[...] = 0
+            for block in group:
+                step(block, sums)
+
+    groups = MOST_GROUPS if view.size >= SHARED else 1
+    d_weight, d_bias = share_sum(work, view.blocks(), (2, view.width), x.dtype, groups).copy()
     shape = () if weight is None else weight.shape
     sums = (v.sum() if weight is None else v for v in (d_weight, d_bias))
     return dx, *(np.asarray(v, x.dtype).reshape(shape) for v in sums)
@@ -173,7 +200,8 @@ def axis_rms_norm(
     source, y = view.rows(x), np.empty(x.shape, x.dtype)
     target = y.reshape(source.shape)
     mean = np.empty((view.n, 1, view.k), x.dtype)
-    for block in view.blocks():
+
+    def step(block: slice) -> None:
         part = np.multiply(source[block], source[block], out=target[block])
         mean[block] = view.means(part)
         np.multiply(source[block], view.wide(1 / np.sqrt(mean[block] + eps)), out=part)
@@ -181,6 +209,8 @@ def axis_rms_norm(
             part *= weight.reshape(-1)
         if relu:
             np.maximum(part, 0, out=part)
+
+    view.each(step)
     return y, view.statistics(mean, x.shape, axis)
 
 

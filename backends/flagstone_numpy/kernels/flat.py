@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from flagstone_numpy.threads import share
 
@@ -29,10 +29,18 @@ def by_blocks(apply: Callable[[slice], None], size: int) -> None:
         for block in mine:
             apply(block)
 
+    block = BLOCK if size < SHARED else shared_block(size)
+    share_if_large(work, cut(size, SMALL if size <= SMALL else block), size)
+
+
+def share_if_large(
+    work: Callable[[Iterator[slice]], None], pieces: Iterable[slice], size: int
+) -> None:
+    """Call ``work`` with ``pieces``, which threads share if they are ``SHARED`` numbers or more."""
     if size < SHARED:
-        work(cut(size, SMALL if size <= SMALL else BLOCK))
+        work(iter(pieces))
     else:
-        share(work, cut(size, shared_block(size)))
+        share(work, pieces)
 
 
 def shared_block(size: int) -> int:

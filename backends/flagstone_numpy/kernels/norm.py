@@ -7,11 +7,15 @@ ones, which are BLAS's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from flagstone_numpy.kernels.flat import SHARED, cut, share_if_large, shared_block
 from flagstone_numpy.products import held
+from flagstone_numpy.scratch import scratch
+from flagstone_numpy.sums import MOST_GROUPS, share_sum
 
 Array = np.ndarray
 BLOCK = 16384
@@ -24,34 +28,49 @@ class _Rows:
     """``x`` (..., c) as rows of ``times * c`` numbers, and blocks of such rows."""
 
     def __init__(self, x: Array) -> None:
-        self.channels = x.shape[-1]
+        self.channels, self.size = x.shape[-1], x.size
         self.count = x.size // self.channels
         times = 1
         while 2 * times * self.channels <= LONG and self.count % (2 * times) == 0:
             times *= 2
         self.times, self.length = times, times * self.channels
-        self.step = max(1, BLOCK // self.length)
+        most = BLOCK if x.size < SHARED else shared_block(x.size)
+        self.step = max(1, most // self.length)
         self.ones = np.ones(self.step, x.dtype)
+        self.blocks = list(cut(self.count // times, self.step))
 
     def of(self, x: Array) -> Array:
         return np.ascontiguousarray(x).reshape(-1, self.length)
 
-    def blocks(self) -> Iterator[slice]:
-        rows = self.count // self.times
-        for start in range(0, rows, self.step):
-            yield slice(start, min(start + self.step, rows))
+    def each(self, step: Callable[[slice], None]) -> None:
+        """Call ``step`` for every block."""
+
+        def work(mine: Iterator[slice]) -> None:
+            for block in mine:
+                step(block)
+
+        share_if_large(work, self.blocks, self.size)
+
+    def sums(self, dtype: Any, *parts: Callable[[slice], Array]) -> list[Array]:
+        """The sums over rows of what each of ``parts`` gives for every block, (channels,) each."""
+
+        def add(mine: Iterator[tuple[Array, Sequence[slice]]]) -> None:
+            for total, group in mine:
+                total[...] = 0
+                for block in group:
+                    for sums, part in zip(total, parts, strict=True):
+                        sums += self.ones[: block.stop - block.start] @ part(block)
+
+        groups = MOST_GROUPS if self.size >= SHARED else 1
+        total = share_sum(add, self.blocks, (len(parts), self.length), dtype, groups)
+        return [np.add.reduce(v.reshape(self.times, self.channels), axis=0) for v in total]
 
     def repeated(self, v: Array) -> Array:
         """(c,) -> (times * c,)."""
         return np.tile(v, self.times)
 
-    def total(self, block: Array) -> Array:
-        """The sums over rows of a block, (times * c,)."""
-        return self.ones[: len(block)] @ block
-
-    def folded(self, v: Array) -> Array:
-        """(times * c,) -> (c,), summed."""
-        return np.add.reduce(v.reshape(self.times, self.channels), axis=0)
+    def scratch(self, block: slice, dtype: Any) -> Array:
+        return scratch("half", (block.stop - block.start, self.length), dtype)
 
 
 @held
@@ -61,23 +80,23 @@ def batch_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> tuple[Arr
     source = rows.of(x)
     y = np.empty(x.shape, x.dtype)
     target = y.reshape(source.shape)
-    d = np.empty((rows.step, rows.length), x.dtype)
-    total = np.zeros(rows.length, x.dtype)
-    for block in rows.blocks():
-        total += rows.total(source[block])
-    mean = rows.folded(total) / rows.count
+    mean = rows.sums(x.dtype, lambda block: source[block])[0] / rows.count
     middle = rows.repeated(mean)
-    total[:] = 0
-    for block in rows.blocks():
-        part = np.subtract(source[block], middle, out=d[: block.stop - block.start])
+
+    def square(block: slice) -> Array:
+        part = np.subtract(source[block], middle, out=rows.scratch(block, x.dtype))
         part *= part
-        total += rows.total(part)
-    var = rows.folded(total) / rows.count
+        return part
+
+    var = rows.sums(x.dtype, square)[0] / rows.count
     scale, shift = rows.repeated(weight / np.sqrt(var + eps)), rows.repeated(bias)
-    for block in rows.blocks():
+
+    def finish(block: slice) -> None:
         part = np.subtract(source[block], middle, out=target[block])
         part *= scale
         part += shift
+
+    rows.each(finish)
     return y, mean, var
 
 
@@ -90,24 +109,27 @@ def batch_norm_grad(
     source, given = rows.of(x), rows.of(g)
     dx = np.empty(x.shape, x.dtype)
     target = dx.reshape(source.shape)
-    d = np.empty((rows.step, rows.length), x.dtype)
     middle = rows.repeated(mean)
-    total, moment = np.zeros((2, rows.length), x.dtype)
-    for block in rows.blocks():
-        part = np.subtract(source[block], middle, out=d[: block.stop - block.start])
+
+    def moment(block: slice) -> Array:
+        part = np.subtract(source[block], middle, out=rows.scratch(block, x.dtype))
         part *= given[block]
-        moment += rows.total(part)
-        total += rows.total(given[block])
+        return part
+
+    d_weight, d_bias = rows.sums(x.dtype, moment, lambda block: given[block])
     inverse = 1 / np.sqrt(var + eps)
-    d_bias, d_weight = rows.folded(total), rows.folded(moment) * inverse
+    d_weight = d_weight * inverse
     scale = inverse * weight
     of_g = rows.repeated(scale)
     of_x = rows.repeated(-scale * inverse * d_weight / rows.count)
     rest = rows.repeated(-scale * d_bias / rows.count)
-    for block in rows.blocks():
-        part = np.subtract(source[block], middle, out=d[: block.stop - block.start])
+
+    def finish(block: slice) -> None:
+        part = np.subtract(source[block], middle, out=rows.scratch(block, x.dtype))
         part *= of_x
         out = np.multiply(given[block], of_g, out=target[block])
         out += part
         out += rest
+
+    rows.each(finish)
     return dx, d_weight, d_bias

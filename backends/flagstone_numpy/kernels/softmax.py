@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from flagstone_numpy.kernels.flat import cut
+from flagstone_numpy.kernels.flat import SHARED, cut, share_if_large, shared_block
 
 Array = np.ndarray
 BLOCK = 16384
@@ -34,13 +34,17 @@ def softmax_cross_entropy(x: Array, labels: Array) -> tuple[Array, Array]:
     valid = (labels >= 0) & (labels < classes)
     picked = np.where(valid, labels, 0)
     p, loss = np.empty((n, classes), x.dtype), np.empty(n, x.dtype)
-    for part in _parts(n, classes):
-        shifted = np.subtract(x[part], x[part].max(axis=1, keepdims=True), out=p[part])
-        at_label = shifted[np.arange(len(shifted)), picked[part]]
-        np.exp(shifted, out=shifted)
-        total = shifted.sum(axis=1, keepdims=True)
-        np.subtract(np.log(total[:, 0]), at_label, out=loss[part])
-        shifted /= total
+
+    def work(mine: Iterator[slice]) -> None:
+        for part in mine:
+            shifted = np.subtract(x[part], x[part].max(axis=1, keepdims=True), out=p[part])
+            at_label = shifted[np.arange(len(shifted)), picked[part]]
+            np.exp(shifted, out=shifted)
+            total = shifted.sum(axis=1, keepdims=True)
+            np.subtract(np.log(total[:, 0]), at_label, out=loss[part])
+            shifted /= total
+
+    share_if_large(work, _parts(n, classes), x.size)
     if not valid.all():
         loss[~valid] = np.nan
     return loss, p
@@ -66,10 +70,16 @@ def _along(x: Array, axis: int, step: Callable[[Array, Array], None]) -> Array:
     length = moved.shape[-1]
     rows = np.ascontiguousarray(moved).reshape(-1, length)
     y = np.empty(rows.shape, x.dtype)
-    for part in _parts(len(rows), length):
-        step(y[part], rows[part])
+
+    def work(mine: Iterator[slice]) -> None:
+        for part in mine:
+            step(y[part], rows[part])
+
+    share_if_large(work, _parts(len(rows), length), x.size)
     return np.moveaxis(y.reshape(moved.shape), -1, axis)
 
 
 def _parts(rows: int, length: int) -> list[slice]:
-    return list(cut(rows, max(1, BLOCK // max(1, length))))
+    size = rows * length
+    block = BLOCK if size < SHARED else shared_block(size)
+    return list(cut(rows, max(1, block // max(1, length))))

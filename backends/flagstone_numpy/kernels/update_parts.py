@@ -12,9 +12,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from flagstone_numpy.kernels.flat import SHARED, cut, shared_block
+from flagstone_numpy.kernels.flat import SHARED, cut, share_if_large, shared_block
 from flagstone_numpy.scratch import scratch as memory
-from flagstone_numpy.threads import share
 
 Array: TypeAlias = np.ndarray
 BLOCK = 16384
@@ -36,10 +35,7 @@ def in_blocks(p: Array, scratch: int, step: Callable[..., None]) -> None:
         for block in mine:
             step(block, *rows[:, : block.stop - block.start])
 
-    if p.size < SHARED:
-        work(cut(p.size, size))
-    else:
-        share(work, cut(p.size, size))
+    share_if_large(work, cut(p.size, size), p.size)
 
 
 class Entry:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from flagstone.backend import EXACT, takes_precision
 from flagstone_numpy.kernels import flat
 from flagstone_numpy.table import KERNELS
 
@@ -78,6 +79,8 @@ def forms_of(call: Any, backend: Any) -> list[Form]:
     into = getattr(kernel, "into", None)
     if into is None:
         return found
+    if backend.precision != EXACT and takes_precision(kernel):
+        into = functools.partial(into, precision=backend.precision)
 
     def write(w: Any, out: Any, *inputs: Any, **static: Any) -> None:
         w.call(functools.partial(into, **static) if static else into, out, *inputs)

@@ -12,11 +12,14 @@ from flagstone import ops
 from flagstone_numpy import products, threads
 from flagstone_numpy.kernels import (
     activation,
+    axis_norm,
     conv,
     elementwise,
     linear,
+    norm,
     pool,
     reduction,
+    softmax,
     stochastic,
     update,
 )
@@ -59,8 +62,14 @@ def adam():
     return p
 
 
+def layer_norm_grad():
+    _, mean, var = axis_norm.axis_norm(LARGE, FEW, FEW, axis=(3,), eps=1e-5)
+    found = axis_norm.axis_norm_grad(LARGE, LARGE, mean, var, FEW, axis=(3,), eps=1e-5)
+    return np.concatenate([v.reshape(-1) for v in found])
+
+
 POOL = {"kernel": (3, 3), "stride": (2, 2), "padding": ((1, 1), (1, 1))}
-LARGE = normal(24, 40, 40, 24)
+LARGE, FEW = normal(24, 40, 40, 24), normal(24)
 WORK = {
     **{f"tiles {k}": f for k, f in conv_passes(40, 32, 14, 64).items()},
     **{f"odd tiles {k}": f for k, f in conv_passes(60, 64, 7, 32).items()},
@@ -79,6 +88,19 @@ WORK = {
     "keep": lambda: stochastic.keep(LARGE, LARGE > 0, scale=1.25),
     "sum": lambda: reduction.sum(LARGE, axis=(0, 1, 2)),
     "adam": adam,
+    "batch norm": lambda: np.concatenate(
+        [v.reshape(-1) for v in norm.batch_norm(LARGE, FEW, FEW, eps=1e-5)]
+    ),
+    "batch norm's gradient": lambda: np.concatenate(
+        [v.reshape(-1) for v in norm.batch_norm_grad(LARGE, LARGE, FEW, FEW**2, FEW, eps=1e-5)]
+    ),
+    "layer norm": lambda: axis_norm.axis_norm(LARGE, FEW, FEW, axis=(3,), eps=1e-5)[0],
+    "instance norm": lambda: axis_norm.axis_norm(LARGE, None, None, axis=(1, 2), eps=1e-5)[0],
+    "layer norm's gradient": layer_norm_grad,
+    "log-softmax": lambda: softmax.log_softmax(LARGE),
+    "cross-entropy": lambda: softmax.softmax_cross_entropy(
+        normal(40_000, 10), np.arange(40_000) % 10
+    )[1],
     "linear": lambda: linear.linear(normal(300, 700), normal(900, 700), normal(900)),
     "weights of linear": lambda: linear.linear_weight_grad(normal(50_000, 20), normal(50_000, 30)),
     "vector": lambda: linear.linear(normal(60_000, 50), normal(1, 50)),
@@ -97,7 +119,7 @@ def test_the_same_bits_for_any_number_of_threads(monkeypatch, name):
 
 @NEEDS_CONTROL
 @pytest.mark.parametrize(
-    "name", ["tiles conv", "few channels conv", "linear", "sum", "max pool", "adam"]
+    "name", ["tiles conv", "few channels conv", "linear", "sum", "max pool", "adam", "batch norm"]
 )
 def test_large_work_is_shared(monkeypatch, name):
     """At least as many pieces as two threads need."""
