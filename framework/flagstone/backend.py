@@ -330,6 +330,7 @@ def _before(added: Kernel, own: Kernel | None) -> Kernel:
 
     if any(takes):
         precise.__name__ = added.__name__
+        vars(precise).update(vars(added))  # such as its form for recorded steps
         kernel = cast(Any, precise)
     kernel.may_decline = getattr(own, "may_decline", False)  # type: ignore[attr-defined]
     kernel.served_by = (added, own)  # type: ignore[attr-defined]  # for people

@@ -17,6 +17,7 @@ from flagstone_numba.loading import loops
 from flagstone_numpy.kernels import conv as numpys
 from flagstone_numpy.kernels import linear as products
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
+from flagstone_numpy.products import into
 
 
 def linear_relu(x: Array, w: Array, b: Array | None = None) -> Array:
@@ -25,7 +26,7 @@ def linear_relu(x: Array, w: Array, b: Array | None = None) -> Array:
 
 
 def _linear_relu_into(y: Array, x: Array, w: Array, b: Array | None = None) -> None:
-    np.matmul(x, w.T, out=y)
+    into(y, x, w.T)
     if b is not None:
         y += b
     relu_in_place(y)

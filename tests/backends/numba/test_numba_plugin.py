@@ -138,3 +138,23 @@ def test_compiled_code_is_kept_under_a_name_that_changes_with_any_source(tmp_pat
     now = compiling.stamp(*compiling.SOURCES)
     assert winograd.forward.__qualname__ == f"forward_{now}"
     assert winograd.forward.stats.cache_path
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_a_recorded_convolution_has_the_bits_of_the_call_and_makes_no_array(precision):
+    code = (
+        "import flagstone as fs, numpy as np\n"
+        "from flagstone import ops\n"
+        "from flagstone.backend import open_backend\n"
+        "import flagstone_numba.kernels.conv as conv\n"
+        f"device = open_backend('cpu', {precision!r})\n"
+        "r = np.random.default_rng(0)\n"
+        "x, w = (fs.tensor(r.standard_normal(s, dtype='float32'), device=device)\n"
+        "        for s in ((10, 16, 16, 32), (48, 3, 3, 32)))\n"
+        "step = lambda x, w: ops.conv2d(x, w, padding=1) * 1.5\n"
+        "captured = fs.capture(step)\n"
+        "same = [(captured(x, w).numpy() == step(x, w).numpy()).all() for _ in range(3)]\n"
+        "exact = ops.conv2d(*(fs.tensor(a.numpy(), device='cpu') for a in (x, w)), padding=1)\n"
+        "print(all(same), (exact.numpy() * np.float32(1.5) == captured(x, w).numpy()).all())\n"
+    )
+    assert run(code) == f"True {precision == 'exact'}"
