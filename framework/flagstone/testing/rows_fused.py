@@ -86,35 +86,32 @@ def _row(name: str, first: str, then: str) -> OpRow:
 
 
 def _pooled(draw: Draw) -> Iterator[Sample]:
-    for (x, w, how), (kernel, stride, padding) in itertools.product(
-        _POOLED, (((2, 2), (2, 2), ((0, 0), (0, 0))), ((2, 2), (2, 2), ((0, 1), (0, 1))),
-                  ((3, 2), (2, 1), ((1, 0), (0, 1)))),
-    ):  # fmt: skip
-        yield Sample(
-            draw(*x), draw(*w), None if x[3] == 2 else draw(w[0]), groups=how[3], stride=how[0],
-            padding=how[1], dilation=how[2], pool_kernel=kernel, pool_stride=stride,
-            pool_padding=padding,
-        )  # fmt: skip
-    pool = {"pool_kernel": (2,), "pool_stride": (2,), "pool_padding": ((0, 0),)}
-    x, w, stride, padding, dilation, groups = CONVOLUTIONS[11]  # one axis
-    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    yield Sample(draw(*x), draw(*w), draw(w[0]), **how, **pool)
-    one = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
-    same = {"pool_kernel": (1, 1), "pool_stride": (1, 1), "pool_padding": ((0, 0), (0, 0))}
-    yield Sample(draw(1, 1, 1, 1), draw(1, 1, 1, 1), None, **one, **same)
+    for i, (x, w, how, pool) in enumerate(_POOLED):
+        bias = draw(w[0]) if i % 3 else None
+        yield Sample(draw(*x), draw(*w), bias, **dict(zip(_NAMES, (*how, *pool), strict=True)))
 
 
+_NAMES = (
+    "stride", "padding", "dilation", "groups", "pool_kernel", "pool_stride", "pool_padding",
+)  # fmt: skip
 _SAME = (1, 1), ((1, 1), (1, 1)), (1, 1), 1
-_POOLED: Sequence[tuple[Any, Any, Any]] = (
-    ((3, 6, 8, 1), (5, 3, 3, 1), _SAME),
-    ((2, 7, 5, 1), (32, 3, 3, 1), _SAME),
-    ((11, 7, 7, 32), (64, 3, 3, 32), _SAME),  # tiles
-    ((3, 14, 13, 32), (32, 3, 3, 32), _SAME),
-    ((1, 9, 6, 32), (48, 3, 3, 32), _SAME),
-    ((1, 6, 5, 6), (4, 3, 3, 3), ((2, 1), ((1, 0), (0, 2)), (1, 1), 2)),
-    ((1, 7, 6, 2), (2, 3, 2, 2), ((1, 2), ((2, 2), (1, 1)), (2, 3), 1)),
-    ((0, 4, 4, 3), (2, 3, 3, 3), _SAME),
-)
+_NONE = (1, 1), ((0, 0), (0, 0)), (1, 1), 1
+_HALF = (2, 2), (2, 2), ((0, 0), (0, 0))
+_OUT = (2, 2), (2, 2), ((0, 1), (0, 1))  # the last windows stick out
+_POOLED: Sequence[tuple[Any, Any, Any, Any]] = (  # widths alike: a kernel may be compiled for each
+    ((3, 6, 6, 1), (20, 3, 3, 1), _SAME, _HALF),
+    ((2, 7, 6, 1), (20, 3, 3, 1), _SAME, _OUT),
+    ((1, 8, 12, 2), (20, 3, 2, 2), ((1, 2), ((1, 1), (0, 1)), (2, 1), 1), _HALF),
+    ((1, 9, 6, 32), (48, 3, 3, 32), _SAME, _OUT),
+    ((11, 7, 7, 32), (32, 3, 3, 32), _SAME, _OUT),  # tiles
+    ((11, 7, 7, 32), (32, 3, 3, 32), _SAME, _HALF),
+    ((1, 6, 5, 6), (4, 3, 3, 3), ((2, 1), ((1, 0), (0, 2)), (1, 1), 2), _OUT),
+    ((2, 5, 4, 6), (4, 3, 3, 3), ((1, 1), ((1, 1), (1, 1)), (1, 1), 2),
+     ((3, 2), (2, 1), ((1, 0), (0, 1)))),
+    ((2, 7, 4), (4, 3, 2), ((2,), ((1, 1),), (1,), 2), ((2,), (1,), ((1, 0),))),
+    ((1, 1, 1, 1), (1, 1, 1, 1), _NONE, ((1, 1), (1, 1), ((0, 0), (0, 0)))),
+    ((0, 4, 4, 3), (2, 3, 3, 3), _SAME, _HALF),
+)  # fmt: skip
 
 
 def _pooled_reference(

@@ -8,7 +8,9 @@ import pytest
 import flagstone as fs
 from flagstone import fusion, nn
 from flagstone.backend import open_backend
+from flagstone.ops.fused import conv_max_pool_relu
 from flagstone.tape import observe
+from flagstone.tensors import Tensor
 from flagstone.testing import OP_TABLE
 
 CPU = open_backend("cpu")
@@ -86,6 +88,23 @@ def test_nothing_but_no_numbers_and_infinities_pass_as_they_do_one_by_one() -> N
     assert np.isnan(expected).any()
     with fs.no_grad(), np.errstate(invalid="ignore"):
         np.testing.assert_allclose(ops_of(layer, x)[1], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [7, 14])
+def test_larger_tiles_pool_the_same_windows(side: int) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((12, side, side, 32)).astype("float32")
+    w = rng.standard_normal((32, 3, 3, 32)).astype("float32")
+    found = []
+    for precision in ("exact", "fast"):
+        backend = open_backend("cpu", precision)
+        xt, wt = (Tensor(backend.asarray(a), backend) for a in (x, w))
+        y = conv_max_pool_relu(
+            xt, wt, None, stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=1,
+            pool_kernel=(2, 2), pool_stride=(2, 2), pool_padding=((0, side % 2), (0, 0)),
+        )  # fmt: skip
+        found.append(np.array(y.numpy()))
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-4 * found[0].max())
 
 
 def test_a_model_predicts_what_its_layers_say() -> None:
