@@ -254,7 +254,9 @@ class Trainer:
         """Run epochs of one step that nobody looks at, and read their sums afterwards."""
         started = time.perf_counter()
         self._settled.before_epoch()
-        rates, tables = whole.run(self.epoch, self.optimizer.start_epoch, self._sums, flag)
+        rates, tables = whole.run(
+            self.epoch, self.optimizer.start_epoch, self._sums, lambda: flag.raised or self.stop
+        )
         names, means = self._sums.means(tables, len(rates), self._weight)
         seconds = (time.perf_counter() - started) / len(rates)
         for lr, row in zip(rates, means.tolist(), strict=True):

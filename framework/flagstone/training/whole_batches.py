@@ -11,7 +11,6 @@ from flagstone.capturing import sweep
 from flagstone.schedules import Schedule
 from flagstone.tensors import Tensor
 from flagstone.training.device_data import DeviceData
-from flagstone.training.interrupt import InterruptFlag
 from flagstone.training.sums import Sums
 
 AHEAD = 256
@@ -55,15 +54,16 @@ class WholeBatches:
         return self._rates[epoch - self._first]
 
     def run(
-        self, epoch: int, begin: Callable[[int, int, int], None], sums: Sums, flag: InterruptFlag
-    ) -> tuple[list[float], list[tuple[Any, Any]]]:
+        self, epoch: int, begin: Callable[[int, int, int], None], sums: Sums,
+        is_over: Callable[[], object],
+    ) -> tuple[list[float], list[tuple[Any, Any]]]:  # fmt: skip
         """Do the steps of the epochs that are prepared, from ``epoch`` on, for nobody looks on.
 
         Args:
             epoch: the first, from 0.
             begin: called with each before its step, and with the number of all, and of their steps.
             sums: what steps add to, 0 before and after.
-            flag: whether to end after the present one.
+            is_over: whether to end after the present one.
 
         Returns:
             The learning rates of the epochs that were done, and what they added up, in what
@@ -80,7 +80,7 @@ class WholeBatches:
             for table, array in tables:
                 table[i - place] = array
                 array[...] = 0
-            if flag.raised:
+            if is_over():
                 break
         self._next = self._first + i + 1
         return self._rates[place : i + 1], tables
