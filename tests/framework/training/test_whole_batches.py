@@ -93,6 +93,16 @@ def test_ctrl_c_ends_them_after_the_present_one(make_trainer: Any, make_data: An
     assert look.told == trainer.epoch == len(trainer.history) == 6
 
 
+def test_who_sets_stop_ends_them_too(make_trainer: Any, make_data: Any) -> None:
+    trainer = make_trainer(batch_size=None, epochs=AHEAD)
+
+    def start_epoch(epoch: int, epochs: int, steps: int) -> None:
+        trainer.stop = epoch == 5  # as another thread would
+
+    trainer.optimizer.start_epoch = start_epoch
+    assert len(trainer.fit(*make_data(20))) == trainer.epoch == 6
+
+
 def test_a_loss_that_diverges_is_told_with_its_epoch(make_trainer: Any, make_data: Any) -> None:
     seen = []
     for callbacks in ([], [Look()]):
