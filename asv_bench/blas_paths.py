@@ -2,10 +2,10 @@
 
     python asv_bench/blas_paths.py
 
-prints how fast one thread of BLAS does 16 products of (tiles, c) by (c, k), by tiles; how long one
-Python thread and two take for NumPy's convolution of 100 images, by the size of its blocks; how
-long workers of ours and threads of BLAS take for a product; and what a thread of BLAS that has
-finished leaves of its core to a worker.
+prints how fast one thread of BLAS does 16 products of (tiles, c) by (c, k), by tiles; what a stack
+of small products gains where sums are long; how long one Python thread and two take for NumPy's
+convolution of 100 images, by the size of its blocks; how long workers of ours and threads of BLAS
+take for a product; and what a thread of BLAS that has finished leaves of its core to a worker.
 """
 
 from __future__ import annotations
@@ -55,6 +55,30 @@ def small_products() -> None:
                 for f in (weights, turned.swapaxes(1, 2))
             ]
             print(f"| {c}, {k} | {tiles} | {tiles * c * k} | {speeds[0]:.0f} | {speeds[1]:.0f} |")
+
+
+def long_sums() -> None:
+    """Print the time of a product with long sums, whole and as a stack of small ones."""
+    g, x = np.ones((4, 19_600, 32), np.float32), np.ones((4, 10, 19_600), np.float32)
+    print("\n| 4 times 10 x 19600 x 32 | one thread, ms | two, ms |")
+    print("|---|---|---|")
+    for count in (1, 20):
+        stack = x.reshape(4, 10, count, -1).swapaxes(1, 2), g.reshape(4, count, -1, 32)
+        out = np.empty((4, count, 10, 32), np.float32)
+
+        def work(
+            mine: Iterator[int], a: np.ndarray = stack[0], b: np.ndarray = stack[1],
+            out: np.ndarray = out,
+        ) -> None:  # fmt: skip
+            for i in mine:
+                np.matmul(a[i], b[i], out=out[i])
+
+        found = []
+        for number in (1, 2):
+            use(number)
+            found.append(shortest(partial(threads.share, work, range(4))) * 1e3)
+        what = "whole" if count == 1 else f"{count} products each"
+        print(f"| {what} | {found[0]:.2f} | {found[1]:.2f} |")
 
 
 def blocks() -> None:
@@ -116,6 +140,7 @@ if __name__ == "__main__":
     threads.configure()
     with blas:  # one thread
         small_products()
+    long_sums()
     blocks()
     long_products()
     spinning()
