@@ -161,6 +161,23 @@ def test_a_wrong_gradient_of_a_gradient_is_noticed() -> None:
         testing.check_gradients(row, CPU)
 
 
+def test_an_update_that_makes_a_step_to_be_left_out_is_noticed() -> None:
+    def counts(average, p, t, factor=None, *, decay):
+        ops.average_update(average, p, t, factor, decay=decay)
+        if factor is not None:
+            ops.accumulate(t, ops.equal(t, t).astype(t.dtype_name))
+        return ()
+
+    row = dataclasses.replace(OP_TABLE["average_update"], call=counts)
+    with pytest.raises(AssertionError, match="nothing to change where factor is NaN; input 2 was"):
+        testing.check_values(row, CPU, "float64")
+
+
+def test_every_update_says_by_what_it_is_left_out() -> None:
+    named = {name for name, op in ALL_OPS.items() if op.mutates and name.endswith("_update")}
+    assert named <= {name for name, row in OP_TABLE.items() if row.left_out_by}
+
+
 def test_a_gradient_that_is_wrong_in_float32_only_is_noticed() -> None:
     before = dict(ALL_OPS)
 
