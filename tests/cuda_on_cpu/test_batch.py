@@ -10,13 +10,14 @@ import pytest
 import flagstone as fs
 from flagstone import nn, ops
 from flagstone.augment import Chain, parse
-from flagstone.backend import Backend, open_backend
+from flagstone.backend import Backend, MemoryInfo, open_backend
 from flagstone.nn.examples import Examples
 from flagstone.optim import Adam
 from flagstone.tape import observe
 from flagstone.tensors import Tensor
 from flagstone.training.inputs import inputs_of
 from flagstone.training.objective import CrossEntropy
+from flagstone.training.streaming import StreamedData
 from flagstone_cupy import launch
 from flagstone_cupy.kernels import batch
 from flagstone_cupy.signature import local_sources
@@ -158,6 +159,18 @@ def test_training_makes_a_batch_in_one_launch(augment: str, simulated: Backend, 
     assert set(before) - {"random_bits", "take_rows"} == set(expected)
     assert names.count("take_rows") == 1  # of the targets
     assert not {"pick_pixels"} & set(names)
+
+
+@pytest.mark.filterwarnings("ignore:the data, .* stay on the host:RuntimeWarning")
+def test_a_batch_that_is_sent_is_made_of_bytes_too(
+    simulated: Backend, card: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident, _ = trained("simulated", "flip,crop(padding=1)")
+    monkeypatch.setattr(simulated, "memory", lambda: MemoryInfo(free=100))
+    sent, _ = trained("simulated", "flip,crop(padding=1)")
+    assert isinstance(sent._data, StreamedData)
+    for name, value in resident.layer.state_dict().items():
+        np.testing.assert_array_equal(sent.layer.state_dict()[name], value)
 
 
 def test_who_has_a_forward_of_its_own_is_given_a_tensor(simulated: Backend) -> None:
