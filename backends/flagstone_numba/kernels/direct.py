@@ -32,7 +32,7 @@ IMAGE_BYTES = 1 << 20
 """Larger images are cut by rows, so that what is laid in scratch memory stays in the cache."""
 TOGETHER = 256
 """Positions of a weight gradient's product, where images are small enough to lie together."""
-ROWS = (1, 2, 4, 6, 7, 8, 9, 10, 12, 14)
+ROWS = (1, 2, 4, 6, 7, 8, 9, 10, 12, 13, 14)
 """Of products: few, for each is compiled on its own, in half a second."""
 PARTS = 4
 LARGE_WEIGHTS = 1 << 17
@@ -68,7 +68,7 @@ def forward(
     bias = np.zeros(blocks * tile.columns, x.dtype)
     if b is not None:
         bias[:k] = b
-    places = as_places(how.cut(seen.shape[0], k))
+    places = places_of(how, seen.shape[0], k)
 
     def work(turns: Turns) -> None:
         padded = scratch("padded", (how.area(int(places[0, 3])),), x.dtype)
@@ -102,7 +102,7 @@ def weight_grad(
     tile = product_tile(how.run, k, x.itemsize)
     wide = -(-k // tile.columns)
     shape = (-(-c // how.size), how.starts.size, how.run, wide * tile.columns)
-    places = as_places(how.cut(seen.shape[0], k))
+    places = places_of(how, seen.shape[0], k)
     together = max(1, min(TOGETHER // max(1, rows * beside), len(x)))
     parts = min(wide, PARTS) if math.prod(shape) >= LARGE_WEIGHTS else 1
 
@@ -200,6 +200,12 @@ class Plan:
 def plan(window: Window, c: int, positions: Sizes, most_channels: int | None = None) -> Plan:
     """Where windows lie in images of ``c`` channels, for so many positions a side."""
     return Plan(window, c, positions, most_channels)
+
+
+@functools.lru_cache(maxsize=512)
+def places_of(how: Plan, images: int, k: int) -> Array:
+    """:meth:`Plan.cut` as rows of numbers: first image, image after the last, first row, rows."""
+    return as_places(how.cut(images, k))
 
 
 @functools.lru_cache(maxsize=512)

@@ -12,8 +12,8 @@ import functools
 import numpy as np
 
 from flagstone_numba.kernels import direct
-from flagstone_numba.kernels.direct import plan
-from flagstone_numba.kernels.planes import as_places, as_planes
+from flagstone_numba.kernels.direct import places_of, plan
+from flagstone_numba.kernels.planes import as_planes
 from flagstone_numba.kernels.reduction import sum_rows
 from flagstone_numba.loading import loops
 from flagstone_numba.scratch import scratch
@@ -47,7 +47,7 @@ def weight_grad(
     together = max(1, min(rows, GRADIENT_BYTES // max(1, beside * k * x.itemsize)))
     across = -(-k // columns) * columns
 
-    places = as_places(how.cut(seen.shape[0], k))
+    places = places_of(how, seen.shape[0], k)
 
     def work(turns: Turns, totals: Array, ends: Array) -> None:
         most = int(places[0, 3])
