@@ -13,7 +13,7 @@ the extra ``fast`` brings.
 Threads that have finished a piece of work spin before they sleep: OpenBLAS's for some 30 ms, those
 of PyTorch's OpenMP for a few. Whoever comes next shares the cores with them. So each side's turn
 begins with 60 ms of sleep, in which the other's threads go to sleep, and a call that is not timed,
-which fills the caches and wakes its own; then calls one behind the other for 20 ms, or one that
+which fills the caches and wakes its own; then calls one behind the other for 10 ms, or one that
 takes longer, are timed, and their median is the turn's time.
 
 ``asv_bench/steps.py`` measures small steps, ``asv_bench/solvers.py`` tables beside scikit-learn.
@@ -44,7 +44,7 @@ from flagstone.backend import open_backend
 Run = Callable[[], object]
 
 PAUSE = 0.06  # seconds; longer than any side's threads spin
-TURN = 0.02  # seconds that are timed in a turn
+TURN = 0.01  # seconds that are timed in a turn
 MOST = 20  # calls in a turn
 
 # n, channels, side, outputs, kernel

@@ -10,7 +10,7 @@ import numpy as np
 from flagstone.backend import declines
 from flagstone_numba.kernels import conv as convolution
 from flagstone_numba.kernels import norm as examples
-from flagstone_numba.kernels import pool
+from flagstone_numba.kernels import pool, vector
 from flagstone_numba.kernels.elementwise import relu_in_place
 from flagstone_numba.kernels.flat import is_large
 from flagstone_numba.loading import loops
@@ -21,18 +21,28 @@ from flagstone_numpy.products import into
 
 
 def linear_relu(x: Array, w: Array, b: Array | None = None) -> Array:
-    """``relu`` of NumPy's product."""
+    """``relu`` of NumPy's product; of one example, by all threads."""
+    if vector.serves(x, w):
+        y = np.empty((1, len(w)), x.dtype)
+        if vector.linear_relu(y, x, w, b):
+            return y
     return relu_in_place(products.linear(x, w, b))
 
 
 def _linear_relu_into(y: Array, x: Array, w: Array, b: Array | None = None) -> None:
+    if vector.serves(x, w) and vector.linear_relu(y, x, w, b):
+        return
     into(y, x, w.T)
     if b is not None:
         y += b
     relu_in_place(y)
 
 
-linear_relu.into, linear_relu.serves = _linear_relu_into, is_large  # type: ignore[attr-defined]  # it may
+def _serves_linear(x: Any, w: Any, b: Any = None) -> bool:
+    return is_large(x) or vector.serves(x, w)
+
+
+linear_relu.into, linear_relu.serves = _linear_relu_into, _serves_linear  # type: ignore[attr-defined]  # it may
 
 
 @declines
