@@ -31,6 +31,8 @@ from flagstone.estimator.standardize import statistics
 from flagstone.named import make
 from flagstone.nn import Layer, Sequential, Standardize
 from flagstone.optim import LBFGS, with_weight_decay
+from flagstone.tape import no_grad
+from flagstone.tensors import Tensor
 from flagstone.training import Callback, FullBatchTrainer, Objective, Trainer
 from flagstone.training.callbacks import Lines, Metrics
 
@@ -113,7 +115,8 @@ class Estimator(Predictor):
         """
         if self.lr is None:
             raise ConfigurationError(
-                f"{type(self).__name__}: lr expected a number; got None, and it finds none by itself"
+                f"{type(self).__name__}: lr expected a number; got None, "
+                "and it finds none by itself"
             )
         return self.lr
 
@@ -261,7 +264,23 @@ class Estimator(Predictor):
             assert isinstance(first, Standardize)
             for buffer, value in ((first.mean, mean), (first.inverse_scale, 1.0 / scale)):
                 buffer.array[...] = backend.asarray(value.astype(buffer.dtype_name))
+        self._require_outputs(layer, backend)
         return layer
+
+    def _require_outputs(self, layer: Layer, backend: Backend) -> None:
+        """Raise PluginError unless the layer that ``build`` made gives what it was asked for."""
+        example = np.zeros((1, *self._inputs.shape), self.layer_dtype())
+        layer.eval()
+        with no_grad(), np.errstate(over="ignore", invalid="ignore"):
+            out = layer(Tensor(backend.asarray(example), backend))
+        layer.train()
+        expected, got = (1, self._outputs.size), getattr(out, "shape", None)
+        if got != expected:
+            raise PluginError(
+                f"{type(self).__name__}.build: expected a layer that gives shape {expected} for "
+                "one example, a number for each class or target; it gives "
+                f"{type(out).__name__ if got is None else got}"
+            )
 
     def _statistics(self, X: Any, weight: Any) -> tuple[Any, Any]:
         """Mean and deviation of each feature or channel."""

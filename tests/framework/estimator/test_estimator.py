@@ -226,6 +226,24 @@ def test_a_build_that_returns_no_layer_is_the_plugins_fault() -> None:
         Broken().fit(*table())
 
 
+@pytest.mark.parametrize("off", [-1, 1])
+@pytest.mark.parametrize("base", [fs.Classifier, fs.Regressor])
+def test_a_build_of_another_width_is_the_plugins_fault(base: Any, off: int) -> None:
+    @dataclass(kw_only=True, eq=False, repr=False)
+    class Broken(base):  # type: ignore[misc]  # a base that is a parameter
+        def build(self, inputs: Any, outputs: Any) -> Any:
+            return nn.Linear(inputs.size, outputs.size + off)
+
+    x = table()[0]
+    y = np.arange(len(x)) % 3 if base is fs.Classifier else x[:, :2]
+    outputs = 3 if base is fs.Classifier else 2
+    message = rf"Broken\.build: .* shape \(1, {outputs}\) .*; it gives \(1, {outputs + off}\)$"
+    model = Broken(device="cpu")
+    with pytest.raises(PluginError, match=message):
+        model.fit(x, y)
+    assert not hasattr(model, "layer_")
+
+
 # Weights
 
 
