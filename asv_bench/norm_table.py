@@ -11,14 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 from flagstone.ops import axis_norm
 from flagstone.ops.axis_norm import axis_norm_grad
+from flagstone.ops.norm import batch_norm, batch_norm_grad
+from flagstone_numba.kernels import batch_norm as compiled_batch
 from flagstone_numba.kernels import norm as compiled
 from flagstone_numpy.kernels import axis_norm as numpys
+from flagstone_numpy.kernels import norm as numpys_batch
 
 # what, shape, axes of the statistics, shape of the parameters
 CASES = (
@@ -27,6 +31,18 @@ CASES = (
     ("instance norm, 32 x 28\u00b2 x 64", (32, 28, 28, 64), (1, 2), (64,)),
     ("instance norm, 64 x 7\u00b2 x 128", (64, 7, 7, 128), (1, 2), (128,)),
     ("group norm, 32 x 28\u00b2 x 8 groups of 8", (32, 28, 28, 8, 8), (1, 2, 4), (8, 8)),
+    ("batch norm, 100 x 28\u00b2 x 32", (100, 28, 28, 32), (0, 1, 2), (32,)),
+    ("batch norm, 100 x 7\u00b2 x 128", (100, 7, 7, 128), (0, 1, 2), (128,)),
+)
+EXAMPLES = (
+    (partial(axis_norm.generic, np), partial(axis_norm_grad.generic, np)),
+    (numpys.axis_norm, numpys.axis_norm_grad),
+    (compiled.axis_norm, compiled.axis_norm_grad),
+)
+BATCHES = (
+    (partial(batch_norm.generic, np), partial(batch_norm_grad.generic, np)),
+    (numpys_batch.batch_norm, numpys_batch.batch_norm_grad),
+    (compiled_batch.batch_norm, compiled_batch.batch_norm_grad),
 )
 
 
@@ -46,22 +62,19 @@ def row(
     rng = np.random.default_rng(0)
     x, g = rng.standard_normal((2, *shape), dtype=np.float32)
     w, b = rng.standard_normal((2, *parameters), dtype=np.float32)
-    _, mean, var = numpys.axis_norm(x, w, b, axis=axis, eps=1e-5)
+    over_batch = 0 in axis
+    how: dict[str, Any] = {"eps": 1e-5} if over_batch else {"axis": axis, "eps": 1e-5}
+    sides = BATCHES if over_batch else EXAMPLES
+    _, mean, var = sides[1][0](x, w, b, **how)
 
     def pair(forward: Callable, back: Callable) -> Callable:
         def run() -> None:
-            forward(x, w, b, axis=axis, eps=1e-5)
-            back(g, x, mean, var, w, axis=axis, eps=1e-5)
+            forward(x, w, b, **how)
+            back(g, x, mean, var, w, **how)
 
         return run
 
-    runs = [
-        pair(partial(axis_norm.generic, np), partial(axis_norm_grad.generic, np)),
-        pair(numpys.axis_norm, numpys.axis_norm_grad),
-        pair(compiled.axis_norm, compiled.axis_norm_grad),
-        theirs(name, x, g, w, b),
-    ]
-    times = shortest(runs)
+    times = shortest([*(pair(*side) for side in sides), theirs(name, x, g, w, b)])
     cells = [f"{t:.2f}" for t in (*times, times[1] / times[3], times[2] / times[3])]
     print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
@@ -81,6 +94,8 @@ def theirs(name: str, x: np.ndarray, g: np.ndarray, w: np.ndarray, b: np.ndarray
             y = f.layer_norm(leaves[0], w.shape, leaves[1], leaves[2])
         elif name.startswith("instance"):
             y = f.instance_norm(leaves[0], None, None, leaves[1], leaves[2])
+        elif name.startswith("batch"):
+            y = f.batch_norm(leaves[0], None, None, leaves[1], leaves[2], training=True)
         else:
             y = f.group_norm(leaves[0], w.shape[0], leaves[1], leaves[2])
         return torch.autograd.grad(y, leaves, given)
