@@ -64,7 +64,7 @@ class Known:
 
     Attributes:
         backend: of all arguments.
-        kinds: of the outputs.
+        kinds: of the outputs; ``None`` of a call that is not remembered.
         several: whether they come as a tuple.
         table: the backend's table of kernels, as long as :attr:`kernel` is right.
         kernel: what serves such calls.
@@ -75,7 +75,7 @@ class Known:
     __slots__ = ("backend", "kernel", "kinds", "pulls", "several", "table")
 
     def __init__(
-        self, backend: Backend, kinds: tuple[Kind, ...], several: bool, kernel: Any = None
+        self, backend: Backend, kinds: tuple[Kind | None, ...], several: bool, kernel: Any = None
     ) -> None:
         self.backend, self.kinds, self.several = backend, kinds, several
         self.table, self.kernel = backend.table, kernel

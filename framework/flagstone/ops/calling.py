@@ -18,7 +18,7 @@ from typing import Any
 
 from flagstone.ops.pullbacks import NAMES
 from flagstone.tape import Node, next_number, state
-from flagstone.tensors import LEAF, Tensor
+from flagstone.tensors import LEAF, Tensor, kind_of
 
 _new = object.__new__
 
@@ -33,10 +33,10 @@ def call(_op, {parameters}, /, *_more, {by_name}**_unknown):
     except (AttributeError, TypeError):  # no tensor, or an option without a hash
         _key = _known = None
     if _known is None or _more or _unknown or _state.observer is not None:
-        return _op.call(({xs}, *_more), {{{options}**_unknown}}, _key)
+        return _op.call(*_op.given(({xs}, *_more), {{{options}**_unknown}}), _key)
     {edges}
     if {wanted} and _state.grad_enabled:
-        {unless_taped}return _op.call(({xs},), {{{options}}}, _key)
+        {unless_taped}return _op.call(*_op.given(({xs},), {{{options}}}), _key)
         _wanted = True
     else:
         _wanted = False
@@ -107,7 +107,7 @@ def written_call(op: Any) -> Callable[..., Any]:
     names = {
         **NAMES, "_Tensor": Tensor, "_Node": Node, "_LEAF": LEAF, "_state": state,
         "_new": _new, "_next_number": next_number, "_wrapped": wrapped,
-        "_find": op.known.get,
+        "_find": op.known.get, "_kind_of": kind_of,
         **{f"_default{x}": default for x, default in zip(xs, defaults, strict=True)},
         **{f"_default_{name}": op.defaults.get(name, MISSING) for name in op.statics},
     }  # fmt: skip
@@ -117,11 +117,16 @@ def written_call(op: Any) -> Callable[..., Any]:
 
 
 def _of(x: str, what: str, name: str, op: Any) -> str:
-    """The expression for the kind, the edge or the array of an argument, whatever that may be."""
+    """The expression for the kind, the edge or the array of an argument, whatever that may be.
+
+    Of a number its class stands for the kind: what is refused, and the result's dtype, depend on
+    that alone.
+    """
+    of_tensor = f"({x}.kind or _kind_of({x}))" if what == "kind" else f"{x}.{what}"
     if name in op.numbers:
-        other = {"kind": f"({x}, {x}.__class__)", "edge": "None", "array": x}[what]
-        return f"({x}.{what} if isinstance({x}, _Tensor) else {other})"
-    return f"(None if {x} is None else {x}.{what})" if name in op.optional else f"{x}.{what}"
+        other = {"kind": f"{x}.__class__", "edge": "None", "array": x}[what]
+        return f"({of_tensor} if isinstance({x}, _Tensor) else {other})"
+    return f"(None if {x} is None else {of_tensor})" if name in op.optional else of_tensor
 
 
 def _tuple(parts: list[str]) -> str:

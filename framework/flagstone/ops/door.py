@@ -43,7 +43,7 @@ from flagstone.backend import mismatch, settled
 from flagstone.errors import GradientError, InputError
 from flagstone.ops import unrolled as _unrolled  # noqa: F401  # the tape asks it
 from flagstone.ops.autocast import autocast
-from flagstone.ops.calling import MISSING, wrapped, written_call
+from flagstone.ops.calling import MISSING, written_call
 from flagstone.ops.checks import not_a_tensor
 from flagstone.ops.pullbacks import Pullback
 from flagstone.tape import Known, Node, state
@@ -52,6 +52,10 @@ from flagstone.tensors import LEAF, Tensor, kind_of
 ALL_OPS: dict[str, Op] = {}  # name -> op, in order of definition
 MOST_KNOWN = 512
 """Of how many kinds of calls an op remembers what they give."""
+OFTEN = 4
+"""So often it begins anew when there are more; then it remembers none."""
+LOST = 256
+"""So many calls that cannot be remembered (slices have no hash) do the same."""
 
 
 class Op:
@@ -67,7 +71,9 @@ class Op:
         numbers: names of the array arguments for which a Python number will do.
         optional: names of the array arguments that may be ``None``.
         array_defaults: of the array arguments that may be left out.
-        known: what is known of calls like those before; see :mod:`flagstone.ops.calling`.
+        known: what is known of calls like those before, ``None`` after one; see
+            :mod:`flagstone.ops.calling`.
+        forgotten: how often there was too much of that, from which follows whether to go on.
 
     Raises:
         InputError: another module defined an op of this name, or an argument has a name that means
@@ -109,7 +115,8 @@ class Op:
         self.pull: Callable[
             [Node, list[Tensor | None]], Sequence[Tensor | None]
         ]  # given by the tape a node of this op, once there is a pullback
-        self.known: dict[Any, Known] = {}
+        self.known: dict[Any, Known | None] = {}
+        self.forgotten = 0.0
         self._check: Callable[..., None] | None = None
         taken = {"y", "ys", "dy", "dys", "need"} & {*self.arrays, *self.statics}
         if taken:
@@ -148,8 +155,9 @@ class Op:
 
     def __call__(self, *inputs: Any, **static: Any) -> Any:
         """The first call; Python looks ``__call__`` up on the class, so from then on the op is the
-        one object of a class of its own, which has the call written for it."""
-        if self.variadic:
+        one object of a class of its own, which has the call written for it. It is every call of an
+        op that takes any number of arrays, or whose calls are too various to be remembered."""
+        if self.variadic or self.forgotten >= OFTEN:
             return self.call(inputs, static, None)
         self.__class__ = type("Op", (Op,), {"__call__": written_call(self)})
         return self(*inputs, **static)
@@ -158,14 +166,12 @@ class Op:
         """A call that is looked at in full.
 
         Args:
-            inputs: the array arguments, ``MISSING`` where none was given.
-            static: the other arguments, ``MISSING`` likewise.
+            inputs: the array arguments.
+            static: the other arguments.
             key: under what it is remembered; ``None`` for not at all.
         """
-        if not self.variadic:
-            inputs, static = self._given(inputs, static)
-            if _look(inputs):
-                return self(*inputs, **static)
+        if key is None and self.__class__ is not Op:
+            self._forget(OFTEN / LOST)
         backend = None
         wanted = False  # a gradient with respect to one of the inputs
         arrays = []
@@ -204,36 +210,61 @@ class Op:
             raise
         several = type(result) is tuple
         made = result if several else (result,)
-        outputs = wrapped(made, (None,) * len(made), backend, None)
+        outputs: tuple[Tensor, ...]
+        if several:
+            outputs = tuple([Tensor(array, backend) for array in made])
+        else:
+            outputs = (Tensor(result, backend),)
         if state.observer is not None:
             state.observer(self, inputs, static, outputs)
-        kinds = tuple([kind_of(y) for y in outputs])
-        known = Known(backend, kinds, several, settled(kernel, arrays))
-        if wanted and self.differentiable and state.grad_enabled:
-            node = self._tape(inputs, static, made, known)
+        known: Any = MISSING if key is None else self.known.get(key, MISSING)
+        wanted = wanted and self.differentiable and state.grad_enabled
+        comes_again = known is None
+        if comes_again:
+            kinds = tuple([kind_of(y) for y in outputs])
+            known = Known(backend, kinds, several, settled(kernel, arrays))
+        if wanted:
+            about = known
+            if about is MISSING:
+                about = Known(backend, (None,) * len(made), several)
+            node = self._tape(inputs, static, made, about)
             for i, y in enumerate(outputs):
                 y.edge = node, i
-        if key is not None and backend.low is None:
+        if comes_again:
+            self.known[key] = known
+        elif known is MISSING and key is not None and backend.low is None:
             if len(self.known) >= MOST_KNOWN:
                 self.known.clear()
-            self.known.setdefault(key, known)  # calls that are observed are known, too
+                self._forget(1)
+            self.known[key] = None
         return outputs if several else outputs[0]
 
-    def _given(
+    def _forget(self, weight: float) -> None:
+        """Note that a call could not be remembered, or that others had to be forgotten for it."""
+        self.forgotten += weight
+        if self.forgotten >= OFTEN:
+            self.__class__ = Op  # to look for what is seldom found would take longer
+
+    def given(
         self, inputs: tuple[Any, ...], static: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments without those that were left out, or are what they are then."""
+        """The arguments, ``MISSING`` or a default where one was left out, without those."""
         last = len(inputs)
-        while last and (
-            inputs[last - 1] is MISSING
-            or (
-                last <= len(self.arrays)
-                and inputs[last - 1] is self.array_defaults.get(self.arrays[last - 1], MISSING)
-            )
-        ):
-            last -= 1
-        left = {n: v for n, v in static.items() if v is not self.defaults.get(n, MISSING)}
-        return inputs[:last], left
+        if last != len(self.arrays) or self.array_defaults or inputs[-1] is MISSING:
+            defaults = self.array_defaults
+            while last and (
+                inputs[last - 1] is MISSING
+                or (
+                    last <= len(self.arrays)
+                    and inputs[last - 1] is defaults.get(self.arrays[last - 1], MISSING)
+                )
+            ):
+                last -= 1
+            inputs = inputs[:last]
+        if static:
+            defaults = self.defaults
+            static = {n: v for n, v in static.items() if v is not defaults.get(n, MISSING)}
+        return inputs, static
 
     def _tape(
         self, inputs: tuple[Any, ...], static: dict[str, Any], made: tuple[Any, ...], known: Known
@@ -244,7 +275,8 @@ class Op:
                 f"{self.name}: has no pullback, so a gradient cannot pass through it; "
                 "call it under no_grad() or on x.detach()"
             )
-        inputs = (*inputs, *(None for _ in self.arrays[len(inputs) :]))
+        if len(inputs) < len(self.arrays):
+            inputs = (*inputs, *[None for _ in self.arrays[len(inputs) :]])
         edges = []
         for x in inputs:
             if isinstance(x, Tensor):
@@ -252,7 +284,8 @@ class Op:
                 edges.append(x if edge is LEAF else edge)
             else:
                 edges.append(None)
-        static = {**self.defaults, **static}
+        if self.defaults:
+            static = {**self.defaults, **static}
         node = Node(self, edges, use.keep(inputs, edges, made), static, known)
         if state.watcher is not None:
             state.watcher.taped(node)
@@ -295,16 +328,6 @@ class Op:
         if x is None and name in self.optional:
             return None
         raise not_a_tensor(self.name, name, x)
-
-
-def _look(inputs: tuple[Any, ...]) -> bool:
-    """Let the tensors know their kinds; whether one did not."""
-    found = False
-    for x in inputs:
-        if isinstance(x, Tensor) and x.kind is None and x.backend is not None:
-            kind_of(x)
-            found = True
-    return found
 
 
 @overload

@@ -103,6 +103,9 @@ class _Notes:
             "def unrolled(saved, dys, table):",
             f"    if table is not {constant(table)}: return None",
         ]
+        for i, kept in enumerate(saved):
+            if isinstance(kept, (int, float)):  # a number among the call's arguments
+                lines.append(f"    if saved[{i}] != {constant(kept)}: return None")
         for i, dy in enumerate(dys):
             lines.append(f"    d{i} = dys[{i}]")
             other = f"d{i} is not None"
@@ -123,7 +126,7 @@ class _Notes:
                     places[id(y.array)] = f"v{i}[{j}]" if several else f"v{i}"
                 self.is_plain &= bool(outputs)  # else it writes to its arguments
                 self.is_plain &= not any(
-                    k.several == (len(k.kinds) == 1) for k in op.known.values()
+                    k is not None and k.several == (len(k.kinds) == 1) for k in op.known.values()
                 )
             results = []
             for i, g in enumerate(gradients):

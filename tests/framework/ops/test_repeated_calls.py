@@ -150,6 +150,7 @@ def test_a_pullback_that_reads_values_or_takes_an_array_from_elsewhere() -> None
 
 def test_a_pullback_is_written_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though it calls an op of the same kinds and with the same number as the one it is of."""
+    ops.multiply.known.clear()
     written = []
     write = unrolled._written
 
@@ -212,13 +213,27 @@ def test_a_profiler_sees_every_kernel() -> None:
 
 def test_many_kinds_and_many_options() -> None:
     """What is remembered is bounded, and what was forgotten is found out again."""
+
+    @op
+    def times(xp, a, *, by: float = 1.0):
+        return a * by
+
+    @times.pullback
+    def _(dy, by):
+        return times(dy, by=by)
+
     a = leaf(2.0)
     for i in range(2 * MOST_KINDS):
         kind_of(Tensor(np.empty((i, 0)), CPU))
-    for i in range(1500):
-        assert (a * float(i)).item() == 2.0 * i
-    assert len(ops.multiply.known) < 1000
+    for i in range(3000):
+        assert times(a, by=float(i)).item() == 2.0 * i
+        assert len(times.known) <= 512
+    for _ in range(TIMES):
+        assert gradients(lambda a: times(a, by=3.0), a) == [[3.0]]
+    with pytest.raises(TypeError, match=r"times\(\) is missing 'a'; it takes a and by name by"):
+        times()
     assert gradients(lambda a: a * a, a) == [[4.0]]
+    del ops.ALL_OPS["times"]
 
 
 def test_two_backends_of_one_device(strict: Backend) -> None:
