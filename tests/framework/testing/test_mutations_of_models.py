@@ -76,7 +76,7 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
     ),
     "one output too many": (
         "nn.Linear(self.width, outputs.size + 1)", "",
-        "outputs", r"expected output \(4, 3\) for 4 examples.*got \(4, 4\)",
+        "outputs", r"build: expected a layer that gives shape \(1, 3\).*it gives \(1, 4\)",
     ),
     "fit that changes X": (
         LAST, fit(before="X -= X.mean(axis=0)"),
