@@ -78,7 +78,7 @@ class WholeBatches:
             next(self._steps)
             tables = tables or sums.tables(count - place)  # the first step makes the sums
             for table, array in tables:
-                table[i - place] = array
+                table[i - place, ...] = array
                 array[...] = 0
             if is_over():
                 break

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flagstone.backend import open_backend
 from flagstone.errors import RunError
 from flagstone.training import Callback
 from flagstone.training.objective import BinaryCrossEntropy, SquaredError
@@ -69,6 +70,21 @@ def test_epochs_that_nobody_looks_at_run_in_one_go(
     assert timeless(runs[0].history) == timeless(runs[1].history)
     for a, b in zip(*[run.layer.state_dict().values() for run in runs], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.usefixtures("strict")
+def test_they_ask_no_more_of_arrays_than_the_standard(
+    make_trainer: Any, make_network: Any, make_data: Any, timeless: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    found = []
+    for is_immediate in (True, False):
+        backend = open_backend("strict")
+        monkeypatch.setattr(type(backend), "is_immediate", is_immediate)
+        layer = make_network(device=backend)
+        trainer = make_trainer(layer, batch_size=None, epochs=5, optimizer="sgd")
+        found.append(timeless(trainer.fit(*make_data(20))))
+    assert found[0] == found[1]
 
 
 def test_ctrl_c_ends_them_after_the_present_one(make_trainer: Any, make_data: Any) -> None:
