@@ -33,6 +33,7 @@ RULES: dict[str, str] = {
     **dict.fromkeys(
         (
             "conv", "conv_input_grad", "conv_weight_bias_grad", "conv_weight_grad", "conv_relu",
+            "conv_max_pool_relu",
             "linear", "linear_weight_grad", "linear_relu", "linear_sigmoid", "linear_tanh",
             "batched_matmul",
         ),
