@@ -28,11 +28,9 @@ ALONE = 1 << 18
 ``SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD``)."""
 ALONE_VECTOR = 9216
 """The same for a matrix times a vector, and for the product of two vectors."""
-PIECE = 1 << 23
-"""Multiply-adds in a piece of a product, some 120 us; a worker takes 10 to 60 us to wake."""
-LONG_PIECE = 1 << 25
-"""The same where there are :data:`FEW_PIECES` in any case: in each a factor is packed anew."""
-FEW_PIECES = 4
+PIECE = 1 << 25
+"""Multiply-adds in a piece of a product at least, some 300 us: in each a factor is packed anew, and
+a worker takes 10 to 60 us to wake."""
 PIECE_VECTOR = 1 << 20
 """The same for a matrix times a vector, which reads each number of the matrix once."""
 SMALL = 1_000_000
@@ -146,9 +144,8 @@ def _share_stacked(out: Array, a: Array, b: Array) -> None:
 
 def pieces(work: int, is_vector: bool = False) -> int:
     """Into how many pieces a product of so many multiply-adds is cut, at most."""
-    if is_vector:
-        return max(1, min(MOST_PIECES, work // PIECE_VECTOR))
-    return max(1, min(MOST_PIECES, work // PIECE, max(FEW_PIECES, work // LONG_PIECE)))
+    count = work // (PIECE_VECTOR if is_vector else PIECE)
+    return max(1, min(MOST_PIECES, count + count % 2 if count > 1 else count))
 
 
 def cut(length: int, count: int) -> list[slice]:

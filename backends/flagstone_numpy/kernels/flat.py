@@ -12,8 +12,8 @@ BLOCK = 1 << 15
 """Numbers in a block: a few float32 streams lie in a second-level cache together."""
 
 
-SHARED = 1 << 18
-"""Numbers from which threads share them."""
+SHARED = 1 << 19
+"""Numbers from which threads share them: a pass over fewer is too short."""
 SHARED_BLOCK = 1 << 18
 """At most so many numbers at a time then: long calls, for between two of them a thread takes the
 interpreter's lock (decision 17)."""

@@ -102,6 +102,9 @@ WORK = {
         normal(40_000, 10), np.arange(40_000) % 10
     )[1],
     "linear": lambda: linear.linear(normal(300, 700), normal(900, 700), normal(900)),
+    "weights of large linear": lambda: linear.linear_weight_grad(
+        normal(100_000, 20), normal(100_000, 50)
+    ),
     "weights of linear": lambda: linear.linear_weight_grad(normal(50_000, 20), normal(50_000, 30)),
     "vector": lambda: linear.linear(normal(60_000, 50), normal(1, 50)),
     "stack": lambda: linear.batched_matmul(normal(40, 90, 100), normal(40, 100, 90)),
