@@ -71,7 +71,7 @@ def _multiply(
     tile = product_tile(m, k, x.itemsize, divides=True)
     tall = len(tile.rows)
     weights = scratch("weights", (k // tile.columns, c, tile.columns), x.dtype)
-    each = max(1, PIECE // (c * k * tall)) * tall
+    each = max(1, min(PIECE // (c * k), m) // tall) * tall
     none = np.zeros(1, np.int64)
 
     def work(turns: Turns) -> None:
@@ -80,7 +80,7 @@ def _multiply(
             none, relu, into,
         )  # fmt: skip
 
-    places = -(-m // each)
+    places = max(1, m // each)
     share_turns(work, len(weights) + places, places)
 
 

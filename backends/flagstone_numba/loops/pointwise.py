@@ -19,7 +19,8 @@ def rows(
 
     The matrix's numbers are in ``w``, flat, its columns ``across`` and its rows ``along`` apart;
     ``weights`` (blocks, c, columns of ``vectors``) is memory for it in blocks, which come first, a
-    block a piece; then ``each`` rows are. ``tall`` is a product's rows, at most m.
+    block a piece; then ``each`` rows are, more in the last. ``tall`` is a
+    product's rows, at most ``each``, so that none writes rows of another piece.
     """
     before, c, columns = weights.shape
     m, k = y.shape
@@ -35,10 +36,10 @@ def rows(
         else:
             wait_for(turns, before)
             begin = (piece - before) * each
-            end = min(begin + each, m)
+            end = m if piece + 1 == count(turns) else begin + each
             for j in range(before):
                 for r in range(begin, end, len(tall)):
-                    row = min(r, m - len(tall))
+                    row = min(r, end - len(tall))
                     multiply(
                         tall, vectors, a, row * c, c, 1, none, 1, c, b, j * c * columns, columns,
                         bias, j * columns, 0, out, row * k + j * columns, k,

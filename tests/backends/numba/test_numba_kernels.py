@@ -84,14 +84,18 @@ def test_convolution_and_its_gradients(channels, axes, same, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("c", "k", "images"), [(64, 48, 9), (32, 64, 90), (24, 40, 2)])
+@pytest.mark.parametrize(("c", "k", "images"), [(64, 48, 29), (128, 256, 91), (24, 40, 2)])
 def test_convolution_of_one_tap(c, k, images, dtype):
     rng = np.random.default_rng(7)
     x, w, b = normal(rng, images, 9, 7, c), normal(rng, k, 1, 1, c), normal(rng, k)
     g = normal(rng, images, 9, 7, k)
     how = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1}
     x_, w_, b_, g_ = (a.astype(dtype) for a in (x, w, b, g))
-    agree(fast_conv.conv(x_, w_, b_, **how), numpys_conv.conv(x, w, b, **how), dtype)
+    y = fast_conv.conv(x_, w_, b_, **how)
+    agree(y, numpys_conv.conv(x, w, b, **how), dtype)
+    active = np.empty_like(y)
+    fast_conv.conv_into(active, x_, w_, b_, relu=True, **how)
+    np.testing.assert_array_equal(active, np.maximum(y, 0))
     got = fast_conv.conv_input_grad(g_, w_, size=(9, 7), **how)
     agree(got, numpys_conv.conv_input_grad(g, w, size=(9, 7), **how), dtype)
 
