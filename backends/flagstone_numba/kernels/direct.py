@@ -143,19 +143,6 @@ def block_rows() -> int:
     return 8 if loops("product").SUMS >= 16 else 4
 
 
-def packed(a: Array, columns: int) -> Array:
-    """Columns of ``a`` (m, k) in blocks of ``columns``, the last filled up with zeros."""
-    m, k = a.shape
-    count = -(-k // columns)
-    found = np.empty((count, m, columns), a.dtype)
-    if k % columns:
-        found[-1] = 0
-    whole = k // columns
-    found[:whole] = a[:, : whole * columns].reshape(m, whole, columns).transpose(1, 0, 2)
-    found[whole:, :, : k % columns] = a[None, :, whole * columns :]
-    return found
-
-
 class Plan:
     """Where windows of a convolution lie in an image that is laid with its padding."""
 

@@ -19,14 +19,12 @@ from flagstone_numba.loading import loops
 from flagstone_numba.scratch import output, scratch
 from flagstone_numba.sums import MOST_GROUPS, share_sum_turns
 from flagstone_numpy.kernels.windows import Array, Sizes, Window, blocks
-from flagstone_numpy.kernels.winograd import MATRICES
 from flagstone_numpy.threads import Turns, share_turns
 
 BLOCK_BYTES = 3 << 18
 """Of transformed inputs and products together."""
 LEAST_TILES = 64
 """In a block."""
-MOST_PIECES = 16
 PART = 16
 """Input channels of which the gradient's sums are added in one piece of work."""
 LINE = 16  # float32 in a cache line; streams stand an odd number of lines apart
@@ -110,15 +108,6 @@ def flat(w: Array) -> tuple[Array, int, Array]:
     return back.reshape(-1), int(-2 * (strides[1] + strides[2])), strides
 
 
-def transformed(w: Array, size: int, columns: int) -> Array:
-    """G w G' of weights (k, 3, 3, c), packed for products: (elements, blocks, c, columns)."""
-    k, c = w.shape[0], w.shape[-1]
-    taps = w.reshape(k, 9, c).transpose(1, 2, 0).reshape(9, c * k)  # a copy
-    kernel = MATRICES[size].kernel
-    elements = (np.kron(kernel, kernel) @ taps).reshape(-1, c, k // columns, columns)
-    return np.ascontiguousarray(elements.transpose(0, 2, 1, 3))
-
-
 def serves(c: int, k: int) -> bool:
     """Whether channels fill registers: others are left to products without tiles."""
     lanes: int = loops("transform").LANES
@@ -142,10 +131,6 @@ class Plan:
         self.elements = (size + 2) ** 2
         self.places = as_places(found)
         self.least = min(math.prod(b.shape) for b in (found[0], found[-1])) * self.columns
-
-    def pieces(self) -> list[Array]:
-        """Blocks in pieces of work."""
-        return np.array_split(self.places, min(len(self.places), MOST_PIECES))
 
     def streams(self, name: str, channels: int) -> Array:
         """Scratch (elements, numbers), the elements an odd number of cache lines apart."""
