@@ -1,9 +1,8 @@
 """Max and average pooling and their transposes, a window's axes one after the other.
 
 Layout is channels-last: x is (n, *size, c), y and index (n, *positions, c), for one, two or three
-spatial axes. Blocks of images are shared among threads; padding is never built, for a tap simply
-leaves out the positions at which it lies there.
-Arguments are taken as valid: the ops check them.
+spatial axes. Blocks of images are shared among threads; padding is never built, for a tap leaves
+out the positions at which it lies there. Arguments are taken as valid: the ops check them.
 
 What max pooling chose is kept as a tap number, not as a mask or an address: one byte an output.
 Where a gradient is taken or left, its bits are multiplied by 1 or 0 as an integer: exact for
