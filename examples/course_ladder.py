@@ -269,7 +269,10 @@ def main() -> int:
         if rung.number not in rows:
             if arguments.table:
                 continue
-            rows[rung.number] = climb(rung, arguments)
+            try:
+                rows[rung.number] = climb(rung, arguments)
+            except fs.FlagstoneError as error:  # no data, no such device
+                parser.exit(2, f"{rung.number}: {error}\n")
             if arguments.json:
                 arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
         failed += not (report(rung, rows[rung.number]) or arguments.quick)

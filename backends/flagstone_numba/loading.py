@@ -25,9 +25,14 @@ def loops(name: str) -> Any:
 
 @functools.cache
 def _tell(reason: str) -> None:
+    remedy = "Update numba, or uninstall it"
+    if (
+        "no locator" in reason
+    ):  # nor a place at home to keep what it compiles
+        remedy = "Set NUMBA_CACHE_DIR to a folder that can be written"
     warnings.warn(
         f"flagstone_numba: numba is installed but does not work here ({reason}); "
-        "NumPy's own kernels serve instead. Update numba, or uninstall it",
+        f"NumPy's own kernels serve instead. {remedy}",
         PluginWarning,
         stacklevel=5,
     )

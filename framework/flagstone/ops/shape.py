@@ -14,7 +14,6 @@ from flagstone.ops.door import op
 from flagstone.tensors import Tensor
 
 Part = SupportsIndex | slice | EllipsisType | None
-Index = Part | tuple[Part, ...] | Tensor
 
 
 @op
