@@ -12,9 +12,10 @@ the extra ``fast`` brings.
 
 Threads that have finished a piece of work spin before they sleep: OpenBLAS's for some 30 ms, those
 of PyTorch's OpenMP for a few. Whoever comes next shares the cores with them. So each side's turn
-begins with 60 ms of sleep, in which the other's threads go to sleep, and a call that is not timed,
-which fills the caches and wakes its own; then calls one behind the other for 10 ms, or one that
-takes longer, are timed, and their median is the turn's time.
+begins with 60 ms of sleep, in which the other's threads go to sleep, and calls for 20 ms that are not
+timed, which fill the caches and wake its own and the cores, which a virtual machine may have given
+away; then calls one behind the other for 10 ms, or one that takes longer, are timed, and their median
+is the turn's time.
 
 ``asv_bench/steps.py`` measures small steps, ``asv_bench/solvers.py`` tables beside scikit-learn.
 """
@@ -44,6 +45,7 @@ from flagstone.backend import open_backend
 Run = Callable[[], object]
 
 PAUSE = 0.06  # seconds; longer than any side's threads spin
+WARM = 0.02  # seconds of calls that are not timed
 TURN = 0.01  # seconds that are timed in a turn
 MOST = 20  # calls in a turn
 
@@ -322,7 +324,10 @@ def report(name: str, ours: Run, theirs: Sequence[Run], repeats: int) -> float:
 def turn(run: Run) -> list[float]:
     """Seconds of calls of ``run``, by itself on the machine as far as this process goes."""
     time.sleep(PAUSE)
+    until = time.perf_counter() + WARM
     run()
+    while time.perf_counter() < until:
+        run()
     calls: list[float] = []
     while len(calls) < MOST and sum(calls) < TURN:
         start = time.perf_counter()

@@ -66,7 +66,7 @@ def total(name: str, op: Op, x: Tensor, target: Tensor, reduction: str) -> Tenso
             :func:`per_example` and :func:`reduce`.
     """
     shape = x.array.shape if isinstance(x, Tensor) else ()
-    parts = x.size if shape and reduction == "mean" else math.prod(shape[1:])
+    parts = math.prod(shape if reduction == "mean" else shape[1:])
     if not shape or not parts:
         alike(name, x=x, target=target)
         return reduce(name, per_example(name, x - target), None, reduction)
