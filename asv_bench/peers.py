@@ -12,10 +12,10 @@ the extra ``fast`` brings.
 
 Threads that have finished a piece of work spin before they sleep: OpenBLAS's for some 30 ms, those
 of PyTorch's OpenMP for a few. Whoever comes next shares the cores with them. So each side's turn
-begins with 60 ms of sleep, in which the other's threads go to sleep, and calls for 20 ms that are not
-timed, which fill the caches and wake its own and the cores, which a virtual machine may have given
-away; then calls one behind the other for 10 ms, or one that takes longer, are timed, and their median
-is the turn's time.
+begins with 60 ms of sleep, in which the other's threads go to sleep, and calls for 20 ms that are
+not timed, which fill the caches and wake its own and the cores, which a virtual machine may have
+given away; then calls one behind the other for 10 ms, or one that takes longer, are timed, and
+their median is the turn's time.
 
 ``asv_bench/steps.py`` measures small steps, ``asv_bench/solvers.py`` tables beside scikit-learn.
 """
