@@ -34,6 +34,7 @@ def test_the_checks_of_an_update_run_once(kind: Any, monkeypatch: pytest.MonkeyP
     optimizer, layer = made(kind)
     op = ops.sgd_update if kind is optim.SGD else ops.adam_update
     op.known.clear()  # of calls that were made before
+    monkeypatch.setattr(op, "forgotten", 0)
     runs = []
     check = op._check
     monkeypatch.setattr(op, "_check", lambda *x, **static: (runs.append(1), check(*x, **static)))
