@@ -26,9 +26,7 @@ def loops(name: str) -> Any:
 @functools.cache
 def _tell(reason: str) -> None:
     remedy = "Update numba, or uninstall it"
-    if (
-        "no locator" in reason
-    ):  # nor a place at home to keep what it compiles
+    if "no locator" in reason:  # nor a place at home to keep what it compiles
         remedy = "Set NUMBA_CACHE_DIR to a folder that can be written"
     warnings.warn(
         f"flagstone_numba: numba is installed but does not work here ({reason}); "
