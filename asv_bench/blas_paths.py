@@ -129,7 +129,7 @@ def spinning() -> None:
         return time.perf_counter() - start
 
     use(2)
-    time.sleep(0.2)
+    time.sleep(0.2)  # BLAS's threads spin for some 30 ms after what was measured before
     alone = shortest(partial(threads.share, work, range(2)), 10)
     beside = float(np.median([after_blas() for _ in range(20)]))
     print(f"\ntwo halves of some work, each on a worker: {alone * 1e3:.1f} ms, "

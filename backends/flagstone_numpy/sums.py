@@ -36,18 +36,25 @@ def share_sum(
     short for a second thread. The sum is the thread's own scratch memory, valid until it
     asks for another.
     """
-    each = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
-    count = min(len(pieces), most, max(LEAST_GROUPS, PARTIAL_BYTES // each))
-    totals = scratch("totals", (max(1, count), *shape), dtype)
     if not pieces:
-        totals[...] = 0
-        return totals[0]
-    ends = [len(pieces) * i // count for i in range(count + 1)]
-    groups = [(totals[i], pieces[ends[i] : ends[i + 1]]) for i in range(count)]
-    share(work, groups)
+        nothing = scratch("totals", shape, dtype)
+        nothing[...] = 0
+        return nothing
+    totals, ends = groups(len(pieces), shape, dtype, most)
+    share(work, [(totals[i], pieces[ends[i] : ends[i + 1]]) for i in range(len(totals))])
     for other in totals[1:]:
         totals[0] += other
     return totals[0]
+
+
+def groups(
+    pieces: int, shape: tuple[int, ...], dtype: npt.DTypeLike, most: int = MOST_GROUPS
+) -> tuple[Array, list[int]]:
+    """Memory for the groups' sums, and the pieces at which groups begin, and the last one ends."""
+    each = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+    count = min(pieces, most, max(LEAST_GROUPS, PARTIAL_BYTES // each))
+    ends = [pieces * i // count for i in range(count + 1)]
+    return scratch("totals", (count, *shape), dtype), ends
 
 
 def add_products(total: Array, a: Array, b: Array, is_first: bool) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 from flagstone.backend import declines
 from flagstone_numba.kernels.flat import LEAST, is_large
 from flagstone_numba.loading import loops
-from flagstone_numba.scratch import output, scratch
+from flagstone_numba.outputs import output
 from flagstone_numpy.kernels import norm as numpys
 from flagstone_numpy.kernels.windows import Array
+from flagstone_numpy.scratch import scratch
 from flagstone_numpy.threads import Turns, share_turns
 
 GROUPS = 8
@@ -116,7 +117,7 @@ for _kernel, _form in (
     (batch_norm_relu, _relu_into),
     (batch_norm_grad, _grad_into),
 ):
-    _kernel.into, _kernel.serves = _form, is_large  # type: ignore[attr-defined]  # it may have any
+    _kernel.into, _kernel.serves = _form, is_large  # type: ignore[attr-defined]  # a function may have any
     _kernel.least = LEAST  # type: ignore[attr-defined]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from flagstone_numba.kernels.planes import Geometry, as_planes
 from flagstone_numba.loading import loops
-from flagstone_numba.scratch import scratch
 from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks
+from flagstone_numpy.scratch import scratch
 from flagstone_numpy.threads import share
 
 BLOCK_BYTES = 1 << 20

@@ -19,10 +19,10 @@ from flagstone_numba.kernels import direct, pool, tiles
 from flagstone_numba.kernels.elementwise import relu_in_place
 from flagstone_numba.kernels.planes import as_places
 from flagstone_numba.loading import loops
-from flagstone_numba.scratch import scratch
 from flagstone_numpy.kernels import conv as numpys
 from flagstone_numpy.kernels.conv_pool import halves
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
+from flagstone_numpy.scratch import scratch
 from flagstone_numpy.threads import Turns, share_turns
 
 

@@ -16,10 +16,11 @@ from flagstone_numba.kernels import columns
 from flagstone_numba.kernels.planes import Geometry, as_places, as_planes
 from flagstone_numba.kernels.reduction import sum_rows
 from flagstone_numba.loading import loops
-from flagstone_numba.scratch import output, scratch
+from flagstone_numba.outputs import output
 from flagstone_numba.sums import share_sum_turns
 from flagstone_numpy.kernels import im2col, narrow
 from flagstone_numpy.kernels.windows import Array, Block, Sizes, Window, blocks
+from flagstone_numpy.scratch import scratch
 from flagstone_numpy.threads import Turns, share_turns
 
 PIECE = 1 << 25

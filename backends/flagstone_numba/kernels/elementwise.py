@@ -86,7 +86,7 @@ def _keep(y: Array, x: Array, mask: Array, scale: float) -> Array:
 
 
 for _kernel, _into in ((relu, relu_into), (relu_grad, _relu_grad_into), (keep, _keep_into)):
-    _kernel.into, _kernel.serves = _into, is_large  # type: ignore[attr-defined]  # it may have any
+    _kernel.into, _kernel.serves = _into, is_large  # type: ignore[attr-defined]  # a function may have any
     _kernel.least, _kernel.over = LEAST, (0,)  # type: ignore[attr-defined]
 
 

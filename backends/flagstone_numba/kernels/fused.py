@@ -42,7 +42,7 @@ def _serves_linear(x: Any, w: Any, b: Any = None) -> bool:
     return is_large(x) or vector.serves(x, w)
 
 
-linear_relu.into, linear_relu.serves = _linear_relu_into, _serves_linear  # type: ignore[attr-defined]  # it may
+linear_relu.into, linear_relu.serves = _linear_relu_into, _serves_linear  # type: ignore[attr-defined]  # a function may have any
 
 
 @declines
@@ -57,7 +57,7 @@ def conv_relu(
     return numpys.forward(convolution.ALGORITHMS, x, w, b, window, groups, relu=True)
 
 
-conv_relu.into = functools.partial(convolution.conv_into, relu=True)  # type: ignore[attr-defined]  # it may
+conv_relu.into = functools.partial(convolution.conv_into, relu=True)  # type: ignore[attr-defined]  # a function may have any
 
 
 @declines
@@ -80,7 +80,7 @@ def _is_large_sum(a: Any, b: Any) -> bool:
     return any(hasattr(x, "shape") and is_large(x) for x in (a, b))
 
 
-add_relu.into, add_relu.serves = _add_relu_into, _is_large_sum  # type: ignore[attr-defined]  # it may
+add_relu.into, add_relu.serves = _add_relu_into, _is_large_sum  # type: ignore[attr-defined]  # a function may have any
 
 
 @declines
@@ -91,4 +91,4 @@ def max_pool_relu(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> 
     return pool.pooled(x, kernel, stride, padding, relu=True)
 
 
-max_pool_relu.into = functools.partial(pool.max_pool_into, relu=True)  # type: ignore[attr-defined]  # it may
+max_pool_relu.into = functools.partial(pool.max_pool_into, relu=True)  # type: ignore[attr-defined]  # a function may have any

@@ -16,10 +16,10 @@ from flagstone_numba.kernels.direct import places_of, plan
 from flagstone_numba.kernels.planes import as_planes
 from flagstone_numba.kernels.reduction import sum_rows
 from flagstone_numba.loading import loops
-from flagstone_numba.scratch import scratch
 from flagstone_numba.sums import share_sum_turns
 from flagstone_numpy.kernels import narrow as numpys
 from flagstone_numpy.kernels.windows import Array, Window
+from flagstone_numpy.scratch import scratch
 from flagstone_numpy.threads import Turns
 
 forward = direct.forward

@@ -13,9 +13,10 @@ import numpy as np
 from flagstone_numba.kernels.direct import product_tile
 from flagstone_numba.kernels.reduction import sum_rows
 from flagstone_numba.loading import loops
-from flagstone_numba.scratch import output, scratch
+from flagstone_numba.outputs import output
 from flagstone_numpy.kernels import pointwise as numpys
 from flagstone_numpy.kernels.windows import Array, Sizes, Window
+from flagstone_numpy.scratch import scratch
 from flagstone_numpy.threads import Turns, share_turns
 
 LEAST = 1 << 22

@@ -16,9 +16,11 @@ from flagstone_numba.kernels import direct
 from flagstone_numba.kernels.direct import block_rows, product_tile
 from flagstone_numba.kernels.planes import as_places
 from flagstone_numba.loading import loops
-from flagstone_numba.scratch import output, scratch
-from flagstone_numba.sums import MOST_GROUPS, share_sum_turns
+from flagstone_numba.outputs import output
+from flagstone_numba.sums import share_sum_turns
 from flagstone_numpy.kernels.windows import Array, Sizes, Window, blocks
+from flagstone_numpy.scratch import scratch
+from flagstone_numpy.sums import MOST_GROUPS
 from flagstone_numpy.threads import Turns, share_turns
 
 BLOCK_BYTES = 3 << 18

@@ -1,9 +1,9 @@
-"""Scratch memory that a thread keeps from one kernel to the next.
+"""Memory for large outputs, used again when nobody refers to them any more.
 
-Fresh memory costs a page fault for every 4 kB (0.7 us on a virtual machine), which for the buffers
-of a convolution is as long as its transforms take. The system's allocator gives memory that was
-freed again, but arrays of 32 MB and more it takes anew from the kernel each time, whose filling
-with zeros takes longer than many a convolution: :func:`output` keeps a few.
+The system's allocator gives memory that was freed again, but arrays of 32 MB and more it takes anew
+from the kernel each time, whose filling with zeros takes longer than many a convolution:
+:func:`output` keeps a few. What a thread keeps from one kernel to the next is in
+:mod:`flagstone_numpy.scratch`.
 """
 
 from __future__ import annotations
@@ -16,34 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MOST_BYTES = 1 << 24
-"""A larger buffer is made anew each time, so that a thread never holds much more than a few."""
-
-
 LARGE = 1 << 25
 """Bytes from which glibc's allocator takes each array from the kernel."""
 MOST_KEPT = 1 << 27
 """Bytes of large outputs that are kept when nobody uses them any more."""
-
-
-class _Held(threading.local):
-    def __init__(self) -> None:
-        self.buffers: dict[str, npt.NDArray[Any]] = {}
-
-
-_held = _Held()
-
-
-def scratch(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """An array of ``shape``, not initialised; valid until its thread asks for ``name`` again."""
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    if size > MOST_BYTES:
-        return np.empty(shape, dtype)
-    buffer = _held.buffers.get(name)
-    if buffer is None or buffer.size < size:
-        buffer = _held.buffers[name] = np.empty(size, np.uint8)
-    return buffer[:size].view(dtype).reshape(shape)
 
 
 _kept: list[npt.NDArray[Any]] = []

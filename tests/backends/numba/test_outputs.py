@@ -6,15 +6,15 @@ import pytest
 
 pytest.importorskip("numba", reason="numba is not installed: pip install flagstone[fast]")
 
-from flagstone_numba import scratch
+from flagstone_numba import outputs
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Outputs of 400 bytes count as large, and three of them are kept."""
-    monkeypatch.setattr(scratch, "LARGE", 400)
-    monkeypatch.setattr(scratch, "MOST_KEPT", 1200)
-    monkeypatch.setattr(scratch, "_kept", [])
+    monkeypatch.setattr(outputs, "LARGE", 400)
+    monkeypatch.setattr(outputs, "MOST_KEPT", 1200)
+    monkeypatch.setattr(outputs, "_kept", [])
 
 
 def place(array):
@@ -23,29 +23,29 @@ def place(array):
 
 @pytest.mark.usefixtures("small")
 def test_a_large_output_takes_memory_that_nobody_refers_to():
-    a = scratch.output((10, 10), "float32")
-    b = scratch.output((10, 10), "float32")
+    a = outputs.output((10, 10), "float32")
+    b = outputs.output((10, 10), "float32")
     first, view = place(a), a[3:]
     assert place(b) != first
     del a
-    c = scratch.output((5, 20), "float32")
+    c = outputs.output((5, 20), "float32")
     assert place(c) not in (first, place(b))  # a view is left
     del view
-    d = scratch.output((100,), "float32")
+    d = outputs.output((100,), "float32")
     assert place(d) == first
 
 
 @pytest.mark.usefixtures("small")
 def test_what_is_kept_is_bounded_and_living_outputs_are_let_go_of_too():
-    living = [scratch.output((100,), "float32") for _ in range(8)]
+    living = [outputs.output((100,), "float32") for _ in range(8)]
     assert len({place(a) for a in living}) == 8
-    assert sum(block.size for block in scratch._kept) == 1200
+    assert sum(block.size for block in outputs._kept) == 1200
 
 
 @pytest.mark.usefixtures("small")
 def test_small_outputs_and_much_larger_blocks_are_not_shared():
-    a = scratch.output((1000,), "uint8")
+    a = outputs.output((1000,), "uint8")
     at = place(a)
     del a
-    assert place(scratch.output((410,), "uint8")) != at
-    assert scratch.output((399,), "uint8").base is None
+    assert place(outputs.output((410,), "uint8")) != at
+    assert outputs.output((399,), "uint8").base is None
