@@ -217,10 +217,9 @@ def share(work: Callable[[Iterator[Piece]], None], pieces: Iterable[Piece]) -> N
     """Call ``work`` on several threads at once, each time with an iterator over its own pieces.
 
     Every piece goes to exactly one call, to whichever asks first; without pieces there is no call,
-    and no more calls than pieces. A call keeps what it reuses
-    between pieces, such as scratch memory, in its own variables. Inside a call another ``share``
-    runs on the thread that it is called from. An exception in any call is raised here, when all
-    calls have ended.
+    and no more calls than pieces. A call keeps what it reuses between pieces, such as scratch
+    memory, in its own variables. Inside a call another ``share`` runs on the thread that it is
+    called from. An exception in any call is raised here, when all calls have ended.
     """
     queue = deque(pieces)
     if not queue:
