@@ -21,3 +21,14 @@ __all__ = [
     "AlternatingFlip", "Augmentation", "Chain", "Crop", "CutMix", "Cutout", "Flip", "MixUp",
     "Mixing", "Mixture", "Planned", "Translate", "parse",
 ]  # fmt: skip
+
+REGISTERED = (
+    ("flip", "Flip", "mirror an image with a probability"),
+    ("alternating-flip", "AlternatingFlip", "mirror an image in every other epoch"),
+    ("crop", "Crop", "pad an image, mirrored by default, and cut its size out again"),
+    ("translate", "Translate", "move an image by some pixels; 0 follows"),
+    ("cutout", "Cutout", "set a square of an image to 0"),
+    ("mixup", "MixUp", "mix examples, and their losses, in pairs"),
+    ("cutmix", "CutMix", "paste a box of another image, and mix their losses"),
+)
+"""What the core registers of these: the name in text, the attribute, a line about it."""

@@ -72,3 +72,28 @@ __all__ = [
     "cross_entropy", "focal", "hinge", "huber", "kl_div", "log_cosh", "mae", "mse", "multi_margin",
     "poisson_nll", "quantile", "smooth_l1", "squared_hinge", "triplet_margin",
 ]  # fmt: skip
+
+REGISTERED = (
+    ("mse", "MSELoss", "mean squared error"),
+    ("mae", "L1Loss", "mean absolute error"),
+    ("huber", "HuberLoss", "squared error near 0, absolute error beyond delta"),
+    ("smooth-l1", "SmoothL1Loss", "Huber's loss with slope 1 beyond beta"),
+    ("log-cosh", "LogCoshLoss", "log(cosh(error)), smooth everywhere"),
+    ("quantile", "QuantileLoss", "the pinball loss of the q-quantile"),
+    ("poisson-nll", "PoissonNLLLoss", "negative log-likelihood of counts"),
+    ("binary-cross-entropy", "BCEWithLogitsLoss", "logistic loss from logits"),
+    ("binary-focal", "BinaryFocalLoss", "focal loss from logits of two classes"),
+    ("hinge", "HingeLoss", "max(0, margin - target * x), targets -1 and 1"),
+    ("squared-hinge", "SquaredHingeLoss", "the hinge squared"),
+    (
+        "cross-entropy", "CrossEntropyLoss",
+        "softmax cross-entropy from logits and class numbers or probabilities",
+    ),
+    ("focal", "FocalLoss", "softmax cross-entropy that counts easy examples less"),
+    ("multi-margin", "MultiMarginLoss", "hinge of several classes"),
+    ("kl-divergence", "KLDivLoss", "how far log-probabilities are from a distribution"),
+    ("cosine-similarity", "CosineSimilarityLoss", "1 - the cosine of prediction and target"),
+    ("cosine-embedding", "CosineEmbeddingLoss", "pairs: near if alike, apart if not"),
+    ("triplet-margin", "TripletMarginLoss", "nearer to the positive than to the negative"),
+)  # fmt: skip
+"""What the core registers of these: the name in text, the attribute, a line about it."""

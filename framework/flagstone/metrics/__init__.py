@@ -24,3 +24,19 @@ __all__ = [
     "roc_auc",
     "top_k_accuracy",
 ]
+
+REGISTERED = (
+    ("accuracy", "accuracy", "how often the predicted label is the true one"),
+    ("log-loss", "log_loss", "mean negative log-probability of the true label"),
+    ("mse", "mse", "mean squared error"),
+    ("mae", "mae", "mean absolute error"),
+    ("mape", "mape", "mean absolute error as a share of the true value"),
+    ("r2", "r2", "coefficient of determination"),
+    ("precision", "precision", "of the rows predicted as a class, the share of it; macro mean"),
+    ("recall", "recall", "of the rows of a class, the share predicted as it; macro mean"),
+    ("f1", "f1", "the harmonic mean of precision and recall; macro mean"),
+    ("roc-auc", "roc_auc", "area under the ROC curve"),
+    ("top-k-accuracy", "top_k_accuracy", "how often the true label is among the k likeliest"),
+    ("confusion-matrix", "confusion_matrix", "counts of true against predicted labels"),
+)
+"""What the core registers of these: the name in text, the attribute, a line about it."""

@@ -33,3 +33,21 @@ __all__ = [
     "lookahead",
     "with_weight_decay",
 ]
+
+REGISTERED = (
+    ("sgd", "SGD", "gradient descent, momentum, Nesterov"),
+    ("adam", "Adam", "Kingma & Ba, 2015"),
+    ("adamw", "AdamW", "Adam, decoupled weight decay"),
+    ("nadam", "NAdam", "Adam with Nesterov's momentum"),
+    ("radam", "RAdam", "Adam that starts as momentum only"),
+    ("adamax", "Adamax", "Adam over the largest past gradient"),
+    ("rmsprop", "RMSprop", "the gradient over its root mean square"),
+    ("adagrad", "Adagrad", "the gradient over the root of its sum of squares"),
+    ("adadelta", "Adadelta", "steps in units of past steps"),
+    ("lion", "Lion", "the sign of a momentum"),
+    ("lamb", "LAMB", "Adam in units of each parameter's norm, for large batches"),
+    ("muon", "Muon", "momentum made orthogonal for matrices, AdamW for the rest"),
+    ("lookahead", "lookahead", "slow weights behind another optimizer (base=...)"),
+    ("lbfgs", "LBFGS", "quasi-Newton on all data; in Python, by step(closure)"),
+)
+"""What the core registers of these: the name in text, the attribute, a line about it."""

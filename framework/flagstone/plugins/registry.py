@@ -1,7 +1,8 @@
 """Which plugin provides what: look-ups by kind and name, and the story of every plugin.
 
-Entry points are scanned at the first look-up and never before. The functions of this module are
-the methods of one process-wide :class:`Registry`; a test makes its own.
+Entry points are scanned at the first look-up and never before, and plugins are asked for a kind
+when something of that kind is first looked up. The functions of this module are the methods of one
+process-wide :class:`Registry`; a test makes its own.
 
 Environment, read at the first look-up:
     FLAGSTONE_DISABLE_PLUGINS: names of plugins to leave out, separated by commas.
@@ -209,7 +210,7 @@ class Registry:
     def providers(self) -> list[ProviderRow]:
         """The story of every plugin, in the order in which they were asked; never raises."""
         with self._lock:
-            return [row_of(plugin) for plugin in self._scan().plugins]
+            return [row_of(plugin) for plugin in self._scan(*KINDS).plugins]
 
     def register(self, plugin: object, name: str | None = None) -> ProviderRow:
         """Add a module, or any object with hooks, as a plugin of this process.
@@ -227,12 +228,14 @@ class Registry:
         module = str(getattr(plugin, "__module__", None) or getattr(plugin, "__name__", ""))
         candidate = Plugin(Provider(name, module))
         with self._lock:
-            tables = self._scan()
-            if any(name == other.provider.name for other in tables.plugins):
+            if any(name == other.provider.name for other in self._scan().plugins):
                 raise PluginError(f"a plugin named {name!r} is there already; give another name")
             with candidate.isolated(f"registering {name!r}"):
                 candidate.adopt(plugin)
-                tables.ask(candidate)
+            kinds = [kind for kind, spec in KINDS.items() if candidate.implements(spec.hook)]
+            tables = self._scan(*kinds)
+            with candidate.isolated(f"registering {name!r}"):
+                tables.join(candidate)
             if candidate.problems:
                 tables.drop(candidate)
                 raise PluginError(f"{candidate.provider}: {'; '.join(candidate.problems)}")
@@ -277,28 +280,32 @@ class Registry:
             raise UnknownNameError("kind", kind, KINDS)
         with self._lock:
             self._raise_if_strict()
-            return dict(self._scan().specs[kind])  # a copy: another thread may register
+            return dict(self._scan(kind).specs[kind])  # a copy: another thread may register
 
     def _plugins(self) -> list[Plugin]:
         with self._lock:
             self._raise_if_strict()
             return list(self._scan().plugins)
 
-    def _scan(self) -> Tables:
-        """The tables, made at the first call. Interrupted, the next call begins anew."""
+    def _scan(self, *kinds: str) -> Tables:
+        """The tables, plugins asked for these kinds. Interrupted, the next call begins anew."""
         with self._lock:
-            if self._tables is None:
-                if self._scanning:  # by this thread: any other waits for the lock
-                    raise PluginError(
-                        "a plugin looked something up while plugins were being collected; "
-                        "look up when a spec's target is used, not when its module is imported"
-                    )
-                self._scanning = True
-                try:
-                    self._tables = self._collect()
-                finally:
-                    self._scanning = False
-            return self._tables
+            if self._scanning:  # by this thread: any other waits for the lock
+                raise PluginError(
+                    "a plugin looked something up while plugins were being collected; "
+                    "look up when a spec's target is used, not when its module is imported"
+                )
+            self._scanning = True
+            tables, self._tables = self._tables, None
+            try:
+                if tables is None:
+                    tables = self._collect()
+                for kind in kinds:
+                    tables.ask(kind)
+                self._tables = tables
+            finally:
+                self._scanning = False
+            return tables
 
     def _collect(self) -> Tables:
         from flagstone.plugins.loader import Plugin, discover, in_order
@@ -322,7 +329,7 @@ class Registry:
             absent = Plugin(Provider(name, ""), disabled=f"named in {DISABLE}, but not installed")
             tables.plugins.append(absent)
         for plugin in self._registered.values():
-            tables.ask(plugin)
+            tables.join(plugin)
         return tables
 
     def hint(self) -> str:
@@ -352,7 +359,7 @@ class Registry:
         if _is_set(STRICT):
             stories = [
                 f"{plugin.provider}: {'; '.join(plugin.problems)}"
-                for plugin in self._scan().plugins
+                for plugin in self._scan(*KINDS).plugins
                 if plugin.problems and not plugin.disabled
             ]
             if stories:

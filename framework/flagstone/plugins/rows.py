@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from flagstone.plugins.specs import KINDS
+
 if TYPE_CHECKING:
     from flagstone.plugins.loader import Plugin
 
@@ -47,9 +49,11 @@ def row_of(plugin: Plugin) -> ProviderRow:
         status = "failed"
     elif plugin.conflicts:
         status = "conflict"
-    provides: dict[str, tuple[str, ...]] = {}
-    for spec in plugin.specs:
-        provides[spec.kind] = (*provides.get(spec.kind, ()), spec.name)
+    provides = {
+        kind: names
+        for kind in KINDS
+        if (names := tuple(spec.name for spec in plugin.specs if spec.kind == kind))
+    }
     return ProviderRow(
         name=plugin.provider.name,
         status=status,

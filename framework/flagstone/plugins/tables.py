@@ -7,45 +7,53 @@ from flagstone.plugins.specs import KINDS, Spec
 
 
 class Tables:
-    """The plugins, and kind -> name -> spec."""
+    """The plugins, and kind -> name -> spec for the kinds that have been asked for."""
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
-        self.specs: dict[str, dict[str, Spec]] = {kind: {} for kind in KINDS}
+        self.specs: dict[str, dict[str, Spec]] = {}
 
     def admit(self, plugin: Plugin) -> None:
-        """Load and ask an installed plugin, unless it is off or its name is taken."""
+        """Load an installed plugin, unless it is off or its name is taken."""
         holder = next((p for p in self.plugins if p.provider.name == plugin.provider.name), None)
-        if plugin.disabled or plugin.failures:
-            self.plugins.append(plugin)
-        elif holder is not None:
+        if holder is not None and not (plugin.disabled or plugin.failures):
             plugin.conflicts.append(
                 f"the plugin name {plugin.provider.name!r} belongs to {holder.provider}; "
                 "rename this one's entry point"
             )
-            self.plugins.append(plugin)
-        else:
+        elif not (plugin.disabled or plugin.failures):
             plugin.load()
-            self.ask(plugin)
+        self.plugins.append(plugin)
 
-    def ask(self, plugin: Plugin) -> None:
-        """Take a loaded plugin's specs; a name that is taken stays with who has it."""
+    def ask(self, kind: str) -> None:
+        """Ask every plugin for its specs of ``kind``, once; nothing is imported for the others."""
+        if kind not in self.specs:
+            self.specs[kind] = {}
+            for plugin in self.plugins:
+                self._take(plugin, kind)
+
+    def join(self, plugin: Plugin) -> None:
+        """Take a loaded plugin, and its specs of the kinds that have been asked for already."""
         self.plugins.append(plugin)
         plugin.specs = []
-        for kind in KINDS.values():
-            for spec in plugin.gather(kind):
-                owner = self._owner(spec)
-                if owner is None:
-                    self.specs[spec.kind][spec.name] = spec
-                    plugin.specs.append(spec)
-                else:
-                    plugin.conflicts.append(conflict(spec, owner))
+        for kind in list(self.specs):  # its hooks may look something up, which asks for more
+            self._take(plugin, kind)
 
     def drop(self, plugin: Plugin) -> None:
         """Forget a plugin and what it provides; nothing happens if it is not there."""
         self.plugins = [other for other in self.plugins if other is not plugin]
         for spec in plugin.specs:
             del self.specs[spec.kind][spec.name]
+
+    def _take(self, plugin: Plugin, kind: str) -> None:
+        """The plugin's specs of that kind; a name that is taken stays with who has it."""
+        for spec in plugin.gather(KINDS[kind]):
+            owner = self._owner(spec)
+            if owner is None:
+                self.specs[kind][spec.name] = spec
+                plugin.specs.append(spec)
+            else:
+                plugin.conflicts.append(conflict(spec, owner))
 
     def _owner(self, spec: Spec) -> Spec | None:
         claims = set(spec.claims)

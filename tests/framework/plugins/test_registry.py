@@ -8,18 +8,14 @@ import json
 import re
 import sys
 import threading
-import types
 
 import pytest
 
-from flagstone.errors import PluginError, UnknownNameError
+from flagstone.errors import UnknownNameError
 from flagstone.plugins import (
     KINDS,
-    LayerSpec,
-    ModelSpec,
     Provider,
     Registry,
-    hookimpl,
 )
 
 LAYER = """
@@ -262,58 +258,6 @@ def test_a_backend_cannot_take_the_name_or_the_devices_of_another(
     assert f"left out: {taken} belongs to backend 'numpy' of plugin 'numpy'" in row.reason
 
 
-class Mine:
-    @hookimpl
-    def flagstone_layers(self):
-        yield LayerSpec("mine", "json:loads")
-
-
-def test_an_object_can_be_registered_and_removed(registry_of):
-    registry = registry_of({"good": GOOD})
-    row = registry.register(Mine(), name="mine")
-    assert (row.status, row.provides) == ("ok", {"layer": ("mine",)})
-    assert row in registry.providers()
-    assert registry.load("layer", "mine") is json.loads
-    registry.unregister("mine")
-    assert registry.names("layer") == ["good"]
-    assert registry.register(Mine()).name == "Mine"
-    with pytest.raises(UnknownNameError, match="unknown registered plugin 'good'; known: Mine"):
-        registry.unregister("good")
-
-
-def test_a_module_can_be_registered():
-    module = types.ModuleType("my_module")
-    module.flagstone_layers = hookimpl(lambda: [LayerSpec("late", "json:dumps")])
-    registry = Registry([])
-    assert registry.register(module).name == "my_module"
-    assert registry.names("layer") == ["late"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        ([LayerSpec("good", "m:f")], "'good' belongs to"),
-        ([LayerSpec("new", "m:f"), LayerSpec("Bad", "m:f")], "name: expected lowercase"),
-        (None, "it returned None"),
-    ],
-)
-def test_registering_something_unsound_raises_and_adds_nothing(registry_of, answer, told):
-    registry = registry_of({"good": GOOD})
-
-    class Bad:
-        @hookimpl
-        def flagstone_layers(self):
-            return answer
-
-    before = registry.providers()
-    with pytest.raises(PluginError, match=told):
-        registry.register(Bad(), name="bad")
-    assert registry.names("layer") == ["good"]
-    assert registry.providers() == before
-    with pytest.raises(PluginError, match="a plugin named 'good' is there already"):
-        registry.register(Mine(), name="good")
-
-
 def test_a_look_up_while_plugins_are_collected_is_that_plugins_failure(registry_of, monkeypatch):
     source = "import builtins\nbuiltins.the_registry.names('layer')\n" + GOOD
     registry = registry_of({"eager": source, "good": GOOD})
@@ -360,13 +304,47 @@ def test_a_list_that_was_handed_out_can_be_changed(registry_of):
     assert registry.names("layer") == ["good"]
 
 
-def test_a_model_spec_keeps_its_own_fields():
-    class Models:
-        @hookimpl
-        def flagstone_models(self):
-            return [ModelSpec("m", "m:f", task="regression", expected_failed_checks={"c": "why"})]
+ASKED = """
+import builtins
+@hookimpl
+def flagstone_layers():
+    builtins.asked.append("layer")
+    yield LayerSpec("{0}", "json:dumps")
+@hookimpl
+def flagstone_losses():
+    builtins.asked.append("loss")
+    yield LossSpec("{0}", "json:dumps")
+"""
 
-    registry = Registry([])
-    registry.register(Models())
-    spec = registry.find("model", "m")
-    assert (spec.task, spec.expected_failed_checks) == ("regression", {"c": "why"})
+
+def test_a_kind_is_asked_for_once_and_when_it_is_wanted(registry_of, monkeypatch):
+    asked = []
+    monkeypatch.setattr("builtins.asked", asked, raising=False)
+    registry = registry_of({"one": ASKED.format("one")})
+    assert registry.names("model") == []
+    assert asked == []
+    assert registry.names("loss") == registry.names("loss") == ["one"]
+    assert asked == ["loss"]
+    assert only_row(registry, "one").provides == {"layer": ("one",), "loss": ("one",)}
+    assert asked == ["loss", "layer"]
+    monkeypatch.setenv("FLAGSTONE_STRICT_PLUGINS", "1")
+    assert registry.names("model") == []
+
+
+def test_ctrl_c_in_a_hook_passes_and_the_next_look_up_begins_anew(registry_of, monkeypatch):
+    source = "import builtins\n@hookimpl\ndef flagstone_layers():\n    builtins.interrupt()\n"
+    interrupts = [KeyboardInterrupt]
+
+    def interrupt():
+        if interrupts:
+            raise interrupts.pop()
+
+    monkeypatch.setattr("builtins.interrupt", interrupt, raising=False)
+    registry = registry_of({"good": GOOD, "late": source + "    return []\n"})
+    with pytest.raises(KeyboardInterrupt):
+        registry.names("layer")
+    assert registry.names("layer") == ["good"]
+    assert [(row.name, row.status) for row in registry.providers()] == [
+        ("good", "ok"),
+        ("late", "ok"),
+    ]
