@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import warnings
 from typing import Any
 
@@ -17,10 +18,33 @@ def loops(name: str) -> Any:
     Numba refuses a NumPy that is newer than it knows when it is imported, for one.
     """
     try:
+        _announce_compiling()
         return importlib.import_module(f"flagstone_numba.loops.{name}")
     except Exception as error:  # noqa: BLE001  # whatever it is, NumPy's kernels go on serving
         _tell(f"{type(error).__name__}: {error}")
         return None
+
+
+@functools.cache
+def _announce_compiling() -> None:
+    """Have it logged, once, when a loop of ours is compiled, not read from disk: it takes time."""
+    from numba.core import event
+
+    class Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
+        said = False
+
+        def on_start(self, event: Any) -> None:
+            ours = event.data["dispatcher"].py_func.__module__.startswith("flagstone_numba.")
+            if ours and not self.said:
+                self.said = True
+                logging.getLogger("flagstone").info(
+                    "compiling loops for this processor, which takes some seconds; they are kept"
+                )
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", Announcement())
 
 
 @functools.cache

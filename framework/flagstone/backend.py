@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from flagstone.devices import AUTO, Device, default_device, parse_device
 from flagstone.errors import (
@@ -26,16 +24,18 @@ from flagstone.errors import (
     UnknownNameError,
 )
 from flagstone.fusion import without_stale
+from flagstone.kernels import EXACT as EXACT
+from flagstone.kernels import Array as Array
+from flagstone.kernels import Kernel as Kernel
+from flagstone.kernels import Traits as Traits
+from flagstone.kernels import declines as declines
+from flagstone.kernels import in_front, with_fallback
+from flagstone.kernels import settled as settled
+from flagstone.kernels import takes_precision as takes_precision
+from flagstone.kernels import traits as traits
 from flagstone.plugins import BackendSpec, registry
 from flagstone.plugins.guests import quiet_output
 from flagstone.staging import Staging as Staging
-
-Array = Any  # an array of some backend's namespace; the standard defines no type to name
-Kernel = Callable[..., Any]
-
-EXACT = "exact"
-"""The precision that every backend has: all values are of the dtype that they are said to be, and
-products are not rounded on the way."""
 
 MIXED = {"mixed-fp16": "float16", "mixed-bf16": "bfloat16"}
 """Precision -> the dtype in which products are computed beside float32."""
@@ -204,50 +204,13 @@ class OpTable(dict[Any, Kernel]):
         if kernel is None:
             self[op] = generic
             return generic
-        may_decline = getattr(kernel, "may_decline", False)
+        may_decline = traits(kernel).may_decline
         if backend.precision != EXACT and takes_precision(kernel):
             kernel = functools.partial(kernel, precision=backend.precision)
         if may_decline:
-            kernel = _with_fallback(backend.name, op.name, kernel, generic)
+            kernel = with_fallback(backend.name, op.name, kernel, generic)
         self[op] = kernel
         return kernel
-
-
-def takes_precision(kernel: Kernel) -> bool:
-    """Whether a kernel has the keyword argument ``precision``."""
-    return "precision" in inspect.signature(kernel).parameters
-
-
-def declines(kernel: Kernel) -> Kernel:
-    """Mark a kernel that returns ``NotImplemented`` for arguments it does not serve.
-
-    The generic form then serves the call, and a ``RuntimeWarning`` says so once. A plugin's kernel
-    with an attribute ``least`` is not even asked where its first array has fewer values.
-    """
-    kernel.may_decline = True  # type: ignore[attr-defined]  # a function takes attributes
-    return kernel
-
-
-def _with_fallback(backend: str, op: str, kernel: Kernel, generic: Kernel) -> Kernel:
-    told = False
-
-    def bound(*arrays: Array, **static: Any) -> Any:
-        nonlocal told
-        result = kernel(*arrays, **static)
-        if result is not NotImplemented:
-            return result
-        if not told:
-            told = True
-            dtypes = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
-            warnings.warn(
-                f"{op}: the kernel of {backend} does not serve ({dtypes}); "
-                "the generic form does, more slowly",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-        return generic(*arrays, **static)
-
-    return bound
 
 
 _opened: dict[tuple[str, Device], tuple[BackendSpec, Backend]] = {}
@@ -302,48 +265,10 @@ def _open(spec: BackendSpec, device: Device) -> Backend:
         )
     own = backend.kernels
     added = {
-        spec.name: _before(spec.load(), own.get(spec.name)) for spec in registry.kernels(backend)
+        spec.name: in_front(spec.load(), own.get(spec.name)) for spec in registry.kernels(backend)
     }
     backend.kernels = without_stale(own, added)
     return backend
-
-
-def _before(added: Kernel, own: Kernel | None) -> Kernel:
-    """A plugin's kernel, and the backend's own that it replaces for what it declines."""
-    if own is None or not getattr(added, "may_decline", False):
-        return added
-
-    least = getattr(added, "least", 0)
-    takes = [takes_precision(k) for k in (added, own)]
-
-    @functools.wraps(added)
-    def kernel(*arrays: Array, **static: Any) -> Any:
-        if least and arrays[0].size < least:
-            return own(*arrays, **static)
-        result = added(*arrays, **static)
-        return own(*arrays, **static) if result is NotImplemented else result
-
-    def precise(*arrays: Array, precision: str = EXACT, **static: Any) -> Any:
-        first, second = ({"precision": precision} if wanted else {} for wanted in takes)
-        result = added(*arrays, **static, **first)
-        return own(*arrays, **static, **second) if result is NotImplemented else result
-
-    if any(takes):
-        precise.__name__ = added.__name__
-        vars(precise).update(vars(added))  # such as its form for recorded steps
-        kernel = cast(Any, precise)
-    kernel.may_decline = getattr(own, "may_decline", False)  # type: ignore[attr-defined]
-    kernel.served_by = (added, own)  # type: ignore[attr-defined]  # for people
-    if not any(takes):
-        kernel.below = (least, own)  # type: ignore[attr-defined]  # for settled()
-    return kernel
-
-
-def settled(kernel: Kernel, arrays: Sequence[Any]) -> Kernel:
-    """What serves calls with arrays of these sizes: the backend's own kernel, where a plugin's is
-    not even asked."""
-    least, own = getattr(kernel, "below", (0, kernel))
-    return own if least and arrays[0].size < least else kernel
 
 
 def _spec_of(wanted: Device) -> BackendSpec:

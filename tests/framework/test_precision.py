@@ -13,9 +13,10 @@ import pytest
 
 import flagstone as fs
 from flagstone import plugins
-from flagstone.backend import Backend, _before, declines, open_backend
+from flagstone.backend import Backend, declines, open_backend
 from flagstone.devices import Device
 from flagstone.errors import ConfigurationError, DeviceMismatchError
+from flagstone.kernels import in_front
 from flagstone.plugins import BackendSpec, hookimpl
 
 
@@ -82,7 +83,7 @@ def test_a_kernel_is_told(rough: str) -> None:
 
 
 def test_a_plugins_kernel_may_know_nothing_of_it() -> None:
-    both = _before(half_a_linear, linear)
+    both = in_front(half_a_linear, linear)
     x, w = np.full((1, 2), 0.3), np.ones((1, 2))
     assert both(x, w, precision="rounded") == pytest.approx(0.6)  # the plugin's
     assert both(x, w, np.zeros(1), precision="rounded") == 1.0  # the backend's, which is told

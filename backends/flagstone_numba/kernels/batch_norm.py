@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.backend import declines
+from flagstone.backend import Traits, declines
 from flagstone_numba.kernels.flat import LEAST, is_large
 from flagstone_numba.loading import loops
 from flagstone_numba.outputs import output
@@ -21,13 +21,32 @@ PIECE = 1 << 16
 Three = tuple[Array, Array, Array]
 
 
+def _into(
+    out: Three, x: Array, weight: Array, bias: Array, *, eps: float, relu: bool = False
+) -> None:
+    if _serves(x, weight):
+        normalized(x, weight, bias, eps, relu, out)
+        return
+    found = numpys.batch_norm(x, weight, bias, eps=eps)
+    for into, a in zip(out, found, strict=True):
+        np.copyto(into, a)
+    if relu:
+        np.maximum(out[0], 0, out=out[0])
+
+
+def _relu_into(out: Three, *given: Array, eps: float) -> None:
+    _into(out, *given, eps=eps, relu=True)
+
+
 @declines
+@Traits(least=LEAST, into=_into, serves=is_large)
 def batch_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
     """See :func:`flagstone_numpy.kernels.norm.batch_norm`."""
     return normalized(x, weight, bias, eps) if _serves(x, weight) else NotImplemented
 
 
 @declines
+@Traits(least=LEAST, into=_relu_into, serves=is_large)
 def batch_norm_relu(x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
     """``relu`` of the first output of :func:`batch_norm`."""
     return normalized(x, weight, bias, eps, relu=True) if _serves(x, weight) else NotImplemented
@@ -54,7 +73,19 @@ def normalized(
     return out
 
 
+def _grad_into(
+    out: Three, g: Array, x: Array, mean: Array, var: Array, weight: Array, *, eps: float
+) -> None:
+    if _serves(x, weight):
+        _gradients(out, g, x, mean, var, weight, eps)
+        return
+    found = numpys.batch_norm_grad(g, x, mean, var, weight, eps=eps)
+    for into, a in zip(out, found, strict=True):
+        np.copyto(into, a)
+
+
 @declines
+@Traits(least=LEAST, into=_grad_into, serves=is_large)
 def batch_norm_grad(
     g: Array, x: Array, mean: Array, var: Array, weight: Array, *, eps: float
 ) -> Any:
@@ -82,43 +113,6 @@ def _gradients(
         run(turns, given, rows, mean, var, weight, small, ends, each, sums, into, d_weight, d_bias)
 
     share_turns(work, len(sums) + 1 - (-len(rows) // each))
-
-
-def _into(
-    out: Three, x: Array, weight: Array, bias: Array, *, eps: float, relu: bool = False
-) -> None:
-    if _serves(x, weight):
-        normalized(x, weight, bias, eps, relu, out)
-        return
-    found = numpys.batch_norm(x, weight, bias, eps=eps)
-    for into, a in zip(out, found, strict=True):
-        np.copyto(into, a)
-    if relu:
-        np.maximum(out[0], 0, out=out[0])
-
-
-def _relu_into(out: Three, *given: Array, eps: float) -> None:
-    _into(out, *given, eps=eps, relu=True)
-
-
-def _grad_into(
-    out: Three, g: Array, x: Array, mean: Array, var: Array, weight: Array, *, eps: float
-) -> None:
-    if _serves(x, weight):
-        _gradients(out, g, x, mean, var, weight, eps)
-        return
-    found = numpys.batch_norm_grad(g, x, mean, var, weight, eps=eps)
-    for into, a in zip(out, found, strict=True):
-        np.copyto(into, a)
-
-
-for _kernel, _form in (
-    (batch_norm, _into),
-    (batch_norm_relu, _relu_into),
-    (batch_norm_grad, _grad_into),
-):
-    _kernel.into, _kernel.serves = _form, is_large  # type: ignore[attr-defined]  # a function may have any
-    _kernel.least = LEAST  # type: ignore[attr-defined]
 
 
 def _serves(x: Array, weight: Array) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.backend import declines
+from flagstone.backend import Traits, declines
 from flagstone_numba.loading import loops
 from flagstone_numpy.kernels.windows import Array
 from flagstone_numpy.threads import share
@@ -20,7 +20,13 @@ PIECE = 1 << 15
 """Logits in a piece of work: some 50 us."""
 
 
+def _serves(x: Any, p: Any, *_: Any) -> bool:
+    """Whether a call of either is for these kernels; a recorded step leaves others to NumPy's."""
+    return _fits(x.shape if len(x.shape) == 2 else p.shape)
+
+
 @declines
+@Traits(serves=_serves)
 def softmax_cross_entropy(x: Array, labels: Array) -> Any:
     """See :func:`flagstone_numpy.kernels.softmax.softmax_cross_entropy`."""
     run = _loops(x)
@@ -39,6 +45,7 @@ def softmax_cross_entropy(x: Array, labels: Array) -> Any:
 
 
 @declines
+@Traits(serves=_serves)
 def softmax_cross_entropy_grad(g: Array, p: Array, labels: Array) -> Any:
     """See :func:`flagstone_numpy.kernels.softmax.softmax_cross_entropy_grad`."""
     run = _loops(p)
@@ -66,12 +73,3 @@ def _fits(shape: tuple[int, ...]) -> bool:
 def _pieces(x: Array) -> list[slice]:
     step = max(1, PIECE // x.shape[1])
     return [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)]
-
-
-def _serves(x: Any, p: Any, *_: Any) -> bool:
-    """Whether a call of either is for these kernels; a recorded step leaves others to NumPy's."""
-    return _fits(x.shape if len(x.shape) == 2 else p.shape)
-
-
-for _kernel in (softmax_cross_entropy, softmax_cross_entropy_grad):
-    _kernel.serves = _serves  # type: ignore[attr-defined]  # a function may have any

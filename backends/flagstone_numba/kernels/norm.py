@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.backend import declines
+from flagstone.backend import Traits, declines
 from flagstone_numba.kernels.flat import LEAST
 from flagstone_numba.loading import loops
 from flagstone_numba.sums import share_sum, share_sum_turns
@@ -24,6 +24,7 @@ PIECE = 1 << 16
 
 
 @declines
+@Traits(least=LEAST)
 def axis_norm(
     x: Array, weight: Array | None, bias: Array | None, *, axis: tuple[int, ...], eps: float
 ) -> Any:
@@ -55,6 +56,7 @@ def axis_norm(
 
 
 @declines
+@Traits(least=LEAST)
 def axis_norm_grad(
     g: Array, x: Array, mean: Array, var: Array, weight: Array | None, *, axis: tuple[int, ...],
     eps: float,
@@ -90,6 +92,7 @@ def axis_norm_grad(
 
 
 @declines
+@Traits(least=LEAST)
 def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float) -> Any:
     """``x / sqrt(mean(x²) + eps) * weight`` over last axes; others are left to plain expressions.
 
@@ -112,6 +115,7 @@ def axis_rms_norm(x: Array, weight: Array | None, *, axis: tuple[int, ...], eps:
 
 
 @declines
+@Traits(least=LEAST)
 def axis_rms_norm_grad(
     g: Array, x: Array, square: Array, weight: Array | None, *, axis: tuple[int, ...], eps: float
 ) -> Any:
@@ -139,10 +143,6 @@ def _rows(x: Array, weight: Array | None, axis: tuple[int, ...]) -> View | None:
     if view is None or view.m * view.k > 1 or loops("batch") is None:
         return None
     return view
-
-
-for _kernel in (axis_norm, axis_norm_grad, axis_rms_norm, axis_rms_norm_grad):
-    _kernel.least = LEAST  # type: ignore[attr-defined]  # a function may have any
 
 
 def _pieces(view: View) -> list[slice]:

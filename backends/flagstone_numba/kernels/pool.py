@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.backend import declines
+from flagstone.backend import Traits, declines
 from flagstone_numba.kernels.planes import Geometry, as_planes
 from flagstone_numba.loading import loops
 from flagstone_numpy.kernels import pool as numpys
@@ -18,7 +18,21 @@ PIECE = 1 << 17
 """Numbers of input in a piece of work: some 50 us."""
 
 
+def max_pool_into(
+    out: tuple[Array, Array], x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
+    relu: bool = False,
+) -> None:  # fmt: skip
+    """Write what :func:`max_pool` gives, activated if asked for, to ``out``."""
+    if x.ndim <= 4 and loops("pool") is not None:
+        pooled(x, kernel, stride, padding, relu, out)
+    else:
+        y, index = numpys.max_pool(x, kernel=kernel, stride=stride, padding=padding)
+        np.copyto(out[0], np.maximum(y, 0) if relu else y)
+        np.copyto(out[1], index)
+
+
 @declines
+@Traits(into=max_pool_into)
 def max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> Any:
     """See :func:`flagstone_numpy.kernels.pool.max_pool`; three spatial axes are left to it."""
     if x.ndim > 4 or loops("pool") is None:
@@ -47,20 +61,19 @@ def pooled(
     return out
 
 
-def max_pool_into(
-    out: tuple[Array, Array], x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
-    relu: bool = False,
+def _max_pool_grad_into(
+    out: Array, g: Array, index: Array, *, size: Sizes, kernel: Sizes, stride: Sizes,
+    padding: Pairs,
 ) -> None:  # fmt: skip
-    """Write what :func:`max_pool` gives, activated if asked for, to ``out``."""
-    if x.ndim <= 4 and loops("pool") is not None:
-        pooled(x, kernel, stride, padding, relu, out)
+    if g.ndim <= 4 and loops("pool") is not None:
+        _give(g, index, kernel, stride, padding, out)
     else:
-        y, index = numpys.max_pool(x, kernel=kernel, stride=stride, padding=padding)
-        np.copyto(out[0], np.maximum(y, 0) if relu else y)
-        np.copyto(out[1], index)
+        how: dict[str, Any] = {"size": size, "kernel": kernel, "stride": stride}
+        np.copyto(out, numpys.max_pool_grad(g, index, padding=padding, **how))
 
 
 @declines
+@Traits(into=_max_pool_grad_into)
 def max_pool_grad(
     g: Array, index: Array, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs
 ) -> Any:
@@ -85,21 +98,6 @@ def _give(g: Array, index: Array, kernel: Sizes, stride: Sizes, padding: Pairs, 
         run(turns, each, given, chosen, kernel_, geometry.stride, geometry.low, adds, covers, into)
 
     share_turns(work, -(-len(into) // each))
-
-
-def _max_pool_grad_into(
-    out: Array, g: Array, index: Array, *, size: Sizes, kernel: Sizes, stride: Sizes,
-    padding: Pairs,
-) -> None:  # fmt: skip
-    if g.ndim <= 4 and loops("pool") is not None:
-        _give(g, index, kernel, stride, padding, out)
-    else:
-        how: dict[str, Any] = {"size": size, "kernel": kernel, "stride": stride}
-        np.copyto(out, numpys.max_pool_grad(g, index, padding=padding, **how))
-
-
-max_pool.into = max_pool_into  # type: ignore[attr-defined]  # a function may have any
-max_pool_grad.into = _max_pool_grad_into  # type: ignore[attr-defined]
 
 
 def _each(images: Array) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.backend import declines
+from flagstone.backend import Traits, declines
 from flagstone_numba.loading import loops
 from flagstone_numba.sums import share_sum_turns
 from flagstone_numpy.kernels.reduction import leading_axes
@@ -18,7 +18,12 @@ LEAST = 1 << 17
 PIECE = 1 << 16
 
 
+def _is_large(x: Any, **_: Any) -> bool:
+    return math.prod(x.shape) >= LEAST
+
+
 @declines
+@Traits(least=LEAST, serves=_is_large)
 def sum(  # noqa: A001  # the op's name
     x: Array, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
 ) -> Any:
@@ -49,11 +54,3 @@ def _sum(rows: Array) -> Array:
         loops("elementwise").sum_rows(turns, rows, ends, step, totals)
 
     return share_sum_turns(work, -(-len(rows) // step), rows.shape[1:], rows.dtype)
-
-
-def _is_large(x: Any, **_: Any) -> bool:
-    return math.prod(x.shape) >= LEAST
-
-
-sum.serves = _is_large  # type: ignore[attr-defined]  # a function may have any
-sum.least = LEAST  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flagstone.backend import declines
+from flagstone.backend import Traits, declines
 from flagstone_numba.kernels.flat import LEAST, is_large, share_flat
 from flagstone_numba.loading import loops
 from flagstone_numpy.kernels.update_parts import is_left_out
@@ -16,6 +16,7 @@ from flagstone_numpy.kernels.windows import Array
 
 
 @declines
+@Traits(least=LEAST, serves=is_large)
 def sgd_update(
     p: Array, g: Array, velocity: Array | None, lr: Array, scale: Array,
     rates: Array | None = None, decays: Array | None = None, t: Array | None = None, *,
@@ -47,6 +48,7 @@ def sgd_update(
 
 
 @declines
+@Traits(least=LEAST, serves=is_large)
 def adam_update(
     p: Array, g: Array, m: Array, v: Array, t: Array, lr: Array, scale: Array,
     rates: Array | None = None, decays: Array | None = None, *, beta1: float, beta2: float,
@@ -73,8 +75,3 @@ def adam_update(
     )  # fmt: skip
     share_flat(lambda turns: run.adam(turns, p, g, m, v, *given), p.size)
     return ()
-
-
-for _kernel in (sgd_update, adam_update):
-    _kernel.serves = is_large  # type: ignore[attr-defined]  # a function may have any
-    _kernel.least = LEAST  # type: ignore[attr-defined]

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from flagstone.backend import Traits
 from flagstone_numpy.kernels import depthwise, im2col, narrow, pointwise, winograd
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
 
@@ -54,6 +55,36 @@ WINOGRAD_GRADIENT_SIDE = 8
 """The same for the weight gradient, which also adds 16 products up where columns give 9."""
 
 
+def conv_into(
+    out: Array | None, x: Array, w: Array, b: Array | None = None, *, groups: int,
+    precision: str = "exact", relu: bool = False, algorithms: Mapping[str, Any] = ALGORITHMS,
+    **how: Any,
+) -> Array:  # fmt: skip
+    """:func:`conv` by ``algorithms``, activated if asked for, written to ``out`` if it is given."""
+    window = Window(w.shape[1:-1], **how)
+    return forward(algorithms, x, w, b, window, groups, precision, out=out, relu=relu)
+
+
+def input_grad_into(
+    out: Array | None, g: Array, w: Array, *, size: Sizes, groups: int, precision: str = "exact",
+    algorithms: Mapping[str, Any] = ALGORITHMS, **how: Any,
+) -> Array:  # fmt: skip
+    """The same of :func:`conv_input_grad`."""
+    window = Window(w.shape[1:-1], **how)
+    return input_grad(algorithms, g, w, size, window, groups, precision, out)
+
+
+def weight_grad_into(
+    out: Array | None, g: Array, x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
+    dilation: Sizes, groups: int, precision: str = "exact",
+    algorithms: Mapping[str, Any] = ALGORITHMS, **more: Any,
+) -> Array:  # fmt: skip
+    """The same of :func:`conv_weight_grad`; for ``more`` see :func:`weight_grad`."""
+    window = Window(kernel, stride, padding, dilation)
+    return weight_grad(algorithms, g, x, window, groups, precision, out=out, **more)
+
+
+@Traits(into=conv_into)
 def conv(
     x: Array,
     w: Array,
@@ -85,6 +116,7 @@ def conv(
     return forward(ALGORITHMS, x, w, b, window, groups, precision)
 
 
+@Traits(into=input_grad_into)
 def conv_input_grad(
     g: Array,
     w: Array,
@@ -108,6 +140,7 @@ def conv_input_grad(
     return input_grad(ALGORITHMS, g, w, size, window, groups, precision)
 
 
+@Traits(into=weight_grad_into)
 def conv_weight_grad(
     g: Array,
     x: Array,
@@ -129,36 +162,6 @@ def conv_weight_grad(
     """
     window = Window(kernel, stride, padding, dilation)
     return weight_grad(ALGORITHMS, g, x, window, groups, precision)
-
-
-def conv_into(
-    out: Array, x: Array, w: Array, b: Array | None = None, *, stride: Sizes, padding: Pairs,
-    dilation: Sizes, groups: int, precision: str = "exact", relu: bool = False,
-) -> None:  # fmt: skip
-    """Write the convolution to ``out``, activated if asked for."""
-    window = Window(w.shape[1:-1], stride, padding, dilation)
-    forward(ALGORITHMS, x, w, b, window, groups, precision, out=out, relu=relu)
-
-
-def _input_grad_into(
-    out: Array, g: Array, w: Array, *, size: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes,
-    groups: int, precision: str = "exact",
-) -> None:  # fmt: skip
-    window = Window(w.shape[1:-1], stride, padding, dilation)
-    input_grad(ALGORITHMS, g, w, size, window, groups, precision, out)
-
-
-def _weight_grad_into(
-    out: Array, g: Array, x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs,
-    dilation: Sizes, groups: int, precision: str = "exact",
-) -> None:  # fmt: skip
-    window = Window(kernel, stride, padding, dilation)
-    weight_grad(ALGORITHMS, g, x, window, groups, precision, out=out)
-
-
-conv.into = conv_into  # type: ignore[attr-defined]  # a function may have any
-conv_input_grad.into = _input_grad_into  # type: ignore[attr-defined]
-conv_weight_grad.into = _weight_grad_into  # type: ignore[attr-defined]
 
 
 def forward(

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from flagstone.backend import Traits
 from flagstone_numpy.kernels.flat import SHARED, by_blocks
 from flagstone_numpy.scratch import scratch
 
 Array = np.ndarray
-
-
-def relu(x: Array) -> Array:
-    """``max(x, 0)``."""
-    if x.size < SHARED or not x.flags.c_contiguous:
-        y: Array = np.maximum(x, 0)
-        return y
-    y = np.empty(x.shape, x.dtype)
-    relu_into(y, x)
-    return y
 
 
 def relu_into(y: Array, x: Array) -> None:
@@ -29,13 +20,14 @@ def relu_into(y: Array, x: Array) -> None:
     by_blocks(lambda block: np.maximum(source[block], 0, out=target[block]), x.size)
 
 
-def relu_grad(g: Array, kept: Array) -> Array:
-    """``g`` where ``kept > 0``, else 0: the bits of ``g`` times 1 or 0.
-
-    Multiplied as integers, infinities and NaN of ``g`` are kept and left out like other numbers.
-    """
-    y = np.empty(g.shape, g.dtype)
-    _relu_grad_into(y, g, kept)
+@Traits(into=relu_into, over=(0,))
+def relu(x: Array) -> Array:
+    """``max(x, 0)``."""
+    if x.size < SHARED or not x.flags.c_contiguous:
+        y: Array = np.maximum(x, 0)
+        return y
+    y = np.empty(x.shape, x.dtype)
+    relu_into(y, x)
     return y
 
 
@@ -52,5 +44,12 @@ def _relu_grad_into(y: Array, g: Array, kept: Array) -> None:
     by_blocks(apply, g.size)
 
 
-relu.into, relu.over = relu_into, (0,)  # type: ignore[attr-defined]  # a function may have any
-relu_grad.into, relu_grad.over = _relu_grad_into, (0,)  # type: ignore[attr-defined]
+@Traits(into=_relu_grad_into, over=(0,))
+def relu_grad(g: Array, kept: Array) -> Array:
+    """``g`` where ``kept > 0``, else 0: the bits of ``g`` times 1 or 0.
+
+    Multiplied as integers, infinities and NaN of ``g`` are kept and left out like other numbers.
+    """
+    y = np.empty(g.shape, g.dtype)
+    _relu_grad_into(y, g, kept)
+    return y

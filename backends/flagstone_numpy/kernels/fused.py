@@ -5,10 +5,12 @@ The op's own kernel does the rest, whatever algorithm that takes.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
+from flagstone.backend import Traits
 from flagstone_numpy.kernels import axis_norm as examples
 from flagstone_numpy.kernels import conv as convolution
 from flagstone_numpy.kernels import linear as products
@@ -33,6 +35,7 @@ def linear_tanh(x: Array, w: Array, b: Array | None = None) -> Array:
     return np.tanh(y, out=y)
 
 
+@Traits(into=functools.partial(convolution.conv_into, relu=True))
 def conv_relu(
     x: Array, w: Array, b: Array | None = None, *, stride: Sizes, padding: Pairs, dilation: Sizes,
     groups: int,
@@ -40,13 +43,6 @@ def conv_relu(
     """``relu`` of :func:`~flagstone_numpy.kernels.conv.conv`."""
     window = Window(w.shape[1:-1], stride, padding, dilation)
     return convolution.forward(convolution.ALGORITHMS, x, w, b, window, groups, relu=True)
-
-
-def _conv_relu_into(out: Array, x: Array, w: Array, b: Array | None = None, **how: Any) -> None:
-    convolution.conv_into(out, x, w, b, relu=True, **how)
-
-
-conv_relu.into = _conv_relu_into  # type: ignore[attr-defined]  # a function may have any
 
 
 def batch_norm_relu(
@@ -72,17 +68,11 @@ def add_relu(a: Any, b: Any) -> Array:
     return _relu(np.add(a, b))
 
 
+@Traits(into=functools.partial(pool.pool_into, relu=True))
 def max_pool_relu(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> tuple[Array, Array]:
     """``relu`` of :func:`~flagstone_numpy.kernels.pool.max_pool`'s first output."""
     y, index = pool.max_pool(x, kernel=kernel, stride=stride, padding=padding)
     return _relu(y), index
-
-
-def _max_pool_relu_into(out: tuple[Array, Array], x: Array, **how: Any) -> None:
-    pool.pool_into(out, x, relu=True, **how)
-
-
-max_pool_relu.into = _max_pool_relu_into  # type: ignore[attr-defined]  # a function may have any
 
 
 def _relu(y: Array) -> Array:

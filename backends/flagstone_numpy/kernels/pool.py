@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from flagstone.backend import Traits
 from flagstone_numpy.kernels.windows import (
     Array,
     Pairs,
@@ -34,27 +35,6 @@ BLOCK_BYTES = 1 << 21
 """Of the larger of input and output."""
 HALVES = ("half", "products")
 """The scratch of what is pooled along some axes only; that along the next axis is read with it."""
-
-
-def max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> tuple[Array, Array]:
-    """Return the largest number in each window, and where it stands.
-
-    Arguments:
-        x: (n, *size, c), of a floating dtype.
-        kernel, stride: one integer >= 1 for each spatial axis.
-        padding: one pair (low, high) for each spatial axis; the padding counts as -inf.
-
-    Returns:
-        y: (n, *positions, c), of the dtype of ``x``; NaN where the window holds a NaN.
-        index: the same shape, the row-major number of the tap of the first maximum (of the first
-            NaN, if there is one): uint8, or int32 where the window has more than 255 taps.
-    """
-    window = _window(kernel, stride, padding)
-    positions = window.positions(x.shape[1:-1])
-    y = np.empty((x.shape[0], *positions, x.shape[-1]), x.dtype)
-    index = np.empty(y.shape, np.uint8 if window.taps <= 255 else np.int32)
-    pool_into((y, index), x, kernel=kernel, stride=stride, padding=padding)
-    return y, index
 
 
 def pool_into(
@@ -79,22 +59,26 @@ def pool_into(
     share(work, _image_blocks(x, y))
 
 
-def max_pool_grad(
-    g: Array, index: Array, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs
-) -> Array:
-    """Return the gradient with respect to ``x`` of <max_pool(x)[0], g>, (n, *size, c).
-
-    Each number of ``g`` goes to the input that ``index`` names. A maximum that is padding (every
-    number in the window is -inf) passes nothing on.
+@Traits(into=pool_into)
+def max_pool(x: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> tuple[Array, Array]:
+    """Return the largest number in each window, and where it stands.
 
     Arguments:
-        g, index: (n, *positions, c).
-        size: the spatial shape of x.
-        kernel, stride, padding: those of the pooling.
+        x: (n, *size, c), of a floating dtype.
+        kernel, stride: one integer >= 1 for each spatial axis.
+        padding: one pair (low, high) for each spatial axis; the padding counts as -inf.
+
+    Returns:
+        y: (n, *positions, c), of the dtype of ``x``; NaN where the window holds a NaN.
+        index: the same shape, the row-major number of the tap of the first maximum (of the first
+            NaN, if there is one): uint8, or int32 where the window has more than 255 taps.
     """
-    dx = np.empty((g.shape[0], *size, g.shape[-1]), g.dtype)
-    _max_pool_grad_into(dx, g, index, size=size, kernel=kernel, stride=stride, padding=padding)
-    return dx
+    window = _window(kernel, stride, padding)
+    positions = window.positions(x.shape[1:-1])
+    y = np.empty((x.shape[0], *positions, x.shape[-1]), x.dtype)
+    index = np.empty(y.shape, np.uint8 if window.taps <= 255 else np.int32)
+    pool_into((y, index), x, kernel=kernel, stride=stride, padding=padding)
+    return y, index
 
 
 def _max_pool_grad_into(
@@ -125,8 +109,23 @@ def _max_pool_grad_into(
     share(work, _image_blocks(dx, g))
 
 
-max_pool.into = pool_into  # type: ignore[attr-defined]  # a function may have any
-max_pool_grad.into = _max_pool_grad_into  # type: ignore[attr-defined]
+@Traits(into=_max_pool_grad_into)
+def max_pool_grad(
+    g: Array, index: Array, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs
+) -> Array:
+    """Return the gradient with respect to ``x`` of <max_pool(x)[0], g>, (n, *size, c).
+
+    Each number of ``g`` goes to the input that ``index`` names. A maximum that is padding (every
+    number in the window is -inf) passes nothing on.
+
+    Arguments:
+        g, index: (n, *positions, c).
+        size: the spatial shape of x.
+        kernel, stride, padding: those of the pooling.
+    """
+    dx = np.empty((g.shape[0], *size, g.shape[-1]), g.dtype)
+    _max_pool_grad_into(dx, g, index, size=size, kernel=kernel, stride=stride, padding=padding)
+    return dx
 
 
 def max_pool_pick(x: Array, index: Array, *, kernel: Sizes, stride: Sizes, padding: Pairs) -> Array:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from flagstone.backend import Traits
 from flagstone.random import bits
 from flagstone_numpy.kernels.flat import by_blocks
 
@@ -26,13 +27,6 @@ def dropout_mask(words: Array, *, shape: tuple[int, ...], threshold: int) -> Arr
     return (lanes[:, :width] < threshold).reshape(shape)  # 65536 too, which is no uint16
 
 
-def keep(x: Array, mask: Array, *, scale: float) -> Array:
-    """``x * scale`` where ``mask``, else 0; the product's bits are multiplied by 1 or 0."""
-    y = np.empty(x.shape, x.dtype)
-    _keep_into(y, x, mask, scale=scale)
-    return y
-
-
 def _keep_into(y: Array, x: Array, mask: Array, *, scale: float) -> None:
     source, target, chosen = x.reshape(-1), y.reshape(-1), mask.reshape(-1)
     as_bits = target.view(f"u{x.itemsize}")
@@ -45,4 +39,9 @@ def _keep_into(y: Array, x: Array, mask: Array, *, scale: float) -> None:
     by_blocks(apply, x.size)
 
 
-keep.into, keep.over = _keep_into, (0,)  # type: ignore[attr-defined]  # a function may have any
+@Traits(into=_keep_into, over=(0,))
+def keep(x: Array, mask: Array, *, scale: float) -> Array:
+    """``x * scale`` where ``mask``, else 0; the product's bits are multiplied by 1 or 0."""
+    y = np.empty(x.shape, x.dtype)
+    _keep_into(y, x, mask, scale=scale)
+    return y

@@ -2,11 +2,7 @@
 
 A form gives the bits that the op's kernel here, or its generic form where it has no kernel, gives.
 It is used for that one only: where a plugin replaced the kernel, the plugin's is called. A kernel,
-a plugin's or one here, may bring its form as an attribute ``into``, a function
-``into(out, *arrays, **static)``, where ``out`` is a tuple if there are several, and an attribute
-``over`` as :class:`Form` has it. A plugin's kernel that declines some calls may say which it takes
-with an attribute ``serves``, a function ``serves(*inputs, **static)`` that is told shapes and
-dtypes; for the others the form is used.
+a plugin's or one here, may bring its form: see ``into`` of :class:`flagstone.backend.Traits`.
 
 Forms are written call by call with a :class:`~flagstone_numpy.replay.writer.Writer`. One that does
 not serve what it is given says so in ``takes``, and the kernel is called.
@@ -20,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from flagstone.backend import EXACT, takes_precision
+from flagstone.backend import EXACT, takes_precision, traits
 from flagstone_numpy.kernels import flat
 from flagstone_numpy.table import KERNELS
 
@@ -72,12 +68,13 @@ def forms_of(call: Any, backend: Any) -> list[Form]:
     first that takes the call is used."""
     name = call.op.name
     kernel = backend.kernels.get(name)
-    serves = getattr(kernel, "serves", _always)
-    if not serves(*call.inputs, **call.static):
+    serves = traits(kernel).serves
+    if serves is not None and not serves(*call.inputs, **call.static):
         kernel = KERNELS.get(name)
     found = [FORMS[name]] if kernel is KERNELS.get(name) and name in FORMS else []
-    into = getattr(kernel, "into", None)
-    if into is None:
+    known = traits(kernel)
+    into = known.into
+    if kernel is None or into is None:
         return found
     if backend.precision != EXACT and takes_precision(kernel):
         into = functools.partial(into, precision=backend.precision)
@@ -85,7 +82,7 @@ def forms_of(call: Any, backend: Any) -> list[Form]:
     def write(w: Any, out: Any, *inputs: Any, **static: Any) -> None:
         w.call(functools.partial(into, **static) if static else into, out, *inputs)
 
-    return [*found, Form(write, getattr(kernel, "over", ()), _always)]
+    return [*found, Form(write, known.over, _always)]
 
 
 def one_thread(inputs: list[Any], call: Any) -> bool:

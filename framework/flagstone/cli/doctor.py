@@ -159,9 +159,11 @@ def _ops(device: str) -> dict[str, Any]:
 
 
 def _served_by(kernel: Any) -> str:
+    from flagstone.backend import traits
+
     if kernel is None:
         return "generic"
-    if parts := getattr(kernel, "served_by", ()):  # a plugin's, and what it declines goes to
+    if parts := traits(kernel).served_by:  # a plugin's, and what it declines goes to
         return ", then ".join(map(_served_by, parts))
     module = getattr(kernel, "__module__", None) or type(kernel).__module__
     name = getattr(kernel, "__qualname__", None) or type(kernel).__qualname__

@@ -131,8 +131,9 @@ def test_doctor_tells_which_kernel_serves_which_op(run: Callable[..., Any]) -> N
 
 
 def test_doctor_shows_a_plugins_kernel_and_the_one_behind_it() -> None:
-    from flagstone.backend import _before, declines
+    from flagstone.backend import declines
     from flagstone.cli.doctor import _served_by
+    from flagstone.kernels import in_front
 
     @declines
     def added(x: Any) -> Any:
@@ -142,8 +143,8 @@ def test_doctor_shows_a_plugins_kernel_and_the_one_behind_it() -> None:
         return x, precision
 
     names = [f"{f.__module__}:{f.__qualname__}" for f in (added, own)]
-    assert _served_by(_before(added, own)) == ", then ".join(names)
-    assert _served_by(_before(own, added)) == names[1]  # which declines nothing
+    assert _served_by(in_front(added, own)) == ", then ".join(names)
+    assert _served_by(in_front(own, added)) == names[1]  # which declines nothing
 
 
 def test_doctor_warns_of_two_cupys(
