@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from flagstone import ops
-from flagstone.errors import InputError
 from flagstone.named import is_number
+from flagstone.nn.checks import finite, integer, require
 from flagstone.nn.fused import activates
 from flagstone.nn.layer import Layer, require_tensor
 from flagstone.tensors import Tensor
@@ -41,7 +43,8 @@ class LeakyReLU(Layer):
     """``x`` where positive, else ``negative_slope * x``; the lecture's slope is 0.1."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = _number("LeakyReLU: negative_slope", negative_slope)
+        finite("LeakyReLU", negative_slope=negative_slope)
+        self.negative_slope = negative_slope
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = ops.leaky_relu(x, slope=self.negative_slope)
@@ -55,7 +58,8 @@ class ELU(Layer):
     """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., ICLR 2016)."""
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = _number("ELU: alpha", alpha)
+        finite("ELU", alpha=alpha)
+        self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = ops.elu(x, alpha=self.alpha)
@@ -80,8 +84,8 @@ class GELU(Layer):
     """
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise InputError(f"GELU: approximate expected 'none' or 'tanh'; got {approximate!r}")
+        known = isinstance(approximate, str) and approximate in ("none", "tanh")
+        require("GELU", "approximate", approximate, known, "'none' or 'tanh'")
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,8 +121,8 @@ class Softplus(Layer):
     """
 
     def __init__(self, beta: float = 1.0) -> None:
-        if not is_number(beta) or not beta > 0:
-            raise InputError(f"Softplus: beta expected a number > 0; got {beta!r}")
+        holds = is_number(beta) and 0 < beta < math.inf
+        require("Softplus", "beta", beta, holds, "a finite number > 0")
         self.beta = beta
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,6 +162,7 @@ class Softmax(Layer):
     """
 
     def __init__(self, dim: int = -1) -> None:
+        integer(type(self).__name__, dim=dim)
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,9 +179,3 @@ class LogSoftmax(Softmax):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = ops.log_softmax(x, axis=self.dim)
         return y
-
-
-def _number(what: str, value: float) -> float:
-    if not is_number(value):
-        raise InputError(f"{what} expected a number; got {value!r}")
-    return value

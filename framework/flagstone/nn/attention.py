@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from flagstone import ops
 from flagstone.errors import DTypeError, InputError, ShapeError
+from flagstone.nn.checks import positive, probability, truth
 from flagstone.nn.dropout import Dropout
 from flagstone.nn.init import fan_in_uniform, xavier_uniform, zeros
 from flagstone.nn.layer import Layer, require_tensor
-from flagstone.nn.linear import Linear, positive
+from flagstone.nn.linear import Linear
 from flagstone.nn.parameter import Parameter
 from flagstone.tensors import Tensor
 
@@ -33,12 +33,14 @@ class MultiheadAttention(Layer):
         bias: whether the projections have one.
 
     A call takes ``(query, key=None, value=None, key_padding_mask=None, need_weights=True,
-    attn_mask=None, average_attn_weights=True)``:
+    attn_mask=None, average_attn_weights=True, is_causal=False)``:
 
     * query (n, t, embed_dim); key and value (n, s, embed_dim), by default the query and the key;
     * key_padding_mask (n, s) and attn_mask (t, s) or (n * num_heads, t, s): truth values, true
       where a query must not look, or floating numbers that are added to the scores. A query that
-      may look nowhere gives NaN, as in PyTorch.
+      may look nowhere gives NaN, as in PyTorch;
+    * is_causal: whether the i-th query looks at the first i keys only, whatever else is masked
+      (PyTorch's is a hint beside an ``attn_mask`` that says so).
 
     It returns (n, t, embed_dim) and the weights (n, t, s) averaged over the heads (all of them,
     (n, num_heads, t, s), if not ``average_attn_weights``; ``None`` if not ``need_weights``).
@@ -51,27 +53,19 @@ class MultiheadAttention(Layer):
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True
     ) -> None:
-        positive("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads)
+        name = "MultiheadAttention"
+        positive(name, embed_dim=embed_dim, num_heads=num_heads)
+        probability(name, dropout=dropout)
+        truth(name, bias=bias)
         if embed_dim % num_heads:
             raise InputError(
-                f"MultiheadAttention: num_heads expected a divisor of embed_dim={embed_dim}; "
-                f"got {num_heads}"
+                f"{name}: num_heads expected a divisor of embed_dim={embed_dim}; got {num_heads}"
             )
         self.embed_dim, self.num_heads = embed_dim, num_heads
         self.in_proj_weight = Parameter((3 * embed_dim, embed_dim), xavier_uniform())
         self.in_proj_bias = Parameter((3 * embed_dim,), zeros) if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, init=fan_in_uniform(embed_dim))
         self.dropout = Dropout(dropout)
-
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
-        if options:  # by position, for :class:`Layer` takes them so
-            try:
-                bound = inspect.signature(self.forward).bind(*inputs, **options)
-            except TypeError as error:
-                raise InputError(f"MultiheadAttention: {error}") from None
-            bound.apply_defaults()
-            inputs = bound.args
-        return super().__call__(*inputs)
 
     def forward(
         self,
@@ -82,10 +76,15 @@ class MultiheadAttention(Layer):
         need_weights: bool = True,
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
+        is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         key = query if key is None else key
         value = key if value is None else value
         self._check(query, key, value)
+        truth(
+            "MultiheadAttention", need_weights=need_weights,
+            average_attn_weights=average_attn_weights, is_causal=is_causal,
+        )  # fmt: skip
         q, k, v = (self._heads(x) for x in self._projected(query, key, value))
         d = self.embed_dim // self.num_heads
         scores = ops.matmul(q * (1.0 / math.sqrt(d)), ops.transpose(k, 0, 1, 3, 2))  # (n, h, t, s)
@@ -97,6 +96,8 @@ class MultiheadAttention(Layer):
         if key_padding_mask is not None:
             shapes = {(n, s): (n, 1, 1, s)}
             scores = _masked(scores, "key_padding_mask", key_padding_mask, shapes)
+        if is_causal:
+            scores = ops.where(_later(scores), -math.inf, scores)
         weights = self.dropout(ops.softmax(scores, axis=-1))
         mixed = ops.transpose(ops.matmul(weights, v), 0, 2, 1, 3)
         y: Tensor = self.out_proj(ops.reshape(mixed, (n, t, self.embed_dim)))
@@ -134,7 +135,24 @@ class MultiheadAttention(Layer):
             )
 
     def describe(self) -> str:
-        return f"{self.embed_dim}, {self.num_heads}"
+        parts = f"{self.embed_dim}, {self.num_heads}"
+        if self.dropout.p:
+            parts += f", dropout={self.dropout.p}"
+        return parts if self.in_proj_bias is not None else f"{parts}, bias=False"
+
+    def __repr__(self) -> str:
+        return f"MultiheadAttention({self.describe()})"  # the layers inside are among these
+
+
+def _later(scores: Tensor) -> Tensor:
+    """Whether a key comes after the query: (t, s) bool for scores (..., t, s)."""
+    xp = scores.backend.xp
+    rows, columns = (
+        Tensor(xp.reshape(xp.arange(n, dtype=xp.int64), shape), scores.backend)
+        for n, shape in zip(scores.shape[-2:], ((-1, 1), (1, -1)), strict=True)
+    )
+    out: Tensor = ops.greater(columns, rows)
+    return out
 
 
 def _masked(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flagstone import ops
 from flagstone.errors import InputError, ShapeError
-from flagstone.named import is_number
+from flagstone.nn.checks import not_negative, positive, require, truth
 from flagstone.nn.fused import fuses
 from flagstone.nn.init import ones, zeros
 from flagstone.nn.layer import Layer, require_tensor
-from flagstone.nn.linear import positive
 from flagstone.nn.parameter import Parameter
+from flagstone.ops.window import is_integer
 from flagstone.tensors import Tensor
 
 
@@ -34,7 +34,9 @@ class LayerNorm(Layer):
         bias: bool = True,
     ) -> None:
         self.normalized_shape = shape = _shape("LayerNorm", normalized_shape)
-        self.eps = _eps("LayerNorm", eps)
+        not_negative("LayerNorm", eps=eps)
+        truth("LayerNorm", elementwise_affine=elementwise_affine, bias=bias)
+        self.eps = eps
         self.weight = Parameter(shape, ones) if elementwise_affine else None
         self.bias = Parameter(shape, zeros) if elementwise_affine and bias else None
 
@@ -66,7 +68,10 @@ class RMSNorm(Layer):
         elementwise_affine: bool = True,
     ) -> None:
         self.normalized_shape = shape = _shape("RMSNorm", normalized_shape)
-        self.eps = None if eps is None else _eps("RMSNorm", eps)
+        if eps is not None:
+            not_negative("RMSNorm", eps=eps)
+        truth("RMSNorm", elementwise_affine=elementwise_affine)
+        self.eps = eps
         self.weight = Parameter(shape, ones) if elementwise_affine else None
 
     @fuses("axis_rms_norm")
@@ -99,8 +104,9 @@ class GroupNorm(Layer):
                 f"GroupNorm: num_groups expected a divisor of num_channels={num_channels}; "
                 f"got {num_groups}"
             )
-        self.num_groups, self.num_channels = num_groups, num_channels
-        self.eps = _eps("GroupNorm", eps)
+        not_negative("GroupNorm", eps=eps)
+        truth("GroupNorm", affine=affine)
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.weight = Parameter((num_channels,), ones) if affine else None
         self.bias = Parameter((num_channels,), zeros) if affine else None
 
@@ -128,7 +134,9 @@ class InstanceNorm(Layer):
 
     def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
         positive("InstanceNorm", num_features=num_features)
-        self.num_features, self.eps = num_features, _eps("InstanceNorm", eps)
+        not_negative("InstanceNorm", eps=eps)
+        truth("InstanceNorm", affine=affine)
+        self.num_features, self.eps = num_features, eps
         self.weight = Parameter((num_features,), ones) if affine else None
         self.bias = Parameter((num_features,), zeros) if affine else None
 
@@ -143,18 +151,9 @@ class InstanceNorm(Layer):
 
 def _shape(layer: str, given: int | tuple[int, ...]) -> tuple[int, ...]:
     shape = tuple(given) if isinstance(given, (tuple, list)) else (given,)
-    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-        raise InputError(
-            f"{layer}: normalized_shape expected a positive integer or a tuple of them; "
-            f"got {given!r}"
-        )
-    return shape
-
-
-def _eps(layer: str, eps: float) -> float:
-    if not is_number(eps) or not eps >= 0:
-        raise InputError(f"{layer}: eps expected a number >= 0; got {eps!r}")
-    return eps
+    fits = bool(shape) and all(is_integer(n) and n >= 1 for n in shape)
+    require(layer, "normalized_shape", given, fits, "a positive integer or a tuple of them")
+    return tuple(int(n) for n in shape)
 
 
 def _require_channels(layer: str, x: Tensor, channels: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from flagstone import ops
 from flagstone.errors import InputError, ShapeError
+from flagstone.nn.checks import integer
 from flagstone.nn.fused import added, fuses
 from flagstone.nn.layer import Layer, require_tensor
 from flagstone.nn.parameter import Parameter
@@ -89,6 +90,7 @@ class Concat(_Branches):
 
     def __init__(self, *branches: Layer, axis: int = -1) -> None:
         super().__init__(*branches)
+        integer("Concat", axis=axis)
         self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:

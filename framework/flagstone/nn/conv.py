@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flagstone import ops
 from flagstone.errors import InputError
+from flagstone.nn.checks import positive, require, truth
 from flagstone.nn.fused import Then, fuses
 from flagstone.nn.init import Initializer, fan_in_uniform, resolve
 from flagstone.nn.layer import Layer
-from flagstone.nn.linear import default_bias, positive
+from flagstone.nn.linear import default_bias
 from flagstone.nn.parameter import Parameter
 from flagstone.ops.conv import convolve
 from flagstone.ops.conv_transpose import Numbers
 from flagstone.ops.fused import form_of
-from flagstone.ops.window import Lengths, Padding, check_padding, per_axis
+from flagstone.ops.window import Lengths, Padding, Pairs, check_padding, pairs, per_axis
 from flagstone.tensors import Tensor
+
+PADDING_MODES = {"zeros": "zero", "reflect": "reflect", "replicate": "edge"}
+"""PyTorch's name -> that of :func:`flagstone.ops.pad`."""
 
 
 class Filters(Layer):
@@ -39,6 +45,7 @@ class Filters(Layer):
     ) -> None:  # fmt: skip
         name = type(self).__name__
         positive(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        truth(name, bias=bias)
         if in_channels % groups or out_channels % groups:
             raise InputError(
                 f"{name}: groups expected a divisor of in_channels={in_channels} and "
@@ -59,10 +66,15 @@ class Filters(Layer):
         self.bias = Parameter((out_channels,), default_bias(init, default)) if bias else None
 
     def describe(self) -> str:
-        return (
+        text = (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding!r}"
         )
+        if self.dilation not in (1, (1,) * self.spatial):
+            text += f", dilation={self.dilation}"
+        if self.groups != 1:
+            text += f", groups={self.groups}"
+        return text if self.bias is not None else f"{text}, bias=False"
 
 
 class Conv(Filters):
@@ -74,6 +86,8 @@ class Conv(Filters):
         kernel_size: lengths of the window, or one number for all axes.
         stride, padding, dilation, groups: as in :func:`flagstone.ops.conv2d`.
         bias: whether there is one.
+        padding_mode: what is padded with: ``"zeros"``; ``"reflect"``, the values next to the edge,
+            mirrored; ``"replicate"``, the edge's (PyTorch's ``"circular"`` is not offered).
         init: as in :class:`flagstone.nn.Linear`.
 
     Shapes: (n, *spatial, in_channels) -> (n, *positions, out_channels); ``weight``
@@ -90,6 +104,7 @@ class Conv(Filters):
         dilation: Lengths = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         *,
         init: str | Initializer | None = None,
     ) -> None:
@@ -97,17 +112,37 @@ class Conv(Filters):
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init,
             transposed=False,
         )  # fmt: skip
-        check_padding(type(self).__name__, padding, self.spatial)
+        name = type(self).__name__
+        check_padding(name, padding, self.spatial)
+        known = isinstance(padding_mode, str) and padding_mode in PADDING_MODES
+        expected = f"one of {', '.join(PADDING_MODES)}"
+        require(name, "padding_mode", padding_mode, known, expected)
+        self.padding_mode = padding_mode
 
     @fuses("conv")
     def forward(self, x: Tensor, then: Then | None = None) -> Tensor:
         apply: Any = ops.conv if then is None else then
         if isinstance(then, str):
             apply = form_of(ops.conv, then)
+        if self.padding_mode != "zeros":
+            apply = partial(_padded, apply, PADDING_MODES[self.padding_mode])
         return convolve(
             f"conv{self.spatial}d", self.spatial, x, self.weight, self.bias, self.stride,
             self.padding, self.dilation, self.groups, apply,
         )  # fmt: skip
+
+    def describe(self) -> str:
+        mode = "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode!r}"
+        return super().describe() + mode
+
+
+def _padded(
+    apply: Callable[..., Tensor], mode: str, x: Tensor, w: Tensor, b: Tensor | None, *,
+    padding: Pairs, **how: Any,
+) -> Tensor:  # fmt: skip
+    """A convolution whose padding is made before it, of other values than 0."""
+    x = ops.pad(x, ((0, 0), *padding, (0, 0)), mode)
+    return apply(x, w, b, padding=((0, 0),) * len(padding), **how)
 
 
 class Conv1d(Conv):
@@ -163,6 +198,9 @@ class ConvTranspose(Filters):
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, init,
             transposed=True,
         )  # fmt: skip
+        name = type(self).__name__
+        pairs(name, padding, self.spatial)
+        per_axis(name, "output_padding", output_padding, self.spatial, least=0)
         self.output_padding = output_padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -173,7 +211,8 @@ class ConvTranspose(Filters):
         return y
 
     def describe(self) -> str:
-        return f"{super().describe()}, output_padding={self.output_padding}"
+        extra = f", output_padding={self.output_padding}" if self.output_padding else ""
+        return super().describe() + extra
 
 
 class ConvTranspose1d(ConvTranspose):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from flagstone import ops, random
-from flagstone.errors import InputError, ShapeError
-from flagstone.named import is_number
+from flagstone.errors import ShapeError
+from flagstone.nn.checks import probability
 from flagstone.nn.layer import Layer, require_tensor
 from flagstone.tensors import Tensor
 
@@ -46,9 +46,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not is_number(p) or not 0 <= p < 1:
-            name = type(self).__name__
-            raise InputError(f"{name}: p expected a probability in [0, 1); got {p!r}")
+        probability(type(self).__name__, p=p)
         self.p = p
         self._calls = 0
         self._key: tuple[tuple[int, str], tuple[int, int]] | None = None

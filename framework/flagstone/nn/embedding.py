@@ -7,9 +7,9 @@ from typing import Any
 
 from flagstone import ops
 from flagstone.errors import InputError
+from flagstone.nn.checks import integer, positive
 from flagstone.nn.init import Initializer, normal, resolve
 from flagstone.nn.layer import Layer, require_tensor
-from flagstone.nn.linear import positive
 from flagstone.nn.parameter import Parameter
 from flagstone.tensors import Tensor
 
@@ -42,14 +42,13 @@ class Embedding(Layer):
         positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         start = resolve(init, normal())
         if padding_idx is not None:
-            if isinstance(padding_idx, bool) or not isinstance(padding_idx, int):
-                raise InputError(f"Embedding: padding_idx expected an integer; got {padding_idx!r}")
+            integer("Embedding", padding_idx=padding_idx)
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise InputError(
                     f"Embedding: padding_idx expected a row from {-num_embeddings} to "
                     f"{num_embeddings - 1}; got {padding_idx}"
                 )
-            padding_idx %= num_embeddings
+            padding_idx = int(padding_idx) % num_embeddings
             start = partial(_with_a_row_of_zeros, start, padding_idx)
         self.padding_idx = padding_idx
         self.weight = Parameter((num_embeddings, embedding_dim), start)

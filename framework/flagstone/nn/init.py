@@ -16,6 +16,7 @@ import numpy as np
 from flagstone import random
 from flagstone.errors import InputError, ShapeError, UnknownNameError
 from flagstone.named import is_number
+from flagstone.nn.checks import finite, positive, require
 from flagstone.nn.normal_quantile import normal_quantile
 
 Initializer = Callable[[tuple[int, ...], Any], Any]
@@ -42,7 +43,7 @@ def normal(std: float = 1.0, mean: float = 0.0) -> Initializer:
     Raises:
         InputError: one is no finite number, or ``std`` is negative.
     """
-    _require_numbers("normal", std=std, mean=mean)
+    finite("normal", std=std, mean=mean)
     if std < 0:
         raise InputError(f"normal: std expected a number >= 0; got {std!r}")
     return partial(_normal, std, mean)
@@ -54,19 +55,29 @@ def uniform(low: float = 0.0, high: float = 1.0) -> Initializer:
     Raises:
         InputError: a bound is no finite number, or ``low`` is above ``high``.
     """
-    _require_numbers("uniform", low=low, high=high)
+    finite("uniform", low=low, high=high)
     if low > high:
         raise InputError(f"uniform: expected low <= high; got low {low!r}, high {high!r}")
     return partial(_uniform, low, high)
 
 
 def xavier_uniform(gain: float = 1.0) -> Initializer:
-    """Uniform on ±gain*sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio, AISTATS 2010, eq. 16)."""
+    """Uniform on ±gain*sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio, AISTATS 2010, eq. 16).
+
+    Raises:
+        InputError: ``gain`` is no finite number.
+    """
+    finite("xavier_uniform", gain=gain)
     return partial(_scaled, "uniform", "sum", gain * math.sqrt(6.0))
 
 
 def xavier_normal(gain: float = 1.0) -> Initializer:
-    """Normal with std gain*sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio, AISTATS 2010, eq. 12)."""
+    """Normal with std gain*sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio, AISTATS 2010, eq. 12).
+
+    Raises:
+        InputError: ``gain`` is no finite number.
+    """
+    finite("xavier_normal", gain=gain)
     return partial(_scaled, "normal", "sum", gain * math.sqrt(2.0))
 
 
@@ -76,13 +87,18 @@ def kaiming_uniform(gain: float = math.sqrt(2.0), mode: str = "fan_in") -> Initi
     Args:
         gain: see :func:`calculate_gain`.
         mode: ``"fan_in"`` keeps the variance of what goes forward, ``"fan_out"`` that of gradients.
+
+    Raises:
+        InputError: ``gain`` is no finite number, or ``mode`` neither of the two.
     """
-    return partial(_scaled, "uniform", _one_fan(mode), gain * math.sqrt(3.0))
+    finite("kaiming_uniform", gain=gain)
+    return partial(_scaled, "uniform", _one_fan("kaiming_uniform", mode), gain * math.sqrt(3.0))
 
 
 def kaiming_normal(gain: float = math.sqrt(2.0), mode: str = "fan_in") -> Initializer:
     """Normal with std gain/sqrt(fan); as :func:`kaiming_uniform`."""
-    return partial(_scaled, "normal", _one_fan(mode), gain)
+    finite("kaiming_normal", gain=gain)
+    return partial(_scaled, "normal", _one_fan("kaiming_normal", mode), gain)
 
 
 def truncated_normal(
@@ -95,9 +111,14 @@ def truncated_normal(
     values' own standard deviation is smaller than it.
 
     Raises:
-        InputError: ``std`` is not positive, ``low`` is not below ``high``, or both bounds are so
-            far out on one side that no float64 holds the probability between them.
+        InputError: a number is none, ``std`` is not positive, ``low`` is not below ``high``, or
+            both bounds are so far out on one side that no float64 holds the probability between
+            them.
     """
+    finite("truncated_normal", std=std, mean=mean)
+    for name, bound in (("low", low), ("high", high)):
+        ordered = is_number(bound) and not math.isnan(bound)
+        require("truncated_normal", name, bound, ordered, "a number")
     if not std > 0:
         raise InputError(f"truncated_normal: std expected a number > 0; got {std!r}")
     if not low < high:
@@ -124,8 +145,10 @@ def orthogonal(gain: float = 1.0) -> Initializer:
     factorisation's last bits are LAPACK's, so another machine may round a float32 differently.
 
     Raises:
+        InputError: ``gain`` is no finite number.
         ShapeError: when it draws, a shape of less than two axes.
     """
+    finite("orthogonal", gain=gain)
     return partial(_orthogonal, gain)
 
 
@@ -135,11 +158,11 @@ def dirac(groups: int = 1) -> Initializer:
     Channels beyond the smaller number of the two are 0. With groups, each passes on its own.
 
     Raises:
+        InputError: ``groups`` is no positive integer.
         ShapeError: when it draws, a shape that is not (out, *kernel, in), or whose ``out`` is no
             multiple of ``groups``.
     """
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
-        raise InputError(f"dirac: groups expected a positive integer; got {groups!r}")
+    positive("dirac", groups=groups)
     return partial(_dirac, groups)
 
 
@@ -159,13 +182,14 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
     Raises:
         UnknownNameError: no gain has that name.
-        InputError: ``param`` is no number.
+        InputError: ``param`` is no finite number, or ``nonlinearity`` no text.
     """
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
-        if not is_number(slope):
-            raise InputError(f"calculate_gain: param expected a number; got {param!r}")
+        finite("calculate_gain", param=slope)
         return math.sqrt(2.0 / (1.0 + slope * slope))
+    named = isinstance(nonlinearity, str)
+    require("calculate_gain", "nonlinearity", nonlinearity, named, "a name")
     if nonlinearity not in GAINS:
         raise UnknownNameError("nonlinearity", nonlinearity, [*GAINS, "leaky_relu"])
     return GAINS[nonlinearity]
@@ -175,12 +199,6 @@ def fan_in_uniform(fan_in: int) -> Initializer:
     """Uniform on ±1/sqrt(fan_in): PyTorch's default for Linear and Conv, weights and biases."""
     bound = 1.0 / math.sqrt(max(fan_in, 1))
     return uniform(-bound, bound)
-
-
-def _require_numbers(owner: str, **options: Any) -> None:
-    for name, value in options.items():
-        if not is_number(value) or not math.isfinite(value):
-            raise InputError(f"{owner}: {name} expected a finite number; got {value!r}")
 
 
 # What the functions above return: module-level functions, so that layers can be pickled
@@ -211,9 +229,9 @@ def _scaled(distribution: str, fan: str, numerator: float, shape: tuple[int, ...
     return _uniform(-spread, spread, shape, key)
 
 
-def _one_fan(mode: str) -> str:
-    if mode not in ("fan_in", "fan_out"):
-        raise InputError(f"kaiming: mode expected 'fan_in' or 'fan_out'; got {mode!r}")
+def _one_fan(owner: str, mode: str) -> str:
+    known = isinstance(mode, str) and mode in ("fan_in", "fan_out")
+    require(owner, "mode", mode, known, "'fan_in' or 'fan_out'")
     return mode.removeprefix("fan_")
 
 

@@ -12,6 +12,7 @@ from flagstone import random
 from flagstone.backend import Backend, open_backend
 from flagstone.devices import Device
 from flagstone.errors import ConfigurationError, FlagstoneError, InputError, ShapeError
+from flagstone.nn.checks import by_position, require_dtype, truth
 from flagstone.nn.parameter import Buffer, Flat, Parameter
 from flagstone.tape import state as tape_state
 from flagstone.tensors import Tensor
@@ -59,7 +60,9 @@ class Layer:
         """The layer's function of its inputs; a subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if options:
+            inputs = by_position(type(self).__name__, self.forward, inputs, options)
         if not self._ready:
             self._get_ready(inputs)
         watcher = tape_state.watcher
@@ -128,8 +131,10 @@ class Layer:
             The layer itself.
 
         Raises:
+            DTypeError: ``dtype`` is neither of the two.
             ShapeError: an initialiser gave values of another shape than its parameter's.
         """
+        require_dtype("initialize", dtype)
         draw = {name: _first_value(name, p, seed) for name, p in self._named_tensors()}
         for p in self.parameters():
             p.grad = None
@@ -175,7 +180,9 @@ class Layer:
         return self
 
     def with_dtype(self, dtype: str) -> Layer:
-        """A copy of this layer, on the same device, whose values are of another dtype."""
+        """A copy of this layer, on the same device, whose values are of another dtype,
+        ``"float32"`` or ``"float64"``."""
+        require_dtype("with_dtype", dtype)
         self._require_values("with_dtype")
         return copy.deepcopy(self)._rebind(self.backend, dtype)
 
@@ -242,6 +249,7 @@ class Layer:
         Returns:
             The layer itself.
         """
+        truth("requires_grad_", requires_grad=requires_grad)
         for p in self.parameters():
             p.requires_grad = requires_grad
             if not requires_grad:
@@ -250,6 +258,7 @@ class Layer:
 
     def train(self, mode: bool = True) -> Layer:
         """Set :attr:`training` here and below."""
+        truth("train", mode=mode)
         for _, layer in self.named_layers():
             layer.training = mode
         return self
@@ -272,8 +281,14 @@ class Layer:
             ShapeError: an array has another shape than its parameter; nothing is changed.
         """
         self._require_values("load_state_dict")
+        if not isinstance(state, Mapping):
+            raise InputError(
+                "load_state_dict: state expected a dict of arrays by name, as state_dict() gives; "
+                f"got {type(state).__name__}"
+            )
         own = dict(self._named_tensors())
-        missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        missing = sorted(own.keys() - state.keys())
+        extra = sorted(map(str, state.keys() - own.keys()))
         if missing or extra:
             raise InputError(
                 "load_state_dict: names differ from this layer's; "
@@ -312,10 +327,11 @@ class Layer:
         below = [(n, p) for n, p in self.parts() if isinstance(p, Layer)]
         if not below:
             return f"{type(self).__name__}({self.describe()})"
-        lines = "".join(
-            f"\n  ({name}): " + repr(part).replace("\n", "\n  ") for name, part in below
-        )
-        return f"{type(self).__name__}({self.describe()}{lines}\n)"
+        own = self.describe()
+        lines = [own] if own else []
+        lines += [f"({name}): {part!r}" for name, part in below]
+        inside = "".join("\n  " + line.replace("\n", "\n  ") for line in lines)
+        return f"{type(self).__name__}({inside}\n)"
 
 
 def require_tensor(owner: str, *given: Any) -> Tensor:

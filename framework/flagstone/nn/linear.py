@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from flagstone import ops
-from flagstone.errors import InputError
+from flagstone.nn.checks import positive, truth
 from flagstone.nn.fused import fuses
 from flagstone.nn.init import Initializer, fan_in_uniform, resolve
 from flagstone.nn.layer import Layer
 from flagstone.nn.parameter import Parameter
 from flagstone.ops.fused import form_of
-from flagstone.ops.window import is_integer
 from flagstone.tensors import Tensor
-
-
-def positive(layer: str, **sizes: object) -> None:
-    """Every size is a positive integer, or an error names it."""
-    for name, value in sizes.items():
-        if not is_integer(value) or value < 1:  # type: ignore[operator]  # an integer by then
-            raise InputError(f"{layer}: {name} expected a positive integer; got {value!r}")
 
 
 class Linear(Layer):
@@ -45,6 +37,7 @@ class Linear(Layer):
         init: str | Initializer | None = None,
     ) -> None:
         positive("Linear", in_features=in_features, out_features=out_features)
+        truth("Linear", bias=bias)
         self.in_features, self.out_features = in_features, out_features
         default = fan_in_uniform(in_features)
         self.weight = Parameter((out_features, in_features), resolve(init, default))
@@ -87,7 +80,8 @@ class Maxout(Layer):
         *,
         init: str | Initializer | None = None,
     ) -> None:
-        positive("Maxout", out_features=out_features, pieces=pieces)
+        positive("Maxout", in_features=in_features, out_features=out_features, pieces=pieces)
+        truth("Maxout", bias=bias)
         self.pieces = pieces
         self.linear = Linear(in_features, out_features * pieces, bias, init=init)
 
@@ -95,4 +89,9 @@ class Maxout(Layer):
         return ops.maxout(self.linear(x), self.pieces)
 
     def describe(self) -> str:
-        return f"pieces={self.pieces}"
+        linear = self.linear
+        features = f"{linear.in_features}, {linear.out_features // self.pieces}"
+        return f"{features}, pieces={self.pieces}, bias={linear.bias is not None}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"  # the layer inside is among these

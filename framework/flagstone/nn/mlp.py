@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
-
 from flagstone.errors import ConfigurationError, InputError, UnknownNameError
-from flagstone.named import make, parse
+from flagstone.named import is_number, make, parse
 from flagstone.nn.container import Flatten, Sequential
 from flagstone.nn.dropout import Dropout
 from flagstone.nn.init import Initializer
 from flagstone.nn.layer import Layer
 from flagstone.nn.linear import Linear, Maxout
+from flagstone.ops.window import is_integer
 
 ACTIVATIONS = (  # what an unknown name is told; any registered layer will do
     "elu", "gelu", "hard-sigmoid", "hard-swish", "leaky-relu", "maxout", "mish", "relu", "selu",
@@ -45,15 +44,18 @@ def mlp(
     Raises:
         InputError: a width or ``dropout`` is out of range.
     """
-    if not 0 <= dropout < 1:
+    if not is_number(dropout) or not 0 <= dropout < 1:
         raise InputError(f"dropout: expected a probability in [0, 1); got {dropout!r}")
+    if not isinstance(activation, str):
+        raise InputError(f"activation: expected the name of a layer; got {activation!r}")
+    if not isinstance(hidden, (tuple, list)):
+        raise InputError(f"hidden: expected a tuple of positive integers; got {hidden!r}")
     layers: list[Layer] = [Flatten()]
     width = in_features
     for units in hidden:
-        if isinstance(units, np.integer):  # as a search over widths gives
-            units = int(units)
-        if not isinstance(units, int) or units < 1:
+        if not is_integer(units) or units < 1:
             raise InputError(f"hidden: expected positive integers; got {hidden!r}")
+        units = int(units)  # a search over widths gives NumPy's
         if activation.partition("(")[0].strip() == "maxout":
             layers.append(Maxout(width, units, **_pieces(activation), init=init))
         else:

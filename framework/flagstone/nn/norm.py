@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from flagstone import ops
-from flagstone.errors import InputError, ShapeError
+from flagstone.errors import ShapeError
 from flagstone.named import is_number
+from flagstone.nn.checks import lengths, not_negative, positive, require
 from flagstone.nn.examples import Examples, claims, standardizes
 from flagstone.nn.fused import added, fuses
 from flagstone.nn.init import ones, zeros
 from flagstone.nn.layer import Layer, require_tensor
-from flagstone.nn.linear import positive
 from flagstone.nn.parameter import Buffer, Parameter
 from flagstone.ops.fused import form_of
 from flagstone.tape import no_grad
@@ -36,11 +36,11 @@ class BatchNorm(Layer):
     axes: tuple[int, ...] = ()  # how many the input may have; any number from 2 on if empty
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        positive("BatchNorm", num_features=num_features)
-        if not is_number(eps) or not eps >= 0:
-            raise InputError(f"BatchNorm: eps expected a number >= 0; got {eps!r}")
-        if not is_number(momentum) or not 0 < momentum <= 1:
-            raise InputError(f"BatchNorm: momentum expected a number in (0, 1]; got {momentum!r}")
+        name = type(self).__name__
+        positive(name, num_features=num_features)
+        not_negative(name, eps=eps)
+        in_range = is_number(momentum) and 0 < momentum <= 1
+        require(name, "momentum", momentum, in_range, "a number in (0, 1]")
         self.eps, self.momentum = eps, momentum
         self.weight = Parameter((num_features,), ones)
         self.bias = Parameter((num_features,), zeros)
@@ -49,15 +49,15 @@ class BatchNorm(Layer):
 
     @fuses("batch_norm")
     def forward(self, x: Tensor, then: str | None = None) -> Tensor:
-        require_tensor("BatchNorm", x)
+        name = type(self).__name__
+        require_tensor(name, x)
         if x.ndim < 2 or x.shape[-1] != self.weight.shape[0]:
             raise ShapeError(
-                f"BatchNorm: x expected shape (n, ..., {self.weight.shape[0]}); got {x.shape}"
+                f"{name}: x expected shape (n, ..., {self.weight.shape[0]}); got {x.shape}"
             )
         if self.axes and x.ndim not in self.axes:
             raise ShapeError(
-                f"{type(self).__name__}: x expected {' or '.join(map(str, self.axes))} axes; "
-                f"got {x.shape}"
+                f"{name}: x expected {' or '.join(map(str, self.axes))} axes; got {x.shape}"
             )
         if not self.training:
             scale = self.weight * (self.running_var + self.eps) ** -0.5
@@ -65,7 +65,7 @@ class BatchNorm(Layer):
         count = math.prod(x.shape[:-1])
         if count < 2:
             raise ShapeError(
-                "BatchNorm: training expected more than one value per channel; "
+                f"{name}: training expected more than one value per channel; "
                 f"got x of shape {x.shape}. Use a larger batch, or eval() to predict"
             )
         y: Tensor
@@ -110,6 +110,7 @@ class Standardize(Layer):
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
+        shape = lengths("Standardize", "shape", shape)
         self.mean = Buffer(shape)
         self.inverse_scale = Buffer(shape, ones)
 
@@ -128,3 +129,6 @@ class Standardize(Layer):
         if x.dtype_name == dtype and claims(x, dtype) and not x.requires_grad:
             return Examples(x, dtype).standardized(self.mean, self.inverse_scale)
         return (x - self.mean) * self.inverse_scale
+
+    def describe(self) -> str:
+        return f"{self.mean.shape}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone import ops
+from flagstone.nn.checks import truth
 from flagstone.nn.fused import fuses
 from flagstone.nn.layer import Layer
 from flagstone.ops.conv import positions
@@ -31,12 +32,14 @@ class Pool(Layer):
         per_axis(name, "kernel_size", kernel_size, self.spatial)
         per_axis(name, "stride", kernel_size if stride is None else stride, self.spatial)
         check_padding(name, padding, self.spatial)
+        truth(name, ceil_mode=ceil_mode)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.ceil_mode = ceil_mode
 
     def describe(self) -> str:
         stride = self.kernel_size if self.stride is None else self.stride
-        return f"kernel_size={self.kernel_size}, stride={stride}, padding={self.padding!r}"
+        text = f"kernel_size={self.kernel_size}, stride={stride}, padding={self.padding!r}"
+        return f"{text}, ceil_mode=True" if self.ceil_mode else text
 
 
 class MaxPool(Pool):
@@ -58,6 +61,7 @@ class MaxPool(Pool):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
+        per_axis(type(self).__name__, "dilation", dilation, self.spatial)
         self.dilation = dilation
 
     @fuses("max_pool")
@@ -67,6 +71,10 @@ class MaxPool(Pool):
             f"max_pool{self.spatial}d", self.spatial, x, self.kernel_size, self.stride,
             self.padding, self.dilation, self.ceil_mode, apply,
         )  # fmt: skip
+
+    def describe(self) -> str:
+        plain = self.dilation in (1, (1,) * self.spatial)
+        return super().describe() + ("" if plain else f", dilation={self.dilation}")
 
     def behind_conv(
         self, x: Tensor, w: Tensor, b: Tensor | None, *, stride: Sizes, padding: Pairs,
@@ -127,6 +135,7 @@ class AvgPool(Pool):
         count_include_pad: bool = True,
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
+        truth(type(self).__name__, count_include_pad=count_include_pad)
         self.count_include_pad = count_include_pad
 
     def forward(self, x: Tensor) -> Tensor:
@@ -135,6 +144,9 @@ class AvgPool(Pool):
             ceil_mode=self.ceil_mode, count_include_pad=self.count_include_pad,
         )  # fmt: skip
         return y
+
+    def describe(self) -> str:
+        return super().describe() + ("" if self.count_include_pad else ", count_include_pad=False")
 
 
 class AvgPool1d(AvgPool):

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from flagstone import ops
 from flagstone.errors import InputError, ShapeError
+from flagstone.nn.checks import positive, probability, truth
 from flagstone.nn.dropout import Dropout
 from flagstone.nn.init import fan_in_uniform
 from flagstone.nn.layer import Layer, require_tensor
-from flagstone.nn.linear import positive
 from flagstone.nn.parameter import Parameter
 from flagstone.tensors import Tensor
 
@@ -56,6 +56,8 @@ class Recurrent(Layer):
     ) -> None:
         name = type(self).__name__
         positive(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        truth(name, bias=bias, bidirectional=bidirectional)
+        probability(name, dropout=dropout)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.has_bias, self.bidirectional = bias, bidirectional
         self.suffixes = [
@@ -63,7 +65,7 @@ class Recurrent(Layer):
             for layer in range(num_layers)
             for direction in (("", "_reverse") if bidirectional else ("",))
         ]
-        self.dropout = Dropout(dropout).p
+        self.dropout = dropout
         self.between = [Dropout(dropout) for _ in range(num_layers - 1)]  # masks of their own
         init = fan_in_uniform(hidden_size)
         rows = self.gates * hidden_size
@@ -130,7 +132,7 @@ class Recurrent(Layer):
         if state is None:
             zeros = Tensor(x.backend.xp.zeros(shape[1:], dtype=x.dtype), x.backend)
             return [(zeros,) * shape[0]] * self.states
-        given = state if isinstance(state, tuple) else (state,)
+        given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
         if len(given) != self.states or not all(isinstance(s, Tensor) for s in given):
             what = "one tensor" if self.states == 1 else f"a tuple of {self.states} tensors"
             raise InputError(

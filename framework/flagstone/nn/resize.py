@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from flagstone import ops
 from flagstone.errors import InputError, ShapeError
+from flagstone.named import is_number
+from flagstone.nn.checks import require, truth
 from flagstone.nn.layer import Layer, require_tensor
 from flagstone.ops.resize import MODES
-from flagstone.ops.window import Lengths
+from flagstone.ops.window import Lengths, is_integer
 from flagstone.tensors import Tensor
 
 Sizes = int | tuple[int | None, ...]
@@ -20,10 +25,14 @@ class GlobalAvgPool(Layer):
     """
 
     def __init__(self, keepdims: bool = False) -> None:
+        truth(type(self).__name__, keepdims=keepdims)
         self.keepdims = keepdims
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.global_avg_pool(x, self.keepdims)
+
+    def describe(self) -> str:
+        return "keepdims=True" if self.keepdims else ""
 
 
 class GlobalMaxPool(Layer):
@@ -34,10 +43,14 @@ class GlobalMaxPool(Layer):
     """
 
     def __init__(self, keepdims: bool = False) -> None:
+        truth(type(self).__name__, keepdims=keepdims)
         self.keepdims = keepdims
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.global_max_pool(x, self.keepdims)
+
+    def describe(self) -> str:
+        return "keepdims=True" if self.keepdims else ""
 
 
 class AdaptivePool(Layer):
@@ -50,6 +63,14 @@ class AdaptivePool(Layer):
     spatial = 0
 
     def __init__(self, output_size: Sizes) -> None:
+        if isinstance(output_size, tuple):
+            kept = [n for n in output_size if n is not None]
+            fits = len(output_size) == self.spatial
+        else:
+            kept, fits = [output_size], True
+        fits = fits and all(is_integer(n) and n >= 1 for n in kept)
+        expected = f"a positive integer, or {self.spatial} of them or of None in a tuple"
+        require(type(self).__name__, "output_size", output_size, fits, expected)
         self.output_size = output_size
 
     def describe(self) -> str:
@@ -138,8 +159,19 @@ class Upsample(Layer):
                 "Upsample: expected either size or scale_factor; got "
                 f"size={size!r}, scale_factor={scale_factor!r}"
             )
-        if mode not in MODES:
-            raise InputError(f"Upsample: mode expected one of {', '.join(MODES)}; got {mode!r}")
+        known = isinstance(mode, str) and mode in MODES
+        require("Upsample", "mode", mode, known, f"one of {', '.join(MODES)}")
+        if size is not None:
+            fits = all(is_integer(n) and n >= 1 for n in _each(size))
+            require("Upsample", "size", size, fits, "a positive integer or a tuple of them")
+        else:
+            fits = all(is_number(f) and 0 < f < math.inf for f in _each(scale_factor))
+            expected = "a positive finite number or a tuple of them"
+            require("Upsample", "scale_factor", scale_factor, fits, expected)
+        if align_corners is not None:
+            truth("Upsample", align_corners=align_corners)
+            linear = not mode.startswith("nearest")
+            require("Upsample", "align_corners", align_corners, linear, f"None for mode {mode!r}")
         self.size, self.scale_factor = size, scale_factor
         self.mode, self.align_corners = mode, align_corners
 
@@ -154,4 +186,9 @@ class Upsample(Layer):
             f"size={self.size}" if self.scale_factor is None
             else f"scale_factor={self.scale_factor}"
         )  # fmt: skip
-        return f"{given}, mode={self.mode!r}"
+        corners = "" if self.align_corners is None else f", align_corners={self.align_corners}"
+        return f"{given}, mode={self.mode!r}{corners}"
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) and value else (value,)

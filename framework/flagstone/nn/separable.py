@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from flagstone.nn.checks import positive, truth
 from flagstone.nn.conv import Conv2d
 from flagstone.nn.init import Initializer
 from flagstone.nn.layer import Layer
-from flagstone.nn.linear import positive
 from flagstone.ops.window import Lengths, Padding
 from flagstone.tensors import Tensor
 
@@ -69,6 +69,7 @@ class SeparableConv2d(Layer):
     ) -> None:
         positive("SeparableConv2d", in_channels=in_channels, multiplier=multiplier,
                  out_channels=out_channels)  # fmt: skip
+        truth("SeparableConv2d", bias=bias)
         self.depthwise = DepthwiseConv2d(
             in_channels, kernel_size, stride, padding, dilation, multiplier, False, init=init
         )

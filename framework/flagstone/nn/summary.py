@@ -12,7 +12,9 @@ import numpy as np
 
 from flagstone.errors import InputError
 from flagstone.fusion import FORMS
+from flagstone.nn.checks import by_position, require
 from flagstone.nn.layer import Layer
+from flagstone.ops.checks import DTYPES
 from flagstone.tape import no_grad, observe
 from flagstone.tensors import Tensor
 
@@ -86,7 +88,8 @@ def summary(layer: Layer, *input_shapes: Shape, dtype: str | None = None) -> Sum
         dtype: of the inputs; the layer's by default, ``"int64"`` for numbers to embed.
 
     Raises:
-        InputError: ``layer`` is no layer, or a shape is not of integers >= 0.
+        InputError: ``layer`` is no layer, a shape is not of integers >= 0, there are more or fewer
+            of them than inputs, or there is no such dtype.
         ShapeError: the layer does not take such inputs.
 
     Example:
@@ -100,7 +103,9 @@ def summary(layer: Layer, *input_shapes: Shape, dtype: str | None = None) -> Sum
     """
     if not isinstance(layer, Layer):
         raise InputError(f"summary: layer expected a Layer; got {type(layer).__name__}")
-    _check_shapes(input_shapes)
+    _check_shapes(layer, input_shapes)
+    known = dtype is None or (isinstance(dtype, str) and dtype in DTYPES)
+    require("summary", "dtype", dtype, known, f"None or one of {', '.join(DTYPES)}")
     run = copy.deepcopy(layer)
     run.own_parameters()
     run.eval()
@@ -139,6 +144,7 @@ class _Watch:
                 self.outputs[id(layer)] = first.shape[1:]
             return result
 
+        vars(watched)["__wrapped__"] = forward  # for its signature; the marks would not hold
         return watched
 
     def count(self, op: Any, inputs: Sequence[Any], static: Any, outputs: Sequence[Tensor]) -> None:
@@ -166,7 +172,7 @@ class _Watch:
         return rows
 
 
-def _check_shapes(shapes: tuple[Any, ...]) -> None:
+def _check_shapes(layer: Layer, shapes: tuple[Any, ...]) -> None:
     for shape in shapes or (None,):
         fits = isinstance(shape, (tuple, list)) and all(
             isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape
@@ -176,6 +182,7 @@ def _check_shapes(shapes: tuple[Any, ...]) -> None:
                 "summary: input_shapes expected the shape of one example, such as (28, 28, 1), "
                 f"for each input; got {shape!r}"
             )
+    by_position(f"summary: {type(layer).__name__}", layer.forward, shapes, {})
 
 
 def _of_conv(inputs: Sequence[Any], y: Tensor) -> int:

@@ -56,7 +56,7 @@ def test_one_branch_is_that_branch_and_identity_is_its_input() -> None:
 def test_what_they_show() -> None:
     assert repr(nn.Residual(nn.ReLU())) == "Residual(\n  (inner): ReLU()\n)"
     assert repr(nn.Concat(nn.ReLU(), nn.Tanh())) == (
-        "Concat(axis=-1\n  (0): ReLU()\n  (1): Tanh()\n)"
+        "Concat(\n  axis=-1\n  (0): ReLU()\n  (1): Tanh()\n)"
     )
     assert repr(nn.Embedding(5, 3, -1)) == "Embedding(5, 3, padding_idx=4)"
     assert repr(nn.LayerNorm(4)) == "LayerNorm((4,), eps=1e-05, elementwise_affine=True)"

@@ -120,9 +120,7 @@ def test_repr_shows_the_tree() -> None:
         "  (3): MaxPool2d(kernel_size=2, stride=2, padding=0)\n"
         "  (4): AvgPool2d(kernel_size=2, stride=1, padding=0)\n"
         "  (5): Flatten()\n"
-        "  (6): Maxout(pieces=3\n"
-        "    (linear): Linear(4, 6, bias=True)\n"
-        "  )\n"
+        "  (6): Maxout(4, 2, pieces=3, bias=True)\n"
         "  (7): Dropout(p=0.25)\n"
         ")"
     )

@@ -157,7 +157,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
         "mode expected 'fan_in' or 'fan_out'; got 'fan'",
     ),
     (lambda: init.calculate_gain("rely"), UnknownNameError, "Did you mean 'relu'"),
-    (lambda: init.calculate_gain("leaky_relu", "a"), InputError, "param expected a number"),
+    (lambda: init.calculate_gain("leaky_relu", "a"), InputError, "param expected a finite number"),
 ]  # fmt: skip
 
 

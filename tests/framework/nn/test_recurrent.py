@@ -148,7 +148,7 @@ def test_no_examples_give_no_outputs() -> None:
         (lambda: nn.RNN(0, 1), InputError, "RNN: input_size expected a positive integer; got 0"),
         (lambda: nn.LSTM(1, 1, 0), InputError, "LSTM: num_layers expected a positive"),
         (lambda: nn.RNN(1, 1, 1, "gelu"), InputError, "RNN: nonlinearity expected 'tanh'"),
-        (lambda: nn.GRU(1, 1, dropout=1.0), InputError, "p expected a probability"),
+        (lambda: nn.GRU(1, 1, dropout=1.0), InputError, "GRU: dropout expected a probability"),
     ],
 )  # fmt: skip
 def test_what_a_layer_refuses(make: Any, error: type[Exception], message: str) -> None:
