@@ -139,3 +139,38 @@ def test_what_it_refuses() -> None:
     for inputs, options, error, message in cases:
         with pytest.raises(error, match=message):
             layer(*inputs, **options)
+
+
+@pytest.mark.parametrize("size", [(3, 3), (4, 2), (2, 5)])
+def test_is_causal(size: tuple[int, int]) -> None:
+    """It is PyTorch's ``attn_mask`` of what lies above the diagonal, beside any other mask."""
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    t, s = size
+    rng = np.random.default_rng(t)
+    ours = nn.MultiheadAttention(4, 2).initialize(0, dtype="float64")
+    theirs = torch.nn.MultiheadAttention(4, 2, batch_first=True).double()
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
+    q, k = rng.standard_normal((2, t, 4)), rng.standard_normal((2, s, 4))
+    later = torch.triu(torch.ones(t, s, dtype=torch.bool), diagonal=1)
+    added = torch.tensor(rng.standard_normal((t, s)))
+    for mask, own in (
+        (later, None), (added.masked_fill(later, -torch.inf), fs.tensor(added.numpy())),
+    ):  # fmt: skip
+        y, weights = ours(fs.tensor(q), fs.tensor(k), attn_mask=own, is_causal=True)
+        expected = theirs(torch.tensor(q), torch.tensor(k), torch.tensor(k), attn_mask=mask)
+        np.testing.assert_allclose(y.numpy(), expected[0].detach().numpy(), atol=1e-12)
+        np.testing.assert_allclose(weights.numpy(), expected[1].detach().numpy(), atol=1e-12)
+
+
+def test_a_causal_call_is_captured() -> None:
+    layer = nn.MultiheadAttention(4, 2).initialize(0)
+
+    def call(x: fs.Tensor) -> fs.Tensor:
+        with fs.no_grad():
+            return layer(x, is_causal=True)[0]
+
+    captured = fs.capture(call, strict=True)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        x = fs.tensor(rng.standard_normal((2, 3, 4)).astype("float32"))
+        np.testing.assert_allclose(captured(x).numpy(), call(x).numpy(), atol=1e-6)
