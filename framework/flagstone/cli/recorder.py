@@ -23,10 +23,10 @@ class Recorder(Callback):
     Arguments:
         run: where to.
         seconds: what earlier parts of a resumed run took.
-        begin: called with the number of parameters when training begins.
+        begin: called with the trainer when training begins.
     """
 
-    def __init__(self, run: RunDirectory, seconds: float, begin: Callable[[int], None]) -> None:
+    def __init__(self, run: RunDirectory, seconds: float, begin: Callable[[Any], None]) -> None:
         self._run, self._before, self._begin = run, seconds, begin
         self._started = time.perf_counter()
         self._rows: list[Metrics] = []
@@ -43,7 +43,7 @@ class Recorder(Callback):
         return self.seconds - self._before
 
     def on_train_begin(self, trainer: Any) -> None:
-        self._begin(trainer.layer.count_parameters())
+        self._begin(trainer)
 
     def on_epoch_end(self, trainer: Any, epoch: int, metrics: Metrics) -> None:
         self._rows.append(metrics)

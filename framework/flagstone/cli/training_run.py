@@ -159,12 +159,9 @@ class TrainingRun:
         if self.run is not None:
             self._checkpoint = run.load_checkpoint()
             run.reopen({**run.read_config(), **self.settings.as_config()})
-        done: dict[str, Any] = {"epoch": 0, "seconds": 0.0}
-        if self._checkpoint is not None:
-            done = self._checkpoint.metadata
-        run.keep_history(done["epoch"])
+        before = self._checkpoint.metadata["seconds"] if self._checkpoint is not None else 0.0
         run.write_environment(environment(self.backend))
-        recorder = Recorder(run, done["seconds"], lambda n: self._begin(run, n))
+        recorder = Recorder(run, before, lambda trainer: self._begin(run, trainer))
         bar = progress()
         try:
             self._fit([recorder, bar, *registry.callbacks(run)])
@@ -236,13 +233,14 @@ class TrainingRun:
                 about[name] = as_toml(names)
         return {**config, "validation": self.data.fraction, "run": about}
 
-    def _begin(self, run: RunDirectory, parameters: int) -> None:
+    def _begin(self, run: RunDirectory, trainer: Any) -> None:
         self._began = True
-        say(f"{self}, {parameters} parameters, {run}")
+        run.keep_history(trainer.epoch)
+        say(f"{self}, {trainer.layer.count_parameters()} parameters, {run}")
         if self._checkpoint is not None:
             if self._checkpoint.problem:
                 say(f"warning: {self._checkpoint.problem}")
-            say(f"going on after epoch {self._checkpoint.metadata['epoch']}")
+            say(f"going on after epoch {trainer.epoch}")
         elif self.run is not None:
             say("no epoch was finished; starting over")
 

@@ -24,6 +24,12 @@ def begun(epochs: float) -> tuple[int, float]:
     return whole, float(epochs - (whole - 1))
 
 
+def batches(n: int, batch_size: int | None, drop_last: bool) -> tuple[int, int]:
+    """The examples of a batch, ``None`` for all ``n``, and the batches of an epoch."""
+    size = n if batch_size is None else min(batch_size, n)
+    return size, n // size if drop_last else -(-n // size)
+
+
 def part(steps: int, share: float) -> int:
     """The steps of a last epoch that has so many as a whole: a step that is begun is done."""
     return steps if share == 1 else max(math.ceil(steps * share - _ROUNDING), 1)

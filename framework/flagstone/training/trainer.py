@@ -33,13 +33,13 @@ from flagstone.training.device_data import DeviceData, Rows
 from flagstone.training.evaluation import BATCH, Evaluation
 from flagstone.training.inputs import inputs_of
 from flagstone.training.interrupt import InterruptFlag
-from flagstone.training.length import begun, part, require_count
+from flagstone.training.length import batches, begun, part, require_count
 from flagstone.training.objective import Mixed, Objective
 from flagstone.training.rounds import require_same_run
 from flagstone.training.settled import Settled
 from flagstone.training.streaming import placed
 from flagstone.training.sums import Sums
-from flagstone.training.values import set_values, values_of
+from flagstone.training.values import divided, joined, set_values, values_of
 from flagstone.training.whole_batches import WholeBatches, prepares
 
 PROGRESS_EVERY = 0.1  # seconds
@@ -106,11 +106,11 @@ class Trainer:
         self._listeners = Listeners(callbacks)
         self._dtype = optimizer.flat.values.dtype_name
         self._step_in_epoch = 0
+        self._part = 0  # the steps of the epoch done last, where it was not whole
         self._sums = Sums(self.backend, self._dtype)  # of the epoch so far
         self._scales: dict[int, Tensor] = {}
-        self._best_loss, self._best_epoch = math.inf, 0
+        self._best_loss, self._best_epoch, self._seconds_before = math.inf, 0, 0.0
         self._best: dict[str, Any] = {}
-        self._seconds_before = 0.0
         self.evaluate = Evaluation(layer, objective, self.backend)
 
     # The loop
@@ -221,12 +221,9 @@ class Trainer:
             self.optimizer.start_epoch(self.epoch, self.epochs, 1)
             self._settled.before_epoch()
             return self._whole.step(self.epoch)  # ``fit`` heeds the flag
-        data, n = self._data, self._data.n
-        size = n if self.batch_size is None else min(self.batch_size, n)
-        steps = n // size if self.drop_last else -(-n // size)
-        count = steps if self.epoch < self.epochs - 1 else part(steps, self._share)
-        first = self.epoch * steps
-        rates = [self._rate(first + i, steps) for i in range(count)]
+        data, first = self._data, self._step_in_epoch
+        size, steps, count = self._batches(self.epoch)
+        rates = [self._rate(self.epoch * steps + i, steps) for i in range(count)]
         counters = np.array([[i, self.epoch] for i in range(count)], np.uint64)
         epochs = self.epochs if self._share == 1 else self._total(steps) / steps
         self.optimizer.start_epoch(self.epoch, epochs, steps)
@@ -237,11 +234,9 @@ class Trainer:
         self._settled.before_epoch()
         key = (self.seed, self.epoch)
         told, wants_progress = time.perf_counter(), self._listeners.has("on_progress")
-        done_before = self._step_in_epoch
         self._weight = data.weight_of(size * count, key)
-        for done in data.steps(
-            self._step, done_before, size, key, tuple(tables), self._scale, count
-        ):
+        self._part = count % steps
+        for done in data.steps(self._step, first, size, key, tuple(tables), self._scale, count):
             self._step_in_epoch = done
             if flag.raised:
                 self._heed(flag)
@@ -249,6 +244,11 @@ class Trainer:
                 told = time.perf_counter()
                 self._listeners.tell("on_progress", self, done, count)
         return rates[-1]
+
+    def _batches(self, epoch: int) -> tuple[int, int, int]:
+        """A batch's examples, how many batches a whole epoch has, and how many this one has."""
+        size, steps = batches(self._data.n, self.batch_size, self.drop_last)
+        return size, steps, steps if epoch < self.epochs - 1 else part(steps, self._share)
 
     def _train_ahead(self, whole: WholeBatches, flag: InterruptFlag) -> None:
         """Run epochs of one step that nobody looks at, and read their sums afterwards."""
@@ -315,10 +315,11 @@ class Trainer:
 
     def _finish_epoch(self, metrics: Metrics) -> None:
         self.epoch, self._step_in_epoch, self._seconds_before = self.epoch + 1, 0, 0.0
-        self._sums.clear()
         self.history.append(metrics)
         loss = metrics["validation" if "validation" in metrics else "train"]["loss"]
-        self.schedule.observe(loss, self.epoch)
+        if not self._part:  # else it may be taken up again
+            self._sums.clear()
+            self.schedule.observe(loss, self.epoch)
         if self.patience is not None:
             if loss < self._best_loss:
                 self._best_loss, self._best_epoch = loss, self.epoch
@@ -348,15 +349,17 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Everything that :meth:`fit` needs to go on: NumPy arrays, and what JSON can hold."""
-        arrays = values_of(self.layer, self.optimizer.flat)
-        arrays.update({f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()})
-        arrays.update({f"best.{k}": v for k, v in self._best.items()})
-        if self._step_in_epoch:
-            arrays.update({f"sum.{k}": v for k, v in self._sums.state().items()})
+        arrays = joined(
+            values_of(self.layer, self.optimizer.flat),
+            optimizer=self.optimizer.state_dict(),
+            best=self._best,
+            sum=self._sums.state() if self._step_in_epoch or self._part else {},
+        )
         metadata = {
             **self._identity(),
             "epoch": self.epoch,
             "step": self._step_in_epoch,
+            "part": 0 if self._step_in_epoch else self._part,
             "sums": list(self._sums.state()),
             "history": list(self.history),
             "schedule": self.schedule.state_dict(),
@@ -378,21 +381,20 @@ class Trainer:
 
     def _restore(self, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         require_same_run({"drop_last": False, **metadata}, self._identity())  # older: without
-        parts: dict[str, dict[str, Any]] = {"optimizer": {}, "best": {}, "sum": {}, "": {}}
-        for name, a in arrays.items():
-            kind, dot, rest = name.partition(".")
-            parts[kind if dot else ""][rest if dot else name] = np.asarray(a)
+        parts = divided(arrays, ("optimizer", "best", "sum"))
         set_values(self.layer, self.optimizer.flat, parts[""])
         try:
             self.optimizer.load_state_dict(parts["optimizer"])
         except InputError as error:
             raise RunError(f"resume: the checkpoint is of another optimizer; {error}") from None
-        self._best = parts["best"]
+        self._best, self.history = parts["best"], list(metadata["history"])
         self._sums.restore(parts["sum"], metadata.get("sums", ()))
         self.epoch, self._step_in_epoch = int(metadata["epoch"]), int(metadata["step"])
-        self.history = list(metadata["history"])
         self.schedule.load_state_dict(metadata.get("schedule", {}))
         best = metadata["best_loss"]
         self._best_loss = math.inf if best is None else float(best)
-        self._best_epoch = int(metadata["best_epoch"])
+        self._best_epoch, self._part = int(metadata["best_epoch"]), int(metadata.get("part", 0))
+        if self._part and self._part < self._batches(self.epoch - 1)[-1]:
+            self.epoch, self._step_in_epoch = self.epoch - 1, self._part
+            self._seconds_before = self.history.pop()["seconds"]
         self.stop = self._is_out_of_patience()  # a callback's stop is over; it may stop again

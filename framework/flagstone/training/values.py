@@ -1,8 +1,8 @@
-"""The values of a layer that a checkpoint keeps, taken and put back."""
+"""The values that a checkpoint keeps: a layer's taken and put back, and all under one roof."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,21 @@ def set_values(layer: Layer, flat: Flat, values: Mapping[str, Any]) -> None:
     for name, target in targets.items():
         ops.assign(target, Tensor(target.backend.asarray(values[name]), target.backend))
     flat.lower()
+
+
+def joined(own: Mapping[str, Any], **parts: Mapping[str, Any]) -> dict[str, Any]:
+    """One mapping: ``own``, and each part's as ``part.name``."""
+    named = {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
+    return {**own, **named}
+
+
+def divided(arrays: Mapping[str, Any], parts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What :func:`joined` joined, as NumPy arrays by part; its own under ``""``."""
+    found: dict[str, dict[str, Any]] = {"": {}, **{part: {} for part in parts}}
+    for name, a in arrays.items():
+        part, dot, rest = name.partition(".")
+        found[part if dot else ""][rest if dot else name] = np.asarray(a)
+    return found
 
 
 def _targets(layer: Layer, flat: Flat) -> dict[str, Tensor]:

@@ -150,12 +150,16 @@ def test_checkpoints_that_were_deleted(run: Callable[..., Any], folder: Path, go
     assert (folder / "runs" / "softmax-0002" / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("epochs", ["20", "19.6"])
 def test_more_epochs_are_as_if_asked_for_at_once(
-    run: Callable[..., Any], folder: Path, whole: dict[str, Any]
+    epochs: str, run: Callable[..., Any], folder: Path, whole: dict[str, Any]
 ) -> None:
-    assert run(TEXT.replace("--epochs 40", "--epochs 20")).code == 0
-    assert run("train --resume runs/mlp-0001 --epochs 40").code == 0
+    assert run(TEXT.replace("--epochs 40", f"--epochs {epochs}")).code == 0
+    done = run("train --resume runs/mlp-0001 --epochs 40")
+    assert done.code == 0
+    assert f"going on after epoch {int(float(epochs))}\n" in done.err
     _assert_same(folder / "runs" / "mlp-0001", whole)
+    assert [row["epoch"] for row in RunDirectory("runs/mlp-0001").history()] == [*range(1, 41)]
     assert RunDirectory("runs/mlp-0001").read_config()["parameters"]["epochs"] == 40
 
 

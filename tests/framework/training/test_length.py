@@ -151,6 +151,40 @@ def test_a_resumed_run_ends_the_same(drop_last: bool) -> None:
         assert [r["train"] for r in again.history] == [r["train"] for r in run.history]
 
 
+@pytest.mark.parametrize("weight", [None, np.linspace(0.5, 1.5, N)])
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("epochs", [(2.5, 4), (0.2, 0.5), (0.5, 1), (1.9, 3), (2, 3)])
+def test_a_run_with_more_epochs_takes_up_the_part_epoch(
+    epochs: tuple[float, float], streamed: bool, weight: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1.9 epochs of six steps are whole ones."""
+    if streamed:
+        monkeypatch.setattr("flagstone.training.trainer.placed", lambda *a: StreamedData(*a[:5]))
+    begun_, wanted = epochs
+    states = States()
+    trainer(callbacks=[states], epochs=begun_).fit(*data(), weight=weight)
+    arrays, metadata = states.states[-1]
+    again = trainer(epochs=wanted)
+    again.fit(*data(), weight=weight, resume_from=(arrays, metadata))
+    whole = trainer(epochs=wanted)
+    whole.fit(*data(), weight=weight)
+    np.testing.assert_array_equal(parameters(again), parameters(whole))
+    assert [r["epoch"] for r in again.history] == list(range(1, whole.epochs + 1))
+    assert [r["train"] for r in again.history] == [r["train"] for r in whole.history]
+
+
+def test_a_part_epoch_that_is_done_is_not_taken_up_for_less() -> None:
+    states = States()
+    run = trainer(callbacks=[states], epochs=1.5)
+    run.fit(*data())
+    again = trainer(callbacks=[states], epochs=1.5)
+    history = again.fit(*data(), resume_from=states.states[-1])
+    assert history == run.history
+    np.testing.assert_array_equal(parameters(again), parameters(run))
+    assert len(states.states) == 2  # no epoch ended anew
+    assert again.state()[1] == states.states[-1][1]
+
+
 def test_a_run_goes_on_with_the_batches_that_it_had() -> None:
     states = States()
     trainer(callbacks=[states], epochs=2).fit(*data())
