@@ -26,11 +26,11 @@ def loops(name: str) -> Any:
 
 
 @functools.cache
-def _announce_compiling() -> None:
+def _announce_compiling() -> Any:
     """Have it logged, once, when a loop of ours is compiled, not read from disk: it takes time."""
     from numba.core import event
 
-    class Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
+    class Announcement(event.Listener):
         said = False
 
         def on_start(self, event: Any) -> None:
@@ -44,7 +44,10 @@ def _announce_compiling() -> None:
         def on_end(self, event: Any) -> None:
             pass
 
-    event.register("numba:compile", Announcement())
+    listener = Announcement()
+    register: Any = event.register  # numba has no types
+    register("numba:compile", listener)
+    return listener
 
 
 @functools.cache

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -24,9 +26,10 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 def guarded(action: Callable[[], Any]) -> int:
     """Run a command; returns the exit code, having told what went wrong.
 
-    With ``FLAGSTONE_DEBUG=1`` a traceback comes before the line.
+    With ``FLAGSTONE_DEBUG=1`` a traceback comes before the line. Warnings, and what is logged about
+    work that takes its time, such as a download, are told as lines too.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _telling_the_log():
         warnings.showwarning = _show_warning
         try:
             result = action()
@@ -47,6 +50,27 @@ def guarded(action: Callable[[], Any]) -> int:
                 return FAILED
             return _told(error)
     return result if isinstance(result, int) else 0
+
+
+class _Teller(logging.Handler):
+    """Says what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(_one_line(record.getMessage()))
+
+
+@contextlib.contextmanager
+def _telling_the_log() -> Iterator[None]:
+    """Say what is logged under "flagstone", from INFO on."""
+    logger, teller = logging.getLogger("flagstone"), _Teller()
+    level = logger.level
+    logger.addHandler(teller)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(teller)
+        logger.setLevel(level)
 
 
 def _told(error: Exception) -> int:

@@ -34,6 +34,25 @@ def test_it_serves_the_numpy_backend_and_is_imported_when_a_kernel_is_used():
     assert run(code).endswith("False")
 
 
+def test_compiling_a_loop_is_logged_once(caplog: pytest.LogCaptureFixture):
+    import numba
+    from numba.core import event
+
+    from flagstone_numba import loading
+    from flagstone_numba.loops import elementwise
+
+    ours = next(f for f in vars(elementwise).values() if hasattr(f, "py_func"))
+    listener = loading._announce_compiling.__wrapped__()
+    caplog.set_level("INFO", "flagstone")
+    try:
+        for dispatcher, told in ((numba.njit(lambda x: x), 0), (ours, 1), (ours, 1)):
+            with event.trigger_event("numba:compile", data={"dispatcher": dispatcher}):
+                pass
+            assert sum("compiling loops" in text for text in caplog.messages) == told
+    finally:
+        event.unregister("numba:compile", listener)
+
+
 def test_it_is_listed_with_what_it_provides():
     told = run(
         "import sys; from flagstone.cli import main; sys.argv[1:] = ['plugins', 'list']; main()"
@@ -120,24 +139,6 @@ def test_a_strangers_kernel_goes_before_this_plugins_and_a_second_strangers_is_a
     assert "kernel 'relu' of plugin 'mine'" in printed
     assert printed.count("replaces that of backend 'numpy'") == 1
     assert "another" in printed  # and is told of
-
-
-def test_compiled_code_is_kept_under_a_name_that_changes_with_any_source(tmp_path):
-    """Numba itself looks at the date and size of the file that a loop is in, and at no other."""
-    from flagstone_numba.loops import compiling, winograd
-
-    first, second = tmp_path / "a.py", tmp_path / "b.py"
-    first.write_text("x = 1")
-    second.write_text("y = 1")
-    stamps = {compiling.stamp(tmp_path), compiling.stamp(first), compiling.stamp(first, second)}
-    date = first.stat().st_mtime
-    first.write_text("x = 2")
-    os.utime(first, (date, date))
-    after = {compiling.stamp(tmp_path), compiling.stamp(first), compiling.stamp(first, second)}
-    assert not stamps & after
-    now = compiling.stamp(*compiling.SOURCES)
-    assert winograd.forward.__qualname__ == f"forward_{now}"
-    assert winograd.forward.stats.cache_path
 
 
 @pytest.mark.parametrize("precision", ["exact", "fast"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 import flagstone
 from flagstone.cli.app import COMMANDS
+from flagstone.cli.failures import guarded
 
 HEAVY = ("numpy", "rich", "sklearn", "scipy", "polars", "safetensors", "flagstone.training")
 
@@ -129,6 +131,19 @@ def test_a_shell_completes_names(spawn: Callable[..., Any], words: str, offered:
     )
     assert done.out.splitlines() == [f"plain,{offered}"]
     assert done.err == ""
+
+
+def test_what_is_logged_while_a_command_works_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("flagstone")
+    before = logger.level, list(logger.handlers)
+
+    def work() -> None:
+        logging.getLogger("flagstone.some.module").info("downloading %s", "a file")
+        logger.debug("nothing for people")
+
+    assert guarded(work) == 0
+    assert capsys.readouterr() == ("", "downloading a file\n")
+    assert (logger.level, list(logger.handlers)) == before
 
 
 def test_standalone_mode_can_be_switched_off() -> None:
