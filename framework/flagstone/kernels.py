@@ -33,8 +33,8 @@ class Traits:
             :func:`declines`.
         least: a plugin's kernel that may decline is not even asked where its first array has fewer
             values.
-        into: the same for recorded steps on the CPU: ``into(out, *arrays, **static)`` writes to
-            ``out``, which is a tuple where there are several outputs.
+        into: the same for recorded steps on the CPU and for first gradients of large parameters:
+            ``into(out, *arrays, **static)`` writes to ``out``, a tuple of several outputs.
         over: the inputs whose place ``out`` may take over, because each of its values depends only
             on the value at the same place there, read before it is written.
         serves: of a plugin's kernel that may decline, ``serves(*inputs, **static)`` tells by shapes

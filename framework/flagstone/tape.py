@@ -153,11 +153,13 @@ def observe(observer: Callable[..., None]) -> Iterator[None]:
         state.observer = before
 
 
-def _pull(node: Node, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
+def _pull(
+    node: Node, gradients: list[Tensor | None], _leaves: Sequence[Any] | None
+) -> Sequence[Tensor | None]:
     return node.op.pull(node, gradients)
 
 
-unroll: Callable[[Node, list[Tensor | None]], Sequence[Tensor | None]] = _pull
+unroll: Callable[[Node, list[Tensor | None], Sequence[Any] | None], Sequence[Tensor | None]] = _pull
 """What is called where nobody looks on; ``flagstone.ops.unrolled`` sets it to what is quicker."""
 
 
@@ -300,7 +302,10 @@ def _propagate(
                     wanted[node, i] = g
         if watcher is not None:
             watcher.pulling(node)
-        results = unroll(node, gradients) if is_plain else node.op.pull(node, gradients)
+        if is_plain:
+            results = unroll(node, gradients, node.edges if leaf is None else None)
+        else:
+            results = node.op.pull(node, gradients)
         if not retain:
             node.saved = None
         for edge, g in zip(node.edges, results):  # noqa: B905  # saying so takes as long as a node
@@ -318,6 +323,7 @@ def _propagate(
             if sums is not None:
                 before = sums[1][index]
                 sums[1][index] = g if before is None else before + g
+                before = None  # for the same reason
                 continue
             heappush(waiting, -number)
             if parent.known.several:
@@ -328,6 +334,7 @@ def _propagate(
                 arrived[number] = parent, [g]
         if not waiting:
             break
+        results, g = (), None  # so that a pullback may let go of what is used up
         node, gradients = arrived.pop(-heappop(waiting))
     if watcher is not None:
         watcher.pulling(None)

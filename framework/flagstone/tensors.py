@@ -200,6 +200,11 @@ class Tensor:
         """Add ``gradient`` to :attr:`grad`; the tape calls it on leaves."""
         self.grad = gradient if self.grad is None else self.grad + gradient
 
+    def place_for(self, _kind: Kind) -> Tensor | None:
+        """Where a first gradient of that kind is to be written before it becomes :attr:`grad`;
+        ``None`` where it is to be added."""
+        return None
+
     # Arithmetic
 
     def __add__(self, other: Tensor | Scalar) -> Tensor:

@@ -15,7 +15,7 @@ from flagstone.ops.elementwise import cast
 from flagstone.ops.update import accumulate, assign
 from flagstone.tape import Known, Node
 from flagstone.tape import state as tape_state
-from flagstone.tensors import Tensor, kind_of
+from flagstone.tensors import Kind, Tensor, kind_of
 
 ALIGN = 16  # values: a parameter starts at a multiple, 64 bytes in float32, for vector loads
 
@@ -90,6 +90,10 @@ class Parameter(Tensor):
             self.grad = own
         else:
             accumulate(own, gradient)
+
+    def place_for(self, kind: Kind) -> Tensor | None:
+        own = self.gradient
+        return own if own is not None and self.grad is None and own.kind is kind else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         value = np.array(self.numpy()) if self.is_set else None

@@ -8,29 +8,37 @@ calls are written down once more as a function of arrays, which needs no tensor 
 
 A pullback that does read values, or takes an array that is neither its own nor made by an op, is
 called as ever.
+
+How it is written, and that it puts large gradients of parameters in their place at once, is in
+:mod:`flagstone.ops.written_pullback`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flagstone import tape
-from flagstone.backend import settled
+from flagstone.backend import Backend
+from flagstone.ops.written_pullback import Gradients, PullbackText, Unrolled
 from flagstone.tape import Node, observe
-from flagstone.tensors import Tensor, host, kind_of
+from flagstone.tensors import Tensor, host
 
 AFTER = 3
 """So many times a pullback is called before it is written out."""
 LATER = 64
 """So many times more where it could not be told apart which array is which."""
 
-Gradients = Sequence[Tensor | None]
-Unrolled = Callable[[Any, Gradients, Any], Gradients | None]
 
+def pull(node: Node, dys: list[Tensor | None], leaves: Sequence[Any] | None = None) -> Gradients:
+    """What ``node.op.pull(node, dys)`` gives, where it is not to be differentiated again.
 
-def pull(node: Node, dys: list[Tensor | None]) -> Gradients:
-    """What ``node.op.pull(node, dys)`` gives, where it is not to be differentiated again."""
+    Args:
+        node: of the tape.
+        dys: the gradients of its outputs.
+        leaves: its edges, where what is given is to be added to the ``grad`` of those that are
+            leaves. For one whose ``grad`` is set already, ``None`` is given.
+    """
     known, saved = node.known, node.saved
     unrolled = known.pulls.get(node.wanted, 0)
     if unrolled.__class__ is int:
@@ -41,7 +49,7 @@ def pull(node: Node, dys: list[Tensor | None]) -> Gradients:
             known.pulls[node.wanted] = written or -LATER
             return gradients
     elif saved is not None:
-        gradients = unrolled(saved, dys, known.backend.table)
+        gradients = unrolled(saved, dys, known.backend.table, leaves)
         if gradients is not None:
             return gradients
     return node.op.pull(node, dys)
@@ -57,10 +65,10 @@ def _written(node: Node, dys: list[Tensor | None]) -> tuple[Gradients, Unrolled 
             gradients = node.op.pull(node, dys)
     finally:
         host.watcher = before
-    return gradients, notes.written(saved, dys, gradients, node.known.backend.table)
+    return gradients, notes.written(saved, dys, gradients, node.known.backend)
 
 
-def _ask(_saved: Any, _dys: Gradients, _table: Any) -> None:
+def _ask(_saved: Any, _dys: Gradients, _table: Any, _leaves: Any) -> None:
     """Stands for a pullback that cannot be written out."""
 
 
@@ -69,7 +77,7 @@ class _Notes:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self.is_plain = True
+        self.reads_values = False
 
     def __call__(self, *call: Any) -> None:
         """The observer of op calls; see :func:`flagstone.tape.observe`."""
@@ -77,90 +85,24 @@ class _Notes:
 
     def read(self, _x: Tensor) -> None:
         """A tensor's values are read on the host."""
-        self.is_plain = False
+        self.reads_values = True
 
     def written(
-        self, saved: Any, dys: Gradients, gradients: Gradients, table: Any
+        self, saved: Any, dys: Gradients, gradients: Gradients, backend: Backend
     ) -> Unrolled | None:
-        """The function ``(saved, dys, table)``, which gives ``None`` for gradients of another kind;
-        ``None`` where two of the arguments are one array."""
-        names: dict[str, Any] = {"Tensor": Tensor, "new": object.__new__}
-
-        def constant(value: Any) -> str:
-            name = f"c{len(names)}"
-            names[name] = value
-            return name
-
-        def expression(x: Any) -> str:
-            return places[id(x.array)] if isinstance(x, Tensor) else constant(x)
-
-        given = [*_arrays("saved", saved)]
-        given += [(f"d{i}.array", dy.array) for i, dy in enumerate(dys) if dy is not None]
-        places = {id(array): at for at, array in given}  # id of an array -> how to reach it
-        if len(places) < len(given):
+        """The pullback as a function; ``None`` where two of the arguments are one array."""
+        text = PullbackText(self.calls, saved, dys, gradients, backend)
+        if not text.is_clear:
             return None
-        lines = [
-            "def unrolled(saved, dys, table):",
-            f"    if table is not {constant(table)}: return None",
-        ]
-        for i, kept in enumerate(saved):
-            if isinstance(kept, (int, float)):  # a number among the call's arguments
-                lines.append(f"    if saved[{i}] != {constant(kept)}: return None")
-        for i, dy in enumerate(dys):
-            lines.append(f"    d{i} = dys[{i}]")
-            other = f"d{i} is not None"
-            if dy is not None:
-                other = f"d{i} is None or d{i}.kind is not {constant(kind_of(dy))}"
-            lines.append(f"    if {other}: return None")
         try:
-            for i, (op, inputs, static, outputs) in enumerate(self.calls):
-                taken = [expression(x) for x in inputs]
-                taken += [f"{name}={constant(value)}" for name, value in static.items()]
-                arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
-                kernel = constant(settled(table[op], arrays))
-                lines.append(f"    v{i} = {kernel}({', '.join(taken)})")
-                several = len(outputs) > 1
-                for j, y in enumerate(outputs):
-                    if id(y.array) in places and not any(y.array is a for a in arrays):
-                        return _ask  # two of NumPy's scalars may be one object
-                    places[id(y.array)] = f"v{i}[{j}]" if several else f"v{i}"
-                self.is_plain &= bool(outputs)  # else it writes to its arguments
-                self.is_plain &= not any(
-                    k is not None and k.several == (len(k.kinds) == 1) for k in op.known.values()
-                )
-            results = []
-            for i, g in enumerate(gradients):
-                results.append("None" if g is None else f"g{i}")
-                same = [f"d{j}" for j, dy in enumerate(dys) if dy is g and g is not None]
-                if same:
-                    lines.append(f"    g{i} = {same[0]}")
-                elif g is not None:
-                    lines += [
-                        f"    g{i} = new(Tensor)",
-                        f"    g{i}.array = {expression(g)}",
-                        f"    g{i}.kind = kind = {constant(kind_of(g))}",
-                        f"    g{i}.backend = kind.backend",
-                        f"    g{i}.edge = g{i}.grad = None",
-                    ]
-        except KeyError:  # an array from elsewhere
+            function = text.function()
+        except KeyError:
             return _ask
-        if not self.is_plain:
-            return _ask
-        lines.append(f"    return ({', '.join(results)},)")
-        exec("\n".join(lines), names)
-        unrolled: Unrolled = names["unrolled"]
-        return unrolled
-
-
-def _arrays(at: str, kept: Any) -> Iterator[tuple[str, Any]]:
-    """The arrays among what a node keeps, with the expressions to reach them."""
-    if isinstance(kept, Tensor):
-        yield f"{at}.array", kept.array
-    elif isinstance(kept, (tuple, list)):
-        for i, part in enumerate(kept):
-            yield from _arrays(f"{at}[{i}]", part)
-    elif hasattr(kept, "shape"):
-        yield at, kept
+        is_plain = not self.reads_values and all(
+            outputs and all(k is None or k.several == (len(k.kinds) > 1) for k in op.known.values())
+            for op, _, _, outputs in self.calls
+        )  # one without outputs writes to its arguments
+        return function if is_plain else _ask
 
 
 tape.unroll = pull
