@@ -117,7 +117,7 @@ class NAdam(Optimizer):
         _require_flag("NAdam", decoupled_weight_decay)
         super().__init__(layer, lr, weight_decay=weight_decay, **common)
         self.betas, self.eps, self.momentum_decay = betas, eps, momentum_decay
-        self.decoupled = decoupled_weight_decay
+        self.decoupled_weight_decay = decoupled_weight_decay
         self._m, self._v, self._t = self.state("m"), self.state("v"), self.counter("t")
         self._product = self.counter("product", 1.0)
 
@@ -125,7 +125,7 @@ class NAdam(Optimizer):
         ops.nadam_update(
             p, g, self._m, self._v, self._t, self._product, lr, scale, self.rates, self.decays,
             beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
-            weight_decay=self.weight_decay, decoupled=self.decoupled,
+            weight_decay=self.weight_decay, decoupled=self.decoupled_weight_decay,
             momentum_decay=self.momentum_decay,
         )  # fmt: skip
 
@@ -157,14 +157,15 @@ class RAdam(Optimizer):
         require_positive("RAdam", eps=eps)
         _require_flag("RAdam", decoupled_weight_decay)
         super().__init__(layer, lr, weight_decay=weight_decay, **common)
-        self.betas, self.eps, self.decoupled = betas, eps, decoupled_weight_decay
+        self.betas, self.eps = betas, eps
+        self.decoupled_weight_decay = decoupled_weight_decay
         self._m, self._v, self._t = self.state("m"), self.state("v"), self.counter("t")
 
     def update(self, p: Tensor, g: Tensor, lr: Tensor, scale: Tensor) -> None:
         ops.radam_update(
             p, g, self._m, self._v, self._t, lr, scale, self.rates, self.decays,
             beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
-            weight_decay=self.weight_decay, decoupled=self.decoupled,
+            weight_decay=self.weight_decay, decoupled=self.decoupled_weight_decay,
         )  # fmt: skip
 
 

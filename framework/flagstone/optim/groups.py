@@ -85,7 +85,8 @@ def _checked(owner: str, groups: Any, names: Sequence[str]) -> Groups:
                 option in known,
                 f"only {', '.join(known)}",
             )
-            require_not_negative(owner, **{f"groups[{pattern!r}][{option!r}]": value})
+            if option != "epochs" or value != math.inf:
+                require_not_negative(owner, **{f"groups[{pattern!r}][{option!r}]": value})
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigurationError(
                 f"{owner}: groups expected patterns that match a parameter; {pattern!r} matches "

@@ -11,7 +11,12 @@ import numpy as np
 from flagstone import ops
 from flagstone.errors import ConfigurationError, InputError
 from flagstone.nn.layer import Layer
-from flagstone.optim.checks import require, require_count, require_not_negative
+from flagstone.optim.checks import (
+    require,
+    require_count,
+    require_not_negative,
+    require_states,
+)
 from flagstone.optim.line_search import Point, strong_wolfe
 from flagstone.optim.optimizer import Optimizer
 from flagstone.tape import enable_grad, no_grad
@@ -136,7 +141,7 @@ class LBFGS(Optimizer):
             ConfigurationError: there is no closure, or a rate or scale is given.
             InputError: the first loss is not finite.
         """
-        if closure is None or lr is not None or scale is not None:
+        if not callable(closure) or lr is not None or scale is not None:
             raise ConfigurationError(
                 "LBFGS: step expected a closure that computes the loss and its gradients, and "
                 "nothing else; got none, or a rate or scale, as a trainer's steps give. Call "
@@ -301,6 +306,7 @@ class LBFGS(Optimizer):
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        require_states("LBFGS", state)
         n = self.flat.values.size
         shapes = {name: np.shape(a) for name, a in state.items()}
         expected = {"moves": shapes.get("moves", ()), "changes": shapes.get("moves", ())}

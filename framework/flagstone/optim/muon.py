@@ -75,14 +75,16 @@ class Muon(Optimizer):
     ) -> None:
         require_fraction("Muon", momentum=momentum)
         require_positive("Muon", eps=eps, adamw_eps=adamw_eps)
+        require("Muon", "nesterov", nesterov, isinstance(nesterov, bool), "True or False")
         require_count("Muon", ns_steps=ns_steps)
         require("Muon", "ns_steps", ns_steps, ns_steps < 100, "fewer than 100")
         require_not_negative("Muon", adamw_lr=adamw_lr)
         require_betas("Muon", adamw_betas, "adamw_betas")
         three = isinstance(ns_coefficients, (tuple, list)) and len(ns_coefficients) == 3
-        three = three and all(is_number(c) for c in ns_coefficients)
-        require("Muon", "ns_coefficients", ns_coefficients, three, "three numbers")
-        known = adjust_lr_fn is None or adjust_lr_fn in ADJUSTMENTS
+        three = three and all(is_number(c) and math.isfinite(c) for c in ns_coefficients)
+        require("Muon", "ns_coefficients", ns_coefficients, three, "three finite numbers")
+        named = isinstance(adjust_lr_fn, str) and adjust_lr_fn in ADJUSTMENTS
+        known = adjust_lr_fn is None or named
         require("Muon", "adjust_lr_fn", adjust_lr_fn, known, f"one of {', '.join(ADJUSTMENTS)}")
         super().__init__(layer, lr, weight_decay=weight_decay, **common)
         require("Muon", "lr", lr, lr > 0, "a number > 0, which adamw_lr is relative to")
@@ -92,7 +94,7 @@ class Muon(Optimizer):
         self.adamw_betas, self.adamw_eps = adamw_betas, adamw_eps
         self._adamw_scale = adamw_lr / lr
         names = [name for name, _ in layer.named_parameters()]
-        listed = isinstance(adamw, (tuple, list))
+        listed = isinstance(adamw, (tuple, list)) and all(isinstance(a, str) for a in adamw)
         require("Muon", "adamw", adamw, listed, "a tuple of patterns of names")
         for pattern in adamw:
             found = any(fnmatchcase(name, pattern) for name in names)

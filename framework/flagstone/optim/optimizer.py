@@ -11,9 +11,8 @@ import numpy as np
 
 from flagstone import ops
 from flagstone.errors import ConfigurationError, InputError
-from flagstone.named import is_number
 from flagstone.nn.layer import Layer
-from flagstone.optim.checks import require, require_not_negative
+from flagstone.optim.checks import positive, require, require_not_negative, require_states
 from flagstone.optim.groups import Groups, held, options_of_parameters, spread
 from flagstone.optim.loss_scale import LossScale
 from flagstone.tape import state as tape_state
@@ -110,8 +109,8 @@ class Optimizer:
             )
         require_not_negative(name, lr=lr, weight_decay=weight_decay)
         for option, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            holds = bound is None or (is_number(bound) and bound > 0)
-            require(name, option, bound, holds, "a positive number or None")
+            holds = bound is None or positive(bound)
+            require(name, option, bound, holds, "a finite number > 0, or None")
         self.flat = layer.own_parameters()
         self.backend = self.flat.values.backend
         self.weight_decay, self.clip_norm, self.clip_value = weight_decay, clip_norm, clip_value
@@ -189,6 +188,12 @@ class Optimizer:
 
     def finish(self) -> None:
         """After the last step of training, if its parameters are to be kept; a trainer calls it."""
+
+    def __repr__(self) -> str:
+        options = list(inspect.signature(type(self)).parameters)[1:]
+        shown = [f"{o}={getattr(self, o)!r}" for o in options if o != "lr" and hasattr(self, o)]
+        rate = [f"lr={self.lr:g}"] if "lr" in options else []  # kept in the parameters' dtype
+        return f"{type(self).__name__}({', '.join(rate + shown)})"
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -280,9 +285,11 @@ class Optimizer:
         """Take states from a :meth:`state_dict`.
 
         Raises:
-            InputError: names or shapes differ; nothing is changed.
+            InputError: names or shapes differ, or an array holds no real numbers; nothing is
+                changed.
         """
-        if extra := sorted(state.keys() - self.states.keys()):
+        require_states(type(self).__name__, state)
+        if extra := sorted(map(str, state.keys() - self.states.keys())):
             raise InputError(
                 f"load_state_dict: {type(self).__name__} expected states "
                 f"{', '.join(self.states) or 'none'}; got also {', '.join(extra)}"
@@ -302,7 +309,9 @@ class Optimizer:
         if [p.edge is not None for p in flat.tensors] != self._trained:
             raise ConfigurationError(
                 f"{type(self).__name__}: expected the parameters that were trained when it was "
-                "made; some were frozen or unfrozen since. Make a new optimizer after freeze()"
+                "made; some were frozen or unfrozen since. Make a new optimizer after freeze(), "
+                "whose load_state_dict takes this one's state_dict() to go on with its states, and "
+                "capture anew a step of your own that is captured"
             )
         if flat.replaced:
             raise ConfigurationError(

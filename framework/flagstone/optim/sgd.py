@@ -41,6 +41,7 @@ class SGD(Optimizer):
         **common: Unpack[Common],
     ) -> None:
         require_fraction("SGD", momentum=momentum, dampening=dampening)
+        require("SGD", "nesterov", nesterov, isinstance(nesterov, bool), "True or False")
         require("SGD", "nesterov", nesterov, not nesterov or momentum > 0, "momentum > 0 with it")
         require("SGD", "nesterov", nesterov, not (nesterov and dampening), "no dampening with it")
         holds = not dampening or momentum > 0

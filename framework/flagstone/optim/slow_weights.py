@@ -50,6 +50,8 @@ class Lookahead(Wrapper):
         require("Lookahead", "alpha", alpha, in_range, "a number in (0, 1]")
         scheduled = schedule is None or isinstance(schedule, Schedule)
         require("Lookahead", "schedule", schedule, scheduled, "a Schedule or None")
+        tensor = buffers is None or isinstance(buffers, Tensor)
+        require("Lookahead", "buffers", buffers, tensor, "a Tensor or None")
         self.k, self.alpha, self.schedule = k, alpha, schedule
         self._t = self.counter("t")
         self._averaged = [(self.flat.values, self.copy_of_parameters("slow"), self._t)]

@@ -46,6 +46,9 @@ class Wrapper(Optimizer):
     def lr(self, value: float) -> None:
         self.optimizer.lr = value
 
+    def __repr__(self) -> str:
+        return super().__repr__().replace("(", f"({self.optimizer!r}, ", 1)
+
     def step(self, *, lr: Tensor | None = None, scale: Tensor | None = None) -> None:
         """The other one's step, and then :meth:`after_step`."""
         if tape_state.watcher is not None:

@@ -204,7 +204,7 @@ def test_what_it_cannot_do_is_said() -> None:
         ({"max_iter": 0}, "LBFGS: max_iter expected a positive integer; got 0"),
         ({"max_eval": 0.5}, "LBFGS: max_eval expected a positive integer; got 0.5"),
         ({"history_size": -1}, "LBFGS: history_size expected a positive integer; got -1"),
-        ({"tolerance_grad": -1}, "LBFGS: tolerance_grad expected a number >= 0; got -1"),
+        ({"tolerance_grad": -1}, "LBFGS: tolerance_grad expected a finite number >= 0; got -1"),
         ({"line_search_fn": "armijo"}, "LBFGS: line_search_fn expected 'strong_wolfe' or None"),
     ],
 )

@@ -111,20 +111,32 @@ def test_momentum_is_not_silently_dropped() -> None:
 
 
 BAD: list[tuple[Any, str]] = [
-    (lambda layer: optim.SGD(layer, -0.1), "SGD: lr expected a number >= 0; got -0.1"),
-    (lambda layer: optim.SGD(layer, float("nan")), "SGD: lr expected a number >= 0; got nan"),
-    (lambda layer: optim.SGD(layer, "fast"), "SGD: lr expected a number >= 0; got 'fast'"),
+    (lambda layer: optim.SGD(layer, -0.1), "SGD: lr expected a finite number >= 0; got -0.1"),
+    (
+        lambda layer: optim.SGD(layer, float("nan")),
+        "SGD: lr expected a finite number >= 0; got nan",
+    ),
+    (lambda layer: optim.SGD(layer, "fast"), "SGD: lr expected a finite number >= 0; got 'fast'"),
     (lambda layer: optim.SGD(layer, momentum=1.0), "SGD: momentum expected a number in [0, 1)"),
     (lambda layer: optim.SGD(layer, momentum="a"), "SGD: momentum expected a number in [0, 1)"),
-    (lambda layer: optim.SGD(layer, weight_decay=-1), "SGD: weight_decay expected a number >= 0"),
+    (
+        lambda layer: optim.SGD(layer, weight_decay=-1),
+        "SGD: weight_decay expected a finite number >= 0",
+    ),
     (lambda layer: optim.SGD(layer, nesterov=True), "SGD: nesterov expected momentum > 0 with it"),
-    (lambda layer: optim.SGD(layer, clip_norm=0), "SGD: clip_norm expected a positive number or"),
-    (lambda layer: optim.SGD(layer, clip_norm="a"), "SGD: clip_norm expected a positive number"),
+    (lambda layer: optim.SGD(layer, clip_norm=0), "SGD: clip_norm expected a finite number > 0"),
+    (lambda layer: optim.SGD(layer, clip_norm="a"), "SGD: clip_norm expected a finite number > 0"),
     (lambda layer: optim.Adam(layer, betas=(0.9, 1)), "Adam: betas expected two numbers in [0, 1)"),
     (lambda layer: optim.Adam(layer, betas=(0.9,)), "Adam: betas expected two numbers in [0, 1)"),
     (lambda layer: optim.Adam(layer, betas=0.9), "Adam: betas expected two numbers in [0, 1)"),
-    (lambda layer: optim.Adam(layer, eps=-1e-8), "Adam: eps expected a number >= 0; got -1e-08"),
-    (lambda layer: optim.AdamW(layer, weight_decay=None), "AdamW: weight_decay expected a number"),
+    (
+        lambda layer: optim.Adam(layer, eps=-1e-8),
+        "Adam: eps expected a finite number >= 0; got -1e-08",
+    ),
+    (
+        lambda layer: optim.AdamW(layer, weight_decay=None),
+        "AdamW: weight_decay expected a finite number",
+    ),
 ]
 
 
@@ -138,7 +150,7 @@ def test_the_rate_can_be_set_and_is_checked() -> None:
     optimizer = optim.SGD(a_layer("float64"), 0.5)
     optimizer.lr = 0.25
     assert optimizer.lr == 0.25
-    with pytest.raises(ConfigurationError, match="SGD: lr expected a number >= 0; got -1"):
+    with pytest.raises(ConfigurationError, match="SGD: lr expected a finite number >= 0; got -1"):
         optimizer.lr = -1.0
 
 

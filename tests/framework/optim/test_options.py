@@ -21,8 +21,8 @@ def a_layer() -> nn.Layer:
 
 
 BAD: list[tuple[Any, dict[str, Any], str]] = [
-    (optim.SGD, {"clip_value": 0}, "SGD: clip_value expected a positive number or None; got 0"),
-    (optim.SGD, {"clip_value": "a"}, "SGD: clip_value expected a positive number or None; got 'a'"),
+    (optim.SGD, {"clip_value": 0}, "SGD: clip_value expected a finite number > 0, or None; got 0"),
+    (optim.SGD, {"clip_value": "a"}, "clip_value expected a finite number > 0, or None; got 'a'"),
     (
         optim.Adam, {"momentum": 0.9},
         "Adam: there is no option 'momentum'; known: betas, eps, weight_decay, clip_norm, "
@@ -37,7 +37,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     ),
     (
         optim.SGD, {"groups": {"0.*": {"lr_scale": -1}}},
-        "SGD: groups['0.*']['lr_scale'] expected a number >= 0; got -1",
+        "SGD: groups['0.*']['lr_scale'] expected a finite number >= 0; got -1",
     ),
     (
         optim.SGD, {"groups": {"3.*": {"lr_scale": 1}}},
@@ -51,26 +51,26 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
         "SGD: nesterov expected no dampening with it; got True",
     ),
     (optim.NAdam, {"betas": 0.9}, "NAdam: betas expected two numbers in [0, 1); got 0.9"),
-    (optim.NAdam, {"momentum_decay": -1}, "NAdam: momentum_decay expected a number >= 0; got -1"),
+    (optim.NAdam, {"momentum_decay": -1}, "momentum_decay expected a finite number >= 0; got -1"),
     (
         optim.NAdam, {"decoupled_weight_decay": 0.1},
         "NAdam: decoupled_weight_decay expected True or False; got 0.1",
     ),
-    (optim.RAdam, {"eps": 0}, "RAdam: eps expected a number > 0; got 0"),
-    (optim.Adamax, {"eps": "small"}, "Adamax: eps expected a number > 0; got 'small'"),
+    (optim.RAdam, {"eps": 0}, "RAdam: eps expected a finite number > 0; got 0"),
+    (optim.Adamax, {"eps": "small"}, "Adamax: eps expected a finite number > 0; got 'small'"),
     (optim.RMSprop, {"alpha": 1}, "RMSprop: alpha expected a number in [0, 1); got 1"),
     (optim.RMSprop, {"centered": "no"}, "RMSprop: centered expected True or False; got 'no'"),
-    (optim.Adagrad, {"lr_decay": None}, "Adagrad: lr_decay expected a number >= 0; got None"),
+    (optim.Adagrad, {"lr_decay": None}, "lr_decay expected a finite number >= 0; got None"),
     (
         optim.Adagrad, {"initial_accumulator_value": -1},
-        "Adagrad: initial_accumulator_value expected a number >= 0; got -1",
+        "Adagrad: initial_accumulator_value expected a finite number >= 0; got -1",
     ),
     (optim.Adadelta, {"rho": -0.1}, "Adadelta: rho expected a number in [0, 1); got -0.1"),
     (optim.Lion, {"betas": (0.9, 1)}, "Lion: betas expected two numbers in [0, 1); got (0.9, 1)"),
-    (optim.LAMB, {"eps": 0}, "LAMB: eps expected a number > 0; got 0"),
+    (optim.LAMB, {"eps": 0}, "LAMB: eps expected a finite number > 0; got 0"),
     (optim.Muon, {"lr": 0}, "Muon: lr expected a number > 0, which adamw_lr is relative to; got 0"),
     (optim.Muon, {"ns_steps": 2.5}, "Muon: ns_steps expected a positive integer; got 2.5"),
-    (optim.Muon, {"ns_coefficients": (1, 2)}, "Muon: ns_coefficients expected three numbers"),
+    (optim.Muon, {"ns_coefficients": (1, 2)}, "ns_coefficients expected three finite numbers"),
     (
         optim.Muon, {"adjust_lr_fn": "rms"},
         "Muon: adjust_lr_fn expected one of original, match_rms_adamw; got 'rms'",

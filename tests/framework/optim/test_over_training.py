@@ -187,7 +187,7 @@ def test_the_best_parameters_are_kept_where_patience_asks_for_them() -> None:
         ),
         (
             lambda net: optim.SGD(net, groups={"*": {"epochs": -1}}),
-            "SGD: groups['*']['epochs'] expected a number >= 0; got -1",
+            "SGD: groups['*']['epochs'] expected a finite number >= 0; got -1",
         ),
     ],
 )  # fmt: skip
