@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone_numba.loops.compiling import compiled
-from flagstone_numba.loops.direct import lay
+from flagstone_numba.loops.direct import lay, lay_columns
 from flagstone_numba.loops.product import multiply
 from flagstone_numba.loops.transform import gather_outputs
 from flagstone_numba.loops.turns import count, first, following, rest, wait_for
-from flagstone_numba.loops.winograd import inputs, lay_weights
+from flagstone_numba.loops.winograd import inputs, lay_weights, multiply_tiles
 
 
 @compiled
@@ -32,12 +32,7 @@ def direct(
     piece = first(turns)
     while piece < count(turns):
         if piece < before:
-            inside = min(columns, w.shape[0] - piece * columns)
-            for m in range(weights.shape[1]):
-                into = weights[piece, m]
-                for j in range(inside):
-                    into[j] = w[piece * columns + j, m]
-                into[inside:] = 0
+            lay_columns(w, piece * columns, weights[piece])
         else:
             wait_for(turns, before)
             _rows(
@@ -110,19 +105,9 @@ def _block(
 ) -> None:  # fmt: skip
     """Write the pooled outputs of one block of tiles."""
     m, k = len(size), y.shape[3]
-    a, flat = products.reshape(-1), weights.reshape(-1)
-    apart, c, wide = products.shape[1], x.shape[3], weights.shape[3]
-    each, b = len(rows), seen.reshape(-1)
-    number = inputs(size, x, place, low, columns, padded, seen)
-    for e in range(weights.shape[0]):
-        for j in range(weights.shape[1]):
-            for start in range(0, number, each):
-                t = min(start, number - each)
-                multiply(
-                    rows, vectors, b, e * seen.shape[1] + t * c, c, 1, none, 1, c, flat,
-                    (e * weights.shape[1] + j) * c * wide, wide, zeros, 0, 0, a,
-                    e * apart + t * k + j * wide, k,
-                )  # fmt: skip
+    a, apart = products.reshape(-1), products.shape[1]
+    tiles = inputs(size, x, place, low, columns, padded, seen)
+    multiply_tiles(rows, vectors, weights, tiles, none, zeros, seen, products, k)
     t = 0
     for n in range(place[0], place[1]):
         for r in range(place[2], place[2] + place[3]):

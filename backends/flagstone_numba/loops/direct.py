@@ -63,12 +63,7 @@ def forward(
     piece = first(turns)
     while piece < count(turns):
         if piece < before:
-            inside = min(columns, w.shape[0] - piece * columns)
-            for m in range(weights.shape[1]):
-                into = weights[piece, m]
-                for j in range(inside):
-                    into[j] = w[piece * columns + j, m]
-                into[inside:] = 0
+            lay_columns(w, piece * columns, weights[piece])
         else:
             wait_for(turns, before)
             _rows(
@@ -82,6 +77,18 @@ def forward(
                         activate(y[n, p])
         piece = following(turns)
     rest(turns)
+
+
+@compiled
+def lay_columns(w: Any, start: int, out: Any) -> None:
+    """Write the columns that the rows of ``w`` from ``start`` on are, as many as ``out`` (numbers
+    of a window, columns) has; zeros behind the last."""
+    held = min(out.shape[1], w.shape[0] - start)
+    for m in range(out.shape[0]):
+        into = out[m]
+        for j in range(held):
+            into[j] = w[start + j, m]
+        into[held:] = 0
 
 
 @compiled

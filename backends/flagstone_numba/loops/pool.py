@@ -7,6 +7,7 @@ from typing import Any
 from flagstone_numba.loops.compiling import compiled
 from flagstone_numba.loops.direct import activate
 from flagstone_numba.loops.turns import count, first, following, rest
+from flagstone_numba.loops.windows import inside
 
 
 @compiled
@@ -33,21 +34,17 @@ def max_pool(
 @compiled
 def _largest(x: Any, kernel: Any, stride: Any, low: Any, nothing: Any, y: Any, index: Any) -> None:
     """One image."""
-    h, w = x.shape[0], x.shape[1]
     for p in range(y.shape[0]):
+        top = p * stride[0] - low[0]
+        r, stop = inside(top, 1, kernel[0], x.shape[0])
         for q in range(y.shape[1]):
-            best, chosen = y[p, q], index[p, q]
+            left, best, chosen = q * stride[1] - low[1], y[p, q], index[p, q]
+            s, end = inside(left, 1, kernel[1], x.shape[1])
             best[:] = nothing
             chosen[:] = 0
-            for i in range(kernel[0]):
-                at = p * stride[0] + i - low[0]
-                if at < 0 or at >= h:
-                    continue
-                for j in range(kernel[1]):
-                    beside = q * stride[1] + j - low[1]
-                    if beside < 0 or beside >= w:
-                        continue
-                    seen = x[at, beside]
+            for i in range(r, stop):
+                for j in range(s, end):
+                    seen = x[top + i, left + j]
                     tap = chosen.dtype.type(i * kernel[1] + j)
                     for k in range(best.size):
                         better = (seen[k] > best[k]) | ((seen[k] != seen[k]) & (best[k] == best[k]))
@@ -77,19 +74,15 @@ def max_pool_grad(
 @compiled
 def _give(g: Any, index: Any, kernel: Any, stride: Any, low: Any, adds: bool, dx: Any) -> None:
     """One image."""
-    h, w = dx.shape[0], dx.shape[1]
     for p in range(g.shape[0]):
+        top = p * stride[0] - low[0]
+        r, stop = inside(top, 1, kernel[0], dx.shape[0])
         for q in range(g.shape[1]):
-            given, chosen = g[p, q], index[p, q]
-            for i in range(kernel[0]):
-                at = p * stride[0] + i - low[0]
-                if at < 0 or at >= h:
-                    continue
-                for j in range(kernel[1]):
-                    beside = q * stride[1] + j - low[1]
-                    if beside < 0 or beside >= w:
-                        continue
-                    into = dx[at, beside]
+            left, given, chosen = q * stride[1] - low[1], g[p, q], index[p, q]
+            s, end = inside(left, 1, kernel[1], dx.shape[1])
+            for i in range(r, stop):
+                for j in range(s, end):
+                    into = dx[top + i, left + j]
                     tap = i * kernel[1] + j
                     if adds:
                         for k in range(given.size):

@@ -86,19 +86,9 @@ def _block(
 ) -> None:  # fmt: skip
     """Write the convolution of one block."""
     m, p, q, k = len(size), y.shape[1], y.shape[2], y.shape[3]
-    a, out, flat = products.reshape(-1), y.reshape(-1), weights.reshape(-1)
-    apart, c, wide = products.shape[1], x.shape[3], weights.shape[3]
-    each, b = len(rows), seen.reshape(-1)
+    a, out, apart = products.reshape(-1), y.reshape(-1), products.shape[1]
     tiles = inputs(size, x, place, low, columns, padded, seen)
-    for e in range(weights.shape[0]):
-        for j in range(weights.shape[1]):
-            for start in range(0, tiles, each):
-                t = min(start, tiles - each)
-                multiply(
-                    rows, vectors, b, e * seen.shape[1] + t * c, c, 1, none, 1, c, flat,
-                    (e * weights.shape[1] + j) * c * wide, wide, zeros, 0, 0, a,
-                    e * apart + t * k + j * wide, k,
-                )  # fmt: skip
+    multiply_tiles(rows, vectors, weights, tiles, none, zeros, seen, products, k)
     t = 0
     for n in range(place[0], place[1]):
         for r in range(place[2], place[2] + place[3]):
@@ -119,6 +109,26 @@ def _block(
                             for w in range(k):
                                 into[w] = found[w]
                 t += 1
+
+
+@compiled
+def multiply_tiles(
+    rows: Any, vectors: Any, weights: Any, tiles: int, none: Any, zeros: Any, seen: Any,
+    products: Any, k: int,
+) -> None:  # fmt: skip
+    """Write the products of so many transformed tiles and the weights, k numbers a tile."""
+    a, b, flat = products.reshape(-1), seen.reshape(-1), weights.reshape(-1)
+    blocks, c, wide = weights.shape[1], weights.shape[2], weights.shape[3]
+    each = len(rows)
+    for e in range(weights.shape[0]):
+        for j in range(blocks):
+            for start in range(0, tiles, each):
+                t = min(start, tiles - each)
+                multiply(
+                    rows, vectors, b, e * seen.shape[1] + t * c, c, 1, none, 1, c, flat,
+                    (e * blocks + j) * c * wide, wide, zeros, 0, 0, a,
+                    e * products.shape[1] + t * k + j * wide, k,
+                )  # fmt: skip
 
 
 @compiled
