@@ -6,8 +6,8 @@ prints, for every rung, what the course reports, what we reach (the median over 
 and the seconds per epoch, as a Markdown table. ``--json FILE`` keeps the figures after every rung
 and leaves out those that FILE has already, so that several runs make a whole; ``--table FILE``
 prints the table of such a file and trains nothing. ``--quick`` runs every rung on little data, to
-see that all of it works; its results mean nothing. The exit code is 1 if a rung falls below the
-course's result.
+see that all of it works; its results mean nothing. What is being trained stands on standard error.
+The exit code is 1 if a rung falls below the course's result, 2 if one cannot be run.
 
 Where the course leaves the learning rate at 1e-3, ours falls from there to zero along a cosine. In
 10-2 it starts at 5e-3, for weights of standard deviation 1 have a long way to go.
@@ -250,7 +250,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The course's labs, with flagstone.")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:N or a backend's name")
     parser.add_argument("--only", default="", help="rungs by number, comma-separated")
-    parser.add_argument("--seeds", type=int, default=3, help="of the MNIST rungs (default 3)")
+    parser.add_argument("--seeds", type=_positive, default=3, help="of the MNIST rungs (default 3)")
     parser.add_argument("--quick", action="store_true", help="little data; results mean nothing")
     parser.add_argument("--json", type=Path, help="where to keep the figures, rung by rung")
     parser.add_argument("--table", type=Path, help="print the table of such a file; train nothing")
@@ -258,8 +258,10 @@ def main() -> int:
     wanted = [n for n in arguments.only.split(",") if n]
     if unknown := set(wanted) - {rung.number for rung in RUNGS}:
         parser.error(f"--only: unknown rung {', '.join(sorted(unknown))}")
-    kept = arguments.table or arguments.json
-    rows: dict[str, Any] = json.loads(kept.read_text()) if kept and kept.exists() else {}
+    try:
+        rows = _figures(arguments)
+    except (OSError, ValueError) as error:
+        parser.error(f"{arguments.table or arguments.json}: {error}")
     print("| rung | what | measure | course | ours | seeds | seconds per epoch |")
     print("|---|---|---|---|---|---|---|")
     failed = 0
@@ -279,13 +281,31 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer; got {text}")
+    return int(text)
+
+
+def _figures(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The rows that there are: of a table to print, or that need not be made again."""
+    if not arguments.table and not (arguments.json and arguments.json.exists()):
+        return {}
+    rows: dict[str, Any] = json.loads((arguments.table or arguments.json).read_text())
+    if not arguments.table and any(r.get("quick", False) != arguments.quick for r in rows.values()):
+        raise ValueError("full and quick runs do not go into one file")
+    return rows
+
+
 def climb(rung: Rung, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one rung, over its seeds: the figures and what they were measured with."""
     seeds = 1 if arguments.quick or not rung.seeded else arguments.seeds
-    outcomes = [
-        rung.run(Settings(arguments.device, arguments.quick, seed)) for seed in range(seeds)
-    ]
+    outcomes = []
+    for seed in range(seeds):
+        print(f"rung {rung.number}, {rung.what}: {seed + 1} of {seeds}", file=sys.stderr)
+        outcomes.append(rung.run(Settings(arguments.device, arguments.quick, seed)))
     return {
+        "quick": arguments.quick,
         "values": [outcome.value for outcome in outcomes],
         "seconds": statistics.median(outcome.seconds for outcome in outcomes),
         "date": datetime.now(UTC).date().isoformat(),

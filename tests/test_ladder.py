@@ -12,6 +12,27 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "examples" / "course_ladder.py"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--table", "none.json"], "none.json: [Errno 2] No such file or directory"),
+        (["--table", "torn.json"], "torn.json: Expecting"),
+        (["--json", "quick.json"], "quick.json: full and quick runs do not go into one file"),
+        (["--seeds", "0"], "argument --seeds: expected a positive integer; got 0"),
+        (["--only", "12"], "--only: unknown rung 12"),
+    ],
+)
+def test_what_it_cannot_do_is_told_in_a_line(options, message, tmp_path):
+    (tmp_path / "torn.json").write_text("{")
+    (tmp_path / "quick.json").write_text('{"02": {"quick": true}}')
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *options], cwd=tmp_path,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_every_rung_runs(shared_data, tmp_path):
