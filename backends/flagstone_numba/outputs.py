@@ -9,6 +9,7 @@ from the kernel each time, whose filling with zeros takes longer than many a con
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 from typing import Any
@@ -44,3 +45,13 @@ def output(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         while sum(block.size for block in _kept) > MOST_KEPT:
             del _kept[0]
     return fresh.view(dtype).reshape(shape)
+
+
+def _after_fork_in_child() -> None:
+    """Another thread of the parent, of which the child has none, may have held the lock."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -58,19 +58,19 @@ _LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_N
 class _Job:
     """What one worker is to do for one call, unless the caller is done before it starts."""
 
-    __slots__ = ("_context", "_done", "_error", "_is_finished", "_start", "_work")
+    __slots__ = ("_context", "_done", "_error", "_is_finished", "_taken", "_work")
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
         self._context = contextvars.copy_context()  # np.errstate lives there
-        self._start = threading.Lock()  # whoever acquires it decides whether the job is run
+        self._taken: dict[str, str] = {}  # "by" whom; the first to say so decides if it is run
         self._done = threading.Lock()
         self._done.acquire()
         self._is_finished = False
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        if not self._start.acquire(blocking=False):
+        if self._taken.setdefault("by", "worker") == "caller":
             return
         try:
             self._context.run(self._work)
@@ -81,26 +81,21 @@ class _Job:
         self._done.release()
 
     def end(self, is_done: Callable[[], bool]) -> BaseException | None:
-        """Call the job off, or wait until it has ended and return its error.
+        """Call the job off, or wait until it has ended and return its error; may be called again.
 
         Waking a thread can take 100 us; work that is done by then waits for nobody, nor does work
         of which ``is_done`` says so.
-        An interrupt must not leave the job running: it counts as the error.
         """
-        if self._start.acquire(blocking=False):
+        if self._taken.setdefault("by", "caller") == "caller":
             self._work = _nothing  # the worker may wake much later
             return None
         return None if is_done() else self.wait()
 
     def wait(self) -> BaseException | None:
         """Wait until the job, which nobody calls off, has ended, and return its error."""
-        interrupt: BaseException | None = None
         while not self._is_finished:
-            try:
-                self._done.acquire()
-            except KeyboardInterrupt as error:
-                interrupt = error
-        return self._error or interrupt
+            self._done.acquire()
+        return self._error
 
 
 def _nothing() -> None: ...
@@ -117,8 +112,10 @@ class _Worker:
 
     def start(self, job: _Job) -> None:
         self._jobs.append(job)
-        if self._wake.locked():  # else it was woken for a job called off, and will see this one
+        try:
             self._wake.release()
+        except RuntimeError:  # it was woken for another job, and will see this one
+            return
 
     def _loop(self) -> None:
         _here.is_inside = True
@@ -136,7 +133,9 @@ class _Team:
     """The workers of this process; started when first wanted."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()  # held while the workers are at work
+        # Held while the workers are at work. An interrupt may leave it held, by a thread that then
+        # may hold it again.
+        self.lock = threading.RLock()
         self.workers: list[_Worker] = []
 
     def upto(self, wanted: int) -> list[_Worker]:
@@ -292,22 +291,31 @@ def _run_with(
     It is told whether it runs on the caller. With a ``number``, workers are told it at once.
     """
     jobs: list[_Job] = []
-    error: BaseException | None = None
     _here.is_inside = True
     try:
         for worker in workers:
-            job = _Job(lambda: work(False))
-            worker.start(job)
-            jobs.append(job)
+            jobs.append(_Job(lambda: work(False)))
+            worker.start(jobs[-1])
         if number is not None:
             mail[0] = number
         work(True)
     finally:
         _here.is_inside = False
-        for job in jobs:
-            error = job.end(is_done) or error
+        error = _end(jobs, is_done)
     if error is not None:
         raise error
+
+
+def _end(jobs: list[_Job], is_done: Callable[[], bool]) -> BaseException | None:
+    """Return an error of the jobs when all have ended. An interrupt counts as one, and must not
+    leave a job running, which would write to memory that is the caller's again."""
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            errors = [job.end(is_done) for job in jobs]
+            return next((e for e in errors if e is not None), interrupt)
+        except KeyboardInterrupt as error:
+            interrupt = error
 
 
 def _take(queue: deque[Piece]) -> Iterator[Piece]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+
 import pytest
 
 pytest.importorskip("numba", reason="numba is not installed: pip install flagstone[fast]")
@@ -49,3 +52,14 @@ def test_small_outputs_and_much_larger_blocks_are_not_shared():
     del a
     assert place(outputs.output((410,), "uint8")) != at
     assert outputs.output((399,), "uint8").base is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.usefixtures("small")
+def test_a_child_forked_while_another_thread_takes_memory_can_take_its_own():
+    with warnings.catch_warnings(), outputs._lock:
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python's, on a fork beside threads
+        child = os.fork()
+        if not child:
+            os._exit(0 if outputs._lock.acquire(timeout=5) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

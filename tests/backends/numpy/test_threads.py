@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import types
 import warnings
 import weakref
 
@@ -86,6 +88,61 @@ def test_an_error_reaches_the_caller_and_blas_is_set_back(use, who):
     done = []
     threads.share(done.extend, range(5))  # and the workers still work
     assert sorted(done) == list(range(5))
+
+
+@NEEDS_CONTROL
+@pytest.mark.parametrize("when", ["asking", "waiting"])
+def test_an_interrupt_leaves_no_worker_writing(use, monkeypatch, when):
+    """The caller's memory is its own again when it is told, wherever the interrupt came."""
+    use(2)
+    began, ended, interrupts = threading.Event(), threading.Event(), [1, 1, 1]
+
+    def work(turns):
+        if turns[2]:
+            assert began.wait(10)
+        else:
+            began.set()
+            time.sleep(0.2)
+            ended.set()
+
+    def interrupted(plain):
+        def call(*given):
+            if interrupts:
+                interrupts.pop()
+                raise KeyboardInterrupt
+            return plain(*given)
+
+        return call
+
+    name = {"asking": "end", "waiting": "wait"}[when]
+    monkeypatch.setattr(threads._Job, name, interrupted(getattr(threads._Job, name)))
+    with pytest.raises(KeyboardInterrupt):
+        threads.share_turns(work, 2)
+    assert ended.is_set()
+    assert not interrupts
+
+
+@NEEDS_CONTROL
+def test_workers_are_not_lost_to_an_interrupt_just_before_they_are_called(use):
+    use(2)
+    threads._team.lock.acquire()
+    meeting = threading.Barrier(2, timeout=30)
+    try:
+        threads.share(lambda mine: [meeting.wait() for _ in mine], range(2))
+    finally:
+        threads._team.lock.release()
+
+
+def test_a_worker_may_be_woken_by_two_threads_at_once():
+    """By work and by :func:`~flagstone_numpy.threads.settle`: the other has done it meanwhile."""
+
+    def release():
+        raise RuntimeError("release unlocked lock")
+
+    wake = types.SimpleNamespace(locked=lambda: True, release=release)
+    worker = types.SimpleNamespace(_jobs=[], _wake=wake)
+    threads._Worker.start(worker, "job")
+    assert worker._jobs == ["job"]
 
 
 def test_shared_work_inside_shared_work_stays_on_its_thread(use):
