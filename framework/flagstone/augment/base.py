@@ -36,7 +36,7 @@ class Augmentation:
         Raises:
             ShapeError: they cannot; called before training starts.
         """
-        if len(shape) != 3 or not all(shape):
+        if not isinstance(shape, tuple) or len(shape) != 3 or not all(shape):
             raise ShapeError(
                 f"augment: {self.name} expected images (h, w, channels); got examples of shape "
                 f"{shape}"

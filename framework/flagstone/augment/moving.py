@@ -51,7 +51,7 @@ class Flip(Augmentation):
 
     def __post_init__(self) -> None:
         require_probability(self)
-        known = self.direction in AXES
+        known = isinstance(self.direction, str) and self.direction in AXES
         require(self, "direction", known, "'horizontal' or 'vertical'")
 
     def images(self, x: Tensor, words: Sequence[Tensor]) -> Tensor:
@@ -115,7 +115,8 @@ class Crop(_Moved):
 
     def __post_init__(self) -> None:
         require_pixels(self, "padding", 0)
-        require(self, "mode", self.mode in SHIFT_MODES, f"one of {', '.join(SHIFT_MODES)}")
+        known = isinstance(self.mode, str) and self.mode in SHIFT_MODES
+        require(self, "mode", known, f"one of {', '.join(SHIFT_MODES)}")
 
     @property
     def most(self) -> int:

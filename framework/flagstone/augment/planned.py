@@ -71,7 +71,7 @@ class AlternatingFlip(Planned):
     direction: str = "horizontal"
 
     def __post_init__(self) -> None:
-        known = self.direction in AXES
+        known = isinstance(self.direction, str) and self.direction in AXES
         require(self, "direction", known, "'horizontal' or 'vertical'")
 
     @property

@@ -21,7 +21,7 @@ from flagstone.losses.options import (
     expect,
     number,
 )
-from flagstone.losses.reduction import alike, per_example, reduce, together, total
+from flagstone.losses.reduction import alike, per_example, reduce, together, total, totals
 from flagstone.tensors import Tensor
 
 
@@ -43,7 +43,7 @@ def binary_cross_entropy_with_logits(
         sample_weight, reduction: see the module.
     """
     name = "binary_cross_entropy_with_logits"
-    if pos_weight is None and sample_weight is None and reduction in ("mean", "sum"):
+    if pos_weight is None and sample_weight is None and totals(reduction):
         return total(name, ops.logistic_error, x, target, reduction)
     alike(name, x=x, target=target)
     if pos_weight is None:

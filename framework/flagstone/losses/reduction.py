@@ -52,6 +52,11 @@ def alike(name: str, *, features: bool = False, **given: Tensor) -> None:
             raise ShapeError(f"{name}: {argument} expected shape {x.shape}; got {tensor.shape}")
 
 
+def totals(reduction: object) -> bool:
+    """Whether it is one that :func:`total` knows."""
+    return isinstance(reduction, str) and reduction in ("mean", "sum")
+
+
 def total(name: str, op: Op, x: Tensor, target: Tensor, reduction: str) -> Tensor:
     """The sum, or the mean, of the losses of examples that are means over outputs, in one call.
 
@@ -118,7 +123,7 @@ def reduce(
         InputError: ``reduction`` is none of the three, or a mean is asked of no examples.
         ShapeError, DTypeError, DeviceMismatchError: ``sample_weight`` does not fit.
     """
-    if reduction not in REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise InputError(f"{name}: reduction expected 'mean', 'sum' or 'none'; got {reduction!r}")
     if sample_weight is not None:
         together(name, x=losses, sample_weight=sample_weight)

@@ -21,7 +21,7 @@ from flagstone.losses.options import (
     expect,
     number,
 )
-from flagstone.losses.reduction import alike, per_example, reduce, total
+from flagstone.losses.reduction import alike, per_example, reduce, total, totals
 from flagstone.tensors import Tensor
 
 
@@ -29,7 +29,7 @@ def mse(
     x: Tensor, target: Tensor, *, sample_weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
     """Mean squared error: ``(x - target)**2``."""
-    if sample_weight is None and reduction in ("mean", "sum"):
+    if sample_weight is None and totals(reduction):
         return total("mse", ops.squared_error, x, target, reduction)
     alike("mse", x=x, target=target)
     difference = x - target

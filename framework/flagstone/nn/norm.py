@@ -7,7 +7,7 @@ import math
 from flagstone import ops
 from flagstone.errors import ShapeError
 from flagstone.named import is_number
-from flagstone.nn.checks import lengths, not_negative, positive, require
+from flagstone.nn.checks import lengths, positive, require
 from flagstone.nn.examples import Examples, claims, standardizes
 from flagstone.nn.fused import added, fuses
 from flagstone.nn.init import ones, zeros
@@ -26,7 +26,7 @@ class BatchNorm(Layer):
 
     Args:
         num_features: length of the input's last axis.
-        eps: added to the variance.
+        eps: added to the variance, positive.
         momentum: how far one batch moves the running statistics, in (0, 1].
 
     Shapes: (n, ..., num_features), the same out. As in PyTorch, training needs more than one value
@@ -38,7 +38,8 @@ class BatchNorm(Layer):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         name = type(self).__name__
         positive(name, num_features=num_features)
-        not_negative(name, eps=eps)
+        above_zero = is_number(eps) and 0 < eps < math.inf
+        require(name, "eps", eps, above_zero, "a finite number > 0")
         in_range = is_number(momentum) and 0 < momentum <= 1
         require(name, "momentum", momentum, in_range, "a number in (0, 1]")
         self.eps, self.momentum = eps, momentum

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flagstone.named import make
-from flagstone.schedules.base import Schedule, is_count, require
+from flagstone.schedules.base import Schedule, is_count, require, require_state
 
 Parts = tuple[Schedule | str, ...]
 
@@ -30,6 +30,7 @@ class _Composed(Schedule):
         return {i: state for i, state in states.items() if state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        require_state(self.name, state, dict.fromkeys(map(str, range(len(self.parts)))))
         for i, part in enumerate(self.parts):
             part.load_state_dict(state.get(str(i), {}))
 

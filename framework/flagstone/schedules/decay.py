@@ -87,7 +87,8 @@ class Polynomial(Schedule):
         self.power, self.floor, self.rising = power, floor, rising
 
     def after_warmup(self, step: int, steps: int, steps_per_epoch: int) -> float:
-        place = step / steps if self.rising else 1 - step / steps
+        place = min(step / steps, 1.0)
+        place = place if self.rising else 1 - place
         return float(self.floor + (1 - self.floor) * place**self.power)
 
 
@@ -118,7 +119,7 @@ class Piecewise(Schedule):
         places = [int(a * steps) for a in self.at]
         i = min(bisect.bisect_right(places, step), len(places) - 1)
         (a, b), (start, end) = places[i - 1 : i + 1], self.factors[i - 1 : i + 1]
-        return start + (end - start) * (step - a) / (b - a) if a < b else end
+        return start + (end - start) * (min(step, b) - a) / (b - a) if a < b else end
 
 
 class Linear(Schedule):
@@ -142,5 +143,5 @@ class Linear(Schedule):
         self.start, self.end, self.over = start, end, over
 
     def after_warmup(self, step: int, steps: int, steps_per_epoch: int) -> float:
-        length = self.over if isinstance(self.over, int) else self.over * steps
+        length = self.over if is_count(self.over) else self.over * steps
         return self.start + (self.end - self.start) * min(step / length, 1.0)

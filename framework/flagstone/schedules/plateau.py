@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flagstone.named import is_number
-from flagstone.schedules.base import Schedule, is_count, is_finite, require
+from flagstone.schedules.base import Schedule, is_count, is_finite, require, require_state
 
 
 class ReduceOnPlateau(Schedule):
@@ -44,7 +44,7 @@ class ReduceOnPlateau(Schedule):
         for option, value in (("patience", patience), ("cooldown", cooldown)):
             require(name, option, value, is_count(value, 0), "an integer >= 0")
         require(name, "threshold", threshold, is_finite(threshold), "a finite number >= 0")
-        known = threshold_mode in ("rel", "abs")
+        known = isinstance(threshold_mode, str) and threshold_mode in ("rel", "abs")
         require(name, "threshold_mode", threshold_mode, known, "'rel' or 'abs'")
         require(name, "floor", floor, is_finite(floor, 0, 1), "a number in [0, 1]")
         self.reduction, self.patience, self.cooldown = factor, patience, cooldown
@@ -56,6 +56,7 @@ class ReduceOnPlateau(Schedule):
         return self._now
 
     def observe(self, loss: float, epoch: int) -> None:
+        require("reduce-on-plateau", "loss", loss, is_number(loss), "a number")
         if loss < self._bound():
             self._best, self._bad = loss, 0
         else:
@@ -66,6 +67,9 @@ class ReduceOnPlateau(Schedule):
         if self._bad > self.patience:
             self._now = max(self._now * self.reduction, self.floor)
             self._cooling, self._bad = self.cooldown, 0
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("(", f"(factor={self.reduction!r}, ", 1)
 
     def _bound(self) -> float:
         """What a loss must be below to be an improvement."""
@@ -82,7 +86,13 @@ class ReduceOnPlateau(Schedule):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        best = state.get("best")
-        self._now = float(state.get("now", 1.0))
-        self._best = math.inf if best is None else float(best)
-        self._bad, self._cooling = int(state.get("bad", 0)), int(state.get("cooling", 0))
+        name = "reduce-on-plateau"
+        require_state(name, state, self.state_dict())
+        now, best = state.get("now", 1.0), state.get("best")
+        bad, cooling = state.get("bad", 0), state.get("cooling", 0)
+        require(name, "now", now, is_finite(now), "a finite number >= 0")
+        require(name, "best", best, best is None or is_number(best), "a number or None")
+        for count, value in (("bad", bad), ("cooling", cooling)):
+            require(name, count, value, is_count(value, 0), "an integer >= 0")
+        self._now, self._best = float(now), math.inf if best is None else float(best)
+        self._bad, self._cooling = int(bad), int(cooling)

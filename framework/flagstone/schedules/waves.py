@@ -70,10 +70,10 @@ class OneCycle(Schedule):
 
     def __init__(self, rise: float = 0.3, start: float = 25.0, end: float = 1e4) -> None:
         super().__init__()
-        numbers = all(is_number(n) for n in (rise, start, end))
+        numbers = all(is_number(n) and n < math.inf for n in (rise, start, end))
         if not numbers or not 0 < rise < 1 or not start >= 1 or not end >= 1:
             raise ConfigurationError(
-                "schedule one-cycle: expected 0 < rise < 1, start >= 1 and end >= 1; "
+                "schedule one-cycle: expected 0 < rise < 1, finite start >= 1 and end >= 1; "
                 f"got rise={rise!r}, start={start!r}, end={end!r}"
             )
         self.rise, self.start, self.end = rise, start, end
