@@ -120,6 +120,16 @@ def test_the_same_bits_for_any_number_of_threads(monkeypatch, name):
     assert all(np.array_equal(found[0], other) for other in found[1:])
 
 
+@pytest.mark.parametrize("name", WORK)
+def test_nothing_is_read_that_was_not_written(monkeypatch, poisoned, name):
+    monkeypatch.setattr(threads, "_settings", (2, 1))
+    expected = WORK[name]()
+    poisoned()
+    found = WORK[name]()
+    poisoned(False)
+    np.testing.assert_array_equal(found, expected)
+
+
 @NEEDS_CONTROL
 @pytest.mark.parametrize(
     "name", ["tiles conv", "few channels conv", "linear", "sum", "max pool", "adam", "batch norm"]
