@@ -191,6 +191,8 @@ def _mnist(quick: bool) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     train, test = slice(5000, None), slice(None)  # the course holds out the first 5 000
     if quick:
         train, test = slice(0, 500), slice(0, 200)
+    assert data.X_test is not None
+    assert data.y_test is not None
     return (data.X[train], data.y[train]), (data.X_test[test], data.y_test[test])
 
 
@@ -219,7 +221,7 @@ def _seconds(model: Any) -> float:
 
 
 DEEP = (512, 512, 512, 512)
-XAVIER = {"init": "xavier_uniform"}
+XAVIER: dict[str, Any] = {"init": "xavier_uniform"}
 RUNGS = (
     Rung("02", "line through 3 points", "error of W, b", 0.001, line, higher_is_better=False),
     Rung("02b", "the lecture's 5 points", "error of W, b", 0.001, lecture_line, False),

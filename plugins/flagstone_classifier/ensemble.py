@@ -64,6 +64,9 @@ class Ensemble(LabelPredictor):
     """An ensemble: classifiers of one kind that differ in their seeds, their probabilities averaged
     (Hansen & Salamon, "Neural network ensembles", 1990).
 
+    Where a seed changes nothing, as in ``logistic``, which ends at its one optimum, members are
+    alike.
+
     Attributes:
         member: a registered classifier, with hyper-parameters as in ``"cnn(epochs=3, lr=0.01)"``.
         members: how many.

@@ -15,8 +15,8 @@ class MLPClassifier(fs.Classifier):
     Attributes:
         epochs: how many times to go through the data; of 9.9, the last time through nine tenths.
         hidden: widths of the hidden layers.
-        activation: between them: sigmoid, tanh, relu, leaky-relu, elu, maxout, with options as in
-            ``"leaky-relu(negative_slope=0.1)"``.
+        activation: between them: a registered layer's name such as relu, gelu, silu, tanh or
+            maxout, with options as in ``"leaky-relu(negative_slope=0.1)"``.
         dropout: the probability of zero after each activation while training.
         init: how weights start; ``None`` is PyTorch's default.
     """

@@ -17,10 +17,6 @@ DATA = (
     "folder of images by class."
 )
 RESUME = "Go on with a run that was stopped; --epochs may be raised."
-OPTIONS = (
-    "What may be written for an optimizer, a schedule or an augmentation: flagstone plugins show "
-    "--kind optimizer (schedule, augmentation)."
-)
 TARGET = "The target column of a file.  [default: last]"
 
 
@@ -35,7 +31,7 @@ def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list
     return complete
 
 
-@click.command(cls=TrainCommand, epilog=OPTIONS)
+@click.command(cls=TrainCommand)
 @click.argument("model", required=False, shell_complete=_complete("model"))
 @click.option("--data", metavar="DATA", help=DATA, shell_complete=_complete("dataset"))
 @click.option("--target", metavar="COLUMN", help=TARGET)

@@ -36,6 +36,13 @@ USUAL = {
 PREFIX = "hyper_"  # keeps a model's names apart from the command's own
 NOT_FROM_ENVIRONMENT = {"data", "debug", "no_plugins", "strict_plugins", "disable_plugins"}
 ABOUT = {"task", "shape", "fingerprint"}  # what a run keeps of its data, at least
+WRITTEN = {  # hyper-parameters that take a part's name -> the part's kind
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "augment": "augmentation",
+    "activation": "layer",
+    "init": "initializer",
+}
 NO_OPTION = {"verbose"}  # the command tells how the run goes anyway
 
 _SPEC = "flagstone.cli.train.spec"
@@ -112,6 +119,19 @@ class TrainCommand(click.Command):
             rows = [r for p, r in shown if (p.name or "").startswith(PREFIX) is belongs]
             with formatter.section(heading):
                 formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Where it says what may be written for the options that take a part's name."""
+        known = hyperparameters(ctx)
+        kinds = {h.flag: WRITTEN[h.name] for h in known.values() if h.name in WRITTEN}
+        if "--optimizer" in kinds:  # an ``init`` of another model is something else
+            first, *more = dict.fromkeys(kinds.values())
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(
+                    f"What may be written for {', '.join(kinds)}: flagstone plugins show "
+                    f"--kind {first} ({', '.join(more)})."
+                )
 
 
 def _words_for(ctx: click.Context) -> dict[str, str]:

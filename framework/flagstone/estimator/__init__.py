@@ -20,8 +20,9 @@ __all__ = [
 ]  # fmt: skip
 
 
-def model(name: str, **params: Any) -> Predictor:
-    """The registered model ``name`` with these hyper-parameters.
+def model(name: str, **params: Any) -> Any:
+    """The registered model ``name`` with these hyper-parameters: a :class:`Predictor`, typed as
+    ``Any`` because its methods depend on what it is for.
 
     Raises:
         UnknownNameError: no plugin provides it.
@@ -31,5 +32,4 @@ def model(name: str, **params: Any) -> Predictor:
 
     cls = registry.load("model", name)
     require_known(f"model {name!r}", params, cls.hyperparameters())
-    out: Predictor = cls(**params)
-    return out
+    return cls(**params)

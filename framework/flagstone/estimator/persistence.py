@@ -66,7 +66,7 @@ def save(model: Predictor, path: Any, extra: Mapping[str, Any]) -> None:
         raise InputError(f"save: expected values that JSON can hold; {error}") from None
 
 
-def load(path: Any, device: str | None = None, precision: str | None = None) -> Predictor:
+def load(path: Any, device: str | None = None, precision: str | None = None) -> Any:
     """The model that :meth:`Predictor.save` wrote.
 
     Args:

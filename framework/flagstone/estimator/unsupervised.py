@@ -51,6 +51,16 @@ class Unsupervised(Predictor):
         """What the layer gives for each example, (n, outputs) float64."""
         return self._outputs_of(X)
 
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Names of the outputs, as scikit-learn makes them: the class's and a number, ``pca0``.
+
+        Args:
+            input_features: passed over.
+        """
+        self._require_fitted()
+        name = type(self).__name__.lower()
+        return np.array([f"{name}{i}" for i in range(self._outputs.size)], dtype=object)
+
     def _rows(self, X: Any) -> Any:
         """Checked examples to fit on as rows (n, features) float64; remembers their shape."""
         self.check_types()

@@ -246,6 +246,23 @@ def test_the_help_of_a_model_ends_with_a_sentence(run: Callable[..., Any]) -> No
     assert '("Least squares quantization in PCM", 1982). Options:' in text
 
 
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("mlp", "--optimizer, --schedule, --activation, --init: flagstone plugins show --kind "
+         "optimizer (schedule, layer, initializer)."),
+        ("linear", "--optimizer, --schedule: flagstone plugins show --kind optimizer (schedule)."),
+        ("kmeans", None),
+    ],
+)  # fmt: skip
+def test_help_says_where_the_names_of_parts_are(
+    run: Callable[..., Any], model: str, told: str | None
+) -> None:
+    text = " ".join(run(f"train {model} --help").out.split())
+    assert ("plugins show" in text) is (told is not None)
+    assert told is None or text.endswith(f"What may be written for {told}")
+
+
 def test_verbose_is_no_option(run: Callable[..., Any]) -> None:
     assert run("train mlp --data iris --verbose").error.startswith("no such option '--verbose'.")
 

@@ -76,6 +76,24 @@ def test_what_is_lost_is_told() -> None:
     assert model.history_[0]["validation"] == model.evaluate(X[:50])
 
 
+def test_outputs_have_scikit_learns_names() -> None:
+    decomposition = pytest.importorskip("sklearn.decomposition", reason="no scikit-learn")
+    from sklearn.cluster import KMeans
+    from sklearn.compose import make_column_transformer
+
+    for ours, theirs in (
+        (fs.model("pca", n_components=3), decomposition.PCA(3)),
+        (fs.model("kmeans", n_clusters=2), KMeans(2)),
+    ):
+        with pytest.raises(NotFittedError):
+            ours.get_feature_names_out()
+        names = theirs.fit(X).get_feature_names_out()
+        np.testing.assert_array_equal(ours.fit(X).get_feature_names_out(), names)
+        columns = make_column_transformer((ours, [0, 1, 2]), ("passthrough", [3])).fit(X)
+        kind = type(ours).__name__.lower()
+        assert columns.get_feature_names_out()[0] == f"{kind}__{kind}0"
+
+
 def test_images_and_files(tmp_path: Any) -> None:
     images = X[:, :4].reshape(150, 2, 2)
     model = fs.model("pca", n_components=3).fit(images)
