@@ -16,7 +16,6 @@ from flagstone_numba.kernels import (
     conv_pool,
     elementwise,
     fused,
-    loss,
     norm,
     pool,
     reduction,
@@ -57,9 +56,8 @@ def adam():
     return p, m
 
 
-ROWS, TALL, WIDE = normal(31, 14, 14, 33), normal(4000, 64), normal(900, 12)
+ROWS, TALL = normal(31, 14, 14, 33), normal(4000, 64)
 ONE, FEW = normal(33) + 2, normal(64)
-LABELS = np.arange(900) % 12
 POOL = {"kernel": (3, 3), "stride": (2, 2), "padding": ((1, 1), (1, 0))}
 BOXES = {"kernel": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
 CALLS = {
@@ -105,7 +103,6 @@ CALLS = {
     "mean squares' gradient": lambda: norm.axis_rms_norm_grad(
         TALL[::-1], TALL, (TALL**2).mean(1, keepdims=True), FEW, axis=(1,), eps=1e-5
     ),
-    "cross-entropy": lambda: loss.softmax_cross_entropy(WIDE, LABELS),
     "one example": lambda: fused.linear_relu(normal(1, 601), normal(500, 601), normal(500)),
 }  # fmt: skip
 
