@@ -7,6 +7,9 @@ a model's ``augment``, they follow one another: ``"flip,crop(padding=4),mixup(al
 
 Normalising is no augmentation, since predicting must do it too: a model's ``standardize``, or
 :class:`flagstone.nn.Normalize` as its first layer.
+
+All raise ``ConfigurationError`` for an option that is out of range, when they are made, and
+``ShapeError`` for examples that they do not suit, before training starts.
 """
 
 from flagstone.augment.base import Augmentation

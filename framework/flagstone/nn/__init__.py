@@ -1,4 +1,11 @@
-"""Layers: ``fs.nn``. Names and constructor arguments are PyTorch's where PyTorch has the layer."""
+"""Layers: ``fs.nn``. Names and constructor arguments are PyTorch's where PyTorch has the layer.
+
+Images are (n, *spatial, channels); parameters are float32 or float64, and inputs of the same.
+
+All raise ``InputError`` for an argument that is out of range, when they are made; when called,
+``ShapeError`` and ``DTypeError`` for a tensor that does not fit, ``DeviceMismatchError`` for one on
+another device, ``InputError`` for what is no tensor; each names the layer it happened in.
+"""
 
 from flagstone.nn import init
 from flagstone.nn.activation import (

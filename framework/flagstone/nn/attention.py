@@ -46,7 +46,7 @@ class MultiheadAttention(Layer):
     (n, num_heads, t, s), if not ``average_attn_weights``; ``None`` if not ``need_weights``).
 
     Raises:
-        InputError: ``num_heads`` does not divide ``embed_dim``, or ``dropout`` is out of range.
+        InputError: ``num_heads`` does not divide ``embed_dim``, or an argument is out of range.
         ShapeError, DTypeError: an argument of a call does not fit.
     """
 

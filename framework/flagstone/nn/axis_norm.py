@@ -24,6 +24,10 @@ class LayerNorm(Layer):
 
     Shapes: (..., *normalized_shape), the same out; ``weight`` and ``bias`` are of that shape. With
     channels last, (h, w, c) is what (c, h, w) is in PyTorch.
+
+    Raises:
+        InputError: an argument is out of range.
+        ShapeError: the input's last axes have another shape.
     """
 
     def __init__(
@@ -59,6 +63,10 @@ class RMSNorm(Layer):
         elementwise_affine: whether a weight follows.
 
     Shapes: (..., *normalized_shape), the same out; ``weight`` is of that shape.
+
+    Raises:
+        InputError: an argument is out of range.
+        ShapeError: the input's last axes have another shape.
     """
 
     def __init__(
@@ -93,6 +101,10 @@ class GroupNorm(Layer):
         affine: whether a weight and a bias of each channel follow.
 
     Shapes: (n, ..., num_channels), the same out; ``weight`` and ``bias`` (num_channels,).
+
+    Raises:
+        InputError: an argument is out of range, or ``num_groups`` does not divide ``num_channels``.
+        ShapeError: the input has fewer than two axes or other channels.
     """
 
     def __init__(
@@ -130,6 +142,10 @@ class InstanceNorm(Layer):
         affine: whether a weight and a bias of each channel follow; not by default, as in PyTorch.
 
     Shapes: (n, ..., num_features), the same out; ``weight`` and ``bias`` (num_features,).
+
+    Raises:
+        InputError: an argument is out of range.
+        ShapeError: the input has fewer than two axes or other channels.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:

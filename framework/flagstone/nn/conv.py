@@ -92,6 +92,10 @@ class Conv(Filters):
 
     Shapes: (n, *spatial, in_channels) -> (n, *positions, out_channels); ``weight``
     (out, *kernel, in / groups), in files (out, in / groups, *kernel); ``bias`` (out,).
+
+    Raises:
+        InputError: an argument is out of range, or ``groups`` divides not both numbers of channels.
+        ShapeError: the input has other axes or channels, or is smaller than the window.
     """
 
     def __init__(
@@ -178,6 +182,10 @@ class ConvTranspose(Filters):
 
     Shapes: (n, *spatial, in_channels) -> (n, *positions, out_channels); ``weight``
     (in, *kernel, out / groups), in files (in, out / groups, *kernel); ``bias`` (out,).
+
+    Raises:
+        InputError: an argument is out of range, or ``groups`` divides not both numbers of channels.
+        ShapeError: the input has other axes or channels, or padding leaves nothing of the output.
     """
 
     def __init__(

@@ -43,6 +43,11 @@ class Dropout(Layer):
 
     Args:
         p: the probability of zero, in [0, 1).
+
+    Shapes: (n, ...), the same out.
+
+    Raises:
+        InputError: ``p`` is out of range.
     """
 
     def __init__(self, p: float = 0.5) -> None:

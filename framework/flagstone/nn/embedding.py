@@ -27,8 +27,9 @@ class Embedding(Layer):
     Shapes: (...) integers -> (..., embedding_dim); ``weight`` (num_embeddings, embedding_dim).
 
     Raises:
+        InputError: an argument is out of range, or, where the backend itself finds out (NumPy
+            does), a number of the input.
         DTypeError: the input is not of integers.
-        InputError: a number is out of range, where the backend itself finds out (NumPy does).
     """
 
     def __init__(

@@ -16,6 +16,9 @@ def freeze(layer: Layer) -> Layer:
 
     Returns:
         The layer itself.
+
+    Raises:
+        InputError: it is no layer.
     """
     return _a_layer("freeze", layer).requires_grad_(False)
 

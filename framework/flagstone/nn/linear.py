@@ -25,6 +25,7 @@ class Linear(Layer):
     Shapes: (..., in_features) -> (..., out_features); ``weight`` (out, in), ``bias`` (out,).
 
     Raises:
+        InputError: an argument is out of range.
         ShapeError: the input's last axis is not ``in_features`` long.
     """
 
@@ -69,6 +70,10 @@ class Maxout(Layer):
         init: as in :class:`Linear`.
 
     Shapes: (..., in_features) -> (..., out_features).
+
+    Raises:
+        InputError: an argument is out of range.
+        ShapeError: the input's last axis is not ``in_features`` long.
     """
 
     def __init__(

@@ -29,8 +29,12 @@ class BatchNorm(Layer):
         eps: added to the variance, positive.
         momentum: how far one batch moves the running statistics, in (0, 1].
 
-    Shapes: (n, ..., num_features), the same out. As in PyTorch, training needs more than one value
-    per channel.
+    Shapes: (n, ..., num_features), the same out; parameters and statistics (num_features,).
+
+    Raises:
+        InputError: an argument is out of range.
+        ShapeError: the input has another last axis, or, while training and as in PyTorch, no more
+            than one value per channel.
     """
 
     axes: tuple[int, ...] = ()  # how many the input may have; any number from 2 on if empty
@@ -107,6 +111,7 @@ class Standardize(Layer):
         shape: of the statistics, which is that of the input's last axes: (features,), (channels,).
 
     Raises:
+        InputError: ``shape`` is no tuple of integers.
         ShapeError: the input's last axes have another shape.
     """
 

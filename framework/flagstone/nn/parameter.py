@@ -10,6 +10,7 @@ import numpy as np
 from flagstone import ops
 from flagstone.backend import Backend, open_backend
 from flagstone.errors import GradientError, InputError
+from flagstone.nn.checks import lengths
 from flagstone.nn.init import Initializer, zeros
 from flagstone.ops.elementwise import cast
 from flagstone.ops.update import accumulate, assign
@@ -43,6 +44,9 @@ class Parameter(Tensor):
         init: how it starts, a function such as :func:`flagstone.nn.init.zeros`.
         channels_last: its first axis is "out" and its last "in" with a kernel between; files hold
             it in PyTorch's order (out, in, *kernel).
+
+    Raises:
+        InputError: ``shape`` is no tuple of integers >= 0, or ``init`` no function.
     """
 
     __slots__ = ("channels_last", "declared", "gradient", "init", "low", "low_edge", "owner")
@@ -57,7 +61,7 @@ class Parameter(Tensor):
                 f"got {init!r}"
             )
         super().__init__(UNSET, UNSET, self.trainable)  # bound later
-        self.declared = shape
+        self.declared = lengths(type(self).__name__, "shape", shape)
         self.init = init
         self.channels_last = channels_last
         self.gradient: Tensor | None = None  # its view into the flat gradients, if there are any

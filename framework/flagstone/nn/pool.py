@@ -49,6 +49,12 @@ class MaxPool(Pool):
         kernel_size: lengths of the window, or one number for all axes.
         stride: from window to window; ``kernel_size`` by default.
         padding, dilation, ceil_mode: as in :func:`flagstone.ops.max_pool2d`.
+
+    Shapes: (n, *spatial, channels) -> (n, *positions, channels).
+
+    Raises:
+        InputError: an argument is out of range, or some window would hold no value.
+        ShapeError: the input has other axes, or is smaller than the window.
     """
 
     def __init__(
@@ -124,6 +130,12 @@ class AvgPool(Pool):
         kernel_size: lengths of the window, or one number for all axes.
         stride: from window to window; ``kernel_size`` by default.
         padding, ceil_mode, count_include_pad: as in :func:`flagstone.ops.avg_pool2d`.
+
+    Shapes: (n, *spatial, channels) -> (n, *positions, channels).
+
+    Raises:
+        InputError: an argument is out of range, or some window would hold no value.
+        ShapeError: the input has other axes, or is smaller than the window.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Recurrent(Layer):
 
     Raises:
         ShapeError: the input or a state has another shape, or there is no time.
-        InputError: another number of states is given.
+        InputError: an argument is out of range, or another number of states is given.
     """
 
     gates: ClassVar[int]

@@ -58,6 +58,12 @@ class AdaptivePool(Layer):
 
     Args:
         output_size: how many, one per axis (``None`` keeps that axis) or one number for all.
+
+    Shapes: (n, *spatial, channels) -> (n, *output_size, channels).
+
+    Raises:
+        InputError: ``output_size`` is out of range.
+        ShapeError: the input has other axes.
     """
 
     spatial = 0
@@ -144,7 +150,8 @@ class Upsample(Layer):
         size, scale_factor, mode, align_corners: as there.
 
     Raises:
-        InputError: both or neither of ``size`` and ``scale_factor``, or no such mode.
+        InputError: both or neither of ``size`` and ``scale_factor``, one out of range, no such
+            mode, or ``align_corners`` for a mode that has none.
     """
 
     def __init__(

@@ -1,4 +1,8 @@
-"""Optimizers: ``fs.optim``."""
+"""Optimizers: ``fs.optim``.
+
+All raise ``ConfigurationError`` for an option that is out of range, when they are made, and
+``InputError`` for states that are not theirs.
+"""
 
 from flagstone.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
 from flagstone.optim.adaptive import Adadelta, Adagrad, RMSprop

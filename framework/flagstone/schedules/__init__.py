@@ -3,6 +3,8 @@
 A schedule is a function of the step: what the base rate is multiplied by. The trainer evaluates it
 for a whole epoch at once and hands the device one array. Between epochs it tells the schedule the
 loss, which :class:`ReduceOnPlateau` goes by.
+
+All raise ``ConfigurationError`` for an option that is out of range, when they are made.
 """
 
 from flagstone.schedules.base import Constant, Schedule

@@ -107,6 +107,11 @@ def test_a_layer_refuses_what_an_argument_cannot_be(layer: str, argument: str) -
         (lambda: nn.Softmax(1.0), "Softmax: dim expected an integer; got 1.0"),
         (lambda: nn.Concat(nn.ReLU(), axis=None), "Concat: axis expected an integer; got None"),
         (lambda: nn.Standardize(4), "Standardize: shape expected a tuple of integers >= 0; got 4"),
+        (lambda: nn.Parameter(3, init.zeros), "Parameter: shape expected a tuple of integers >= 0"),
+        (
+            lambda: nn.Buffer((2, -1)),
+            "Buffer: shape expected a tuple of integers >= 0; got (2, -1)",
+        ),
         (lambda: nn.mlp(4, 8, 2), "hidden: expected a tuple of positive integers; got 8"),
         (lambda: nn.mlp(4, (8,), 2, activation=None), "activation: expected the name of a layer"),
         (lambda: nn.mlp(4, (8,), 2, dropout="a"), "dropout: expected a probability in [0, 1)"),
