@@ -16,6 +16,9 @@ class LAMB(Optimizer):
     """Adam's direction, scaled for each parameter to the parameter's own norm, for large batches
     (You et al., ICLR 2020, algorithm 2, with bias correction and the identity as phi).
 
+    A step is one pass over all parameters, which leaves their directions, and one for each
+    parameter, which needs the norms of both first.
+
     Args:
         layer: the outermost layer.
         lr: the learning rate: how far a parameter moves, relative to its norm.

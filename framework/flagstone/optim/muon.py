@@ -32,7 +32,8 @@ class Muon(Optimizer):
     are, and those of convolutions become so. The recipe leaves embeddings and the output layer to
     AdamW as well; which they are, ``adamw`` must say. AdamW's rate follows the same schedule.
 
-    Computed in the parameters' dtype; PyTorch computes the orthogonal matrix in bfloat16.
+    A step is one pass over all parameters for AdamW, one for the momentum, and one for each matrix,
+    which its products of matrices fill. Computed in the parameters' dtype; PyTorch computes the orthogonal matrix in bfloat16.
 
     Args:
         layer: the outermost layer.
