@@ -70,9 +70,11 @@ def test_indices() -> None:
         same(a[index], A[index])
     same(a[fs.tensor([2, 0, 2])], A[[2, 0, 2]])
     same(a[fs.tensor([[1], [2]])], A[[[1], [2]]])
-    with pytest.raises(DTypeError, match="take: index expected an integer tensor; got float32"):
+    with pytest.raises(
+        DTypeError, match=r"x\[...\]: index expected an integer tensor; got float32"
+    ):
         a[fs.tensor([1.0])]
-    with pytest.raises(InputError, match=r"take: index does not fit x of shape \(3, 4\): index 9"):
+    with pytest.raises(InputError, match=r"x\[...\]: index expected numbers from 0 to 2.* 9"):
         a[fs.tensor([9])]
 
 

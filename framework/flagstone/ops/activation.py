@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.errors import InputError, ShapeError
-from flagstone.ops.checks import floating, one_axis, tensors
+from flagstone.ops.checks import floating, is_integer, number, one_axis, tensors, true_or_false
 from flagstone.ops.door import op
 from flagstone.ops.elementwise import exp, where
 from flagstone.ops.reduction import max as max_
@@ -38,7 +38,7 @@ def _(dy: Tensor, y: Tensor) -> Any:
 
 @op
 def relu(xp: Any, x: Any) -> Any:
-    """``max(x, 0)``; its gradient at 0 is 0."""
+    """``max(x, 0)``; its gradient is 0 at 0, and where ``x`` is NaN (PyTorch's is 1 there)."""
     return xp.maximum(x, 0)
 
 
@@ -67,15 +67,19 @@ def _(dy: Tensor, kept: Tensor) -> Any:
 
 @op
 def leaky_relu(xp: Any, x: Any, *, slope: float = 0.01) -> Any:
-    """``x`` where positive, else ``slope * x``; PyTorch's default slope, the lecture's is 0.1."""
+    """``x`` where positive, else ``slope * x``; PyTorch's default slope, the lecture's is 0.1.
+
+    Raises:
+        InputError: ``slope`` is no number >= 0; the gradient is read from the output's sign.
+        DTypeError: ``x`` is not floating.
+    """
     return xp.maximum(x, 0) + xp.minimum(x, 0) * float(slope)
 
 
 @leaky_relu.check
 def _(x: Any, *, slope: float = 0.01) -> None:
     floating("leaky_relu", x=x)
-    if not slope >= 0:
-        raise InputError(f"leaky_relu: slope expected a number >= 0; got {slope!r}")
+    number("leaky_relu", "slope", slope, least=0)
 
 
 @leaky_relu.pullback
@@ -85,15 +89,19 @@ def _(dy: Tensor, y: Tensor, slope: float) -> Any:
 
 @op
 def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
-    """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., ICLR 2016)."""
+    """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., ICLR 2016).
+
+    Raises:
+        InputError: ``alpha`` is no number >= 0; the gradient is read from the output's sign.
+        DTypeError: ``x`` is not floating.
+    """
     return xp.maximum(x, 0) + xp.expm1(xp.minimum(x, 0)) * float(alpha)
 
 
 @elu.check
 def _(x: Any, *, alpha: float = 1.0) -> None:
     floating("elu", x=x)
-    if not alpha >= 0:
-        raise InputError(f"elu: alpha expected a number >= 0; got {alpha!r}")
+    number("elu", "alpha", alpha, least=0)
 
 
 @elu.pullback
@@ -127,7 +135,7 @@ def maxout(x: Tensor, pieces: int) -> Tensor:
         InputError: ``pieces`` is no positive integer.
     """
     tensors("maxout", x=x)
-    if not isinstance(pieces, int) or pieces < 1:
+    if not is_integer(pieces) or pieces < 1:
         raise InputError(f"maxout: pieces expected a positive integer; got {pieces!r}")
     if x.ndim < 1 or x.shape[-1] % pieces:
         raise ShapeError(
@@ -140,7 +148,12 @@ def maxout(x: Tensor, pieces: int) -> Tensor:
 
 @op
 def softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
-    """``exp(x) / sum(exp(x))`` along one axis, without overflow."""
+    """``exp(x) / sum(exp(x))`` along one axis, without overflow; NaN where all is -inf.
+
+    Raises:
+        InputError: ``axis`` is not one axis of ``x``, or has no values.
+        DTypeError: ``x`` is not floating.
+    """
     e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     return e / xp.sum(e, axis=axis, keepdims=True, dtype=x.dtype)
 
@@ -153,7 +166,11 @@ def _(dy: Tensor, y: Tensor, axis: int) -> Any:
 
 @op
 def log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
-    """The logarithm of :func:`softmax`, exact where that underflows."""
+    """The logarithm of :func:`softmax`, exact where that underflows.
+
+    Raises:
+        InputError, DTypeError: as :func:`softmax`.
+    """
     x = x - xp.max(x, axis=axis, keepdims=True)
     return x - xp.log(xp.sum(xp.exp(x), axis=axis, keepdims=True, dtype=x.dtype))
 
@@ -165,7 +182,15 @@ def _(dy: Tensor, y: Tensor, axis: int) -> Any:
 
 @op
 def logsumexp(xp: Any, x: Any, *, axis: int = -1, keepdims: bool = False) -> Any:
-    """``log(sum(exp(x)))`` along one axis, without overflow."""
+    """``log(sum(exp(x)))`` along one axis, without overflow; -inf where all is -inf.
+
+    Its gradient is :func:`softmax`, so that it is NaN for all of a row with +inf in it.
+
+    Raises:
+        InputError: ``axis`` is not one axis of ``x``, or has no values; ``keepdims`` is neither
+            ``True`` nor ``False``.
+        DTypeError: ``x`` is not floating.
+    """
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     out = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True, dtype=x.dtype)) + top
@@ -175,6 +200,7 @@ def logsumexp(xp: Any, x: Any, *, axis: int = -1, keepdims: bool = False) -> Any
 @logsumexp.check
 def _(x: Any, *, axis: int = -1, keepdims: bool = False) -> None:
     _one_axis("logsumexp", x, axis)
+    true_or_false("logsumexp", keepdims=keepdims)
 
 
 @logsumexp.pullback

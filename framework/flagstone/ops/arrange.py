@@ -35,7 +35,11 @@ def squeeze(x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
 
 def unsqueeze(x: Tensor, axis: int) -> Tensor:
-    """``x`` with an axis of length 1 that will be axis ``axis``."""
+    """``x`` with an axis of length 1 that will be axis ``axis``.
+
+    Raises:
+        InputError: ``axis`` is no integer from ``-ndim - 1`` to ``ndim``.
+    """
     tensors("unsqueeze", x=x)
     a = one_axis("unsqueeze", axis, x.ndim + 1)
     return reshape(x, (*x.shape[:a], 1, *x.shape[a:]))
@@ -43,7 +47,13 @@ def unsqueeze(x: Tensor, axis: int) -> Tensor:
 
 @op
 def stack(xp: Any, *xs: Any, axis: int = 0) -> Any:
-    """Tensors of one shape along a new axis, which will be axis ``axis``."""
+    """Tensors of one shape along a new axis, which will be axis ``axis``.
+
+    Raises:
+        ShapeError: their shapes differ.
+        InputError: ``axis`` is no integer from ``-ndim - 1`` to ``ndim``.
+        DTypeError: their dtypes differ, or there are none.
+    """
     return xp.stack(xs, axis=axis)
 
 
@@ -64,7 +74,12 @@ def _(dy: Tensor, axis: int, need: Any) -> Any:
 
 @op
 def unstack(xp: Any, x: Any, *, axis: int = 0) -> Any:
-    """Views of ``x`` along ``axis``, without that axis: the opposite of :func:`stack`."""
+    """Views of ``x`` along ``axis``, without that axis: the opposite of :func:`stack`.
+
+    Raises:
+        ShapeError: ``axis`` has length 0.
+        InputError: ``axis`` is not one axis of ``x``.
+    """
     before = (slice(None),) * (axis % x.ndim)
     after = (slice(None),) * (x.ndim - 1 - len(before))
     return tuple(x[(*before, i, *after)] for i in range(x.shape[axis]))
@@ -149,7 +164,11 @@ def _(dy: Tensor, axis: tuple[int, ...]) -> Any:
 
 
 def flip(x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
-    """``x`` backwards along ``axis``: one, several, or all of them."""
+    """``x`` backwards along ``axis``: one, several, or all of them.
+
+    Raises:
+        InputError: an axis does not exist or is named twice.
+    """
     tensors("flip", x=x)
     out: Tensor = reverse(x, axis=axes("flip", axis, x.ndim))
     return out
@@ -160,7 +179,7 @@ def pad(x: Tensor, padding: Sequence[Sequence[int]], mode: str = "zero") -> Tens
 
     Args:
         x: a tensor.
-        padding: for each axis how many (before, after), >= 0.
+        padding: for each axis how many (before, after), >= 0; to cut values off, use a slice.
         mode: what the values are. ``"zero"``: 0. ``"edge"``: the first and the last one.
             ``"reflect"``: those next to the edge, mirrored, without the edge itself; at most
             length - 1 of them, as in PyTorch.
@@ -254,7 +273,7 @@ def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
 def _pairs(x: Tensor, padding: Any) -> list[tuple[int, ...]]:
     try:
         pairs = [_integers("pad", "padding", pair) for pair in padding]
-    except TypeError:
+    except (TypeError, InputError):
         pairs = []
     if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise InputError(

@@ -13,7 +13,7 @@ from typing import Any
 
 from flagstone.errors import InputError, ShapeError
 from flagstone.fusion import FORM_OF
-from flagstone.ops.checks import axes, floating, same_dtype, tensors
+from flagstone.ops.checks import axes, floating, is_integer, number, same_dtype, tensors
 from flagstone.ops.door import ALL_OPS, Op, op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.ops.reduction import sum_to
@@ -45,7 +45,8 @@ def layer_norm(
 
     Raises:
         ShapeError: the last axes of ``x`` or a parameter have another shape.
-        InputError: ``eps`` is negative.
+        InputError: ``normalized_shape`` is not of positive integers; ``eps`` is no number >= 0.
+        DTypeError: a dtype is not floating, or they differ.
     """
     over = _last_axes("layer_norm", x, normalized_shape, weight, bias)
     return _normalized("layer_norm", x, weight, bias, over, eps, then)
@@ -68,12 +69,11 @@ def rms_norm(
         eps: added to the mean square; the dtype's own epsilon by default, as in PyTorch.
 
     Raises:
-        ShapeError: the last axes of ``x`` or the weight have another shape.
-        InputError: ``eps`` is negative.
+        ShapeError, InputError, DTypeError: as :func:`layer_norm`.
     """
     over = _last_axes("rms_norm", x, normalized_shape, weight)
     eps = MACHINE_EPS[x.dtype_name] if eps is None else eps
-    _check_eps("rms_norm", eps)
+    number("rms_norm", "eps", eps, least=0)
     y: Tensor = _with(axis_rms_norm, then)(x, weight, axis=over, eps=eps)[0]
     return y
 
@@ -96,20 +96,21 @@ def group_norm(
         eps: added to the variance.
 
     Raises:
-        InputError: ``num_groups`` does not divide c, or ``eps`` is negative.
-        ShapeError: ``x`` has less than two axes or only one value per group, or a parameter is not
-            of shape (c,).
+        InputError: ``num_groups`` does not divide c, or ``eps`` is no number >= 0.
+        ShapeError: ``x`` has less than two axes or no more than one value per group, or a parameter
+            is not of shape (c,).
+        DTypeError: a dtype is not floating, or they differ.
     """
     _per_channel("group_norm", x, weight, bias)
     c = x.shape[-1]
-    if isinstance(num_groups, bool) or not isinstance(num_groups, int) or num_groups < 1:
+    if not is_integer(num_groups) or num_groups < 1:
         raise InputError(f"group_norm: num_groups expected a positive integer; got {num_groups!r}")
     if c % num_groups:
         raise InputError(
             f"group_norm: num_groups expected a divisor of the {c} channels (the last axis of x); "
             f"got {num_groups}"
         )
-    if math.prod(x.shape[1:]) == num_groups:
+    if math.prod(x.shape[1:]) <= num_groups:
         raise ShapeError(
             "group_norm: expected more than one value per group and example, whose variance is 0; "
             f"got x {x.shape} in {num_groups} groups"
@@ -137,12 +138,12 @@ def instance_norm(
         eps: added to the variance.
 
     Raises:
-        ShapeError: ``x`` has less than three axes or only one value per channel and example, or a
-            parameter is not of shape (c,).
-        InputError: ``eps`` is negative.
+        ShapeError: ``x`` has less than three axes or no more than one value per channel and
+            example, or a parameter is not of shape (c,).
+        InputError, DTypeError: as :func:`group_norm`.
     """
     _per_channel("instance_norm", x, weight, bias)
-    if x.ndim < 3 or math.prod(x.shape[1:-1]) == 1:
+    if x.ndim < 3 or math.prod(x.shape[1:-1]) < 2:
         raise ShapeError(
             "instance_norm: x expected (n, ..., channels) with more than one value per channel and "
             f"example; got {x.shape}"
@@ -346,7 +347,7 @@ def _normalized(
     name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, over: Any, eps: float,
     then: str | None,
 ) -> Tensor:  # fmt: skip
-    _check_eps(name, eps)
+    number(name, "eps", eps, least=0)
     y: Tensor = _with(axis_norm, then)(x, weight, bias, axis=over, eps=eps)[0]
     return y
 
@@ -362,7 +363,11 @@ def _last_axes(
     """The axes of ``x`` that ``normalized_shape`` describes, which the parameters must have too."""
     given = dict(zip(("weight", "bias"), parameters, strict=False))
     _check_tensors(name, x, given)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    several = isinstance(normalized_shape, (tuple, list))
+    shape = tuple(normalized_shape) if several else (normalized_shape,)
+    if not all(is_integer(n) and n > 0 for n in shape):
+        got = f"got {normalized_shape!r}"
+        raise InputError(f"{name}: normalized_shape expected positive integers; {got}")
     if not shape or x.ndim < len(shape) or x.shape[x.ndim - len(shape) :] != shape:
         raise ShapeError(
             f"{name}: x expected shape (..., {', '.join(map(str, shape)) or 'at least one axis'}); "
@@ -393,8 +398,3 @@ def _check_tensors(name: str, x: Tensor, parameters: dict[str, Tensor | None]) -
     tensors(name, x=x, **present)
     floating(name, x=x)
     same_dtype(name, x=x, **present)
-
-
-def _check_eps(name: str, eps: float) -> None:
-    if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not eps >= 0:
-        raise InputError(f"{name}: eps expected a number >= 0; got {eps!r}")

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from flagstone.ops.checks import number_bits
 from flagstone.ops.pullbacks import NAMES
 from flagstone.tape import Node, next_number, state
 from flagstone.tensors import LEAF, Tensor, kind_of
@@ -107,7 +108,7 @@ def written_call(op: Any) -> Callable[..., Any]:
     names = {
         **NAMES, "_Tensor": Tensor, "_Node": Node, "_LEAF": LEAF, "_state": state,
         "_new": _new, "_next_number": next_number, "_wrapped": wrapped,
-        "_find": op.known.get, "_kind_of": kind_of,
+        "_find": op.known.get, "_kind_of": kind_of, "_bits_of": number_bits,
         **{f"_default{x}": default for x, default in zip(xs, defaults, strict=True)},
         **{f"_default_{name}": op.defaults.get(name, MISSING) for name in op.statics},
     }  # fmt: skip
@@ -120,11 +121,13 @@ def _of(x: str, what: str, name: str, op: Any) -> str:
     """The expression for the kind, the edge or the array of an argument, whatever that may be.
 
     Of a number its class stands for the kind: what is refused, and the result's dtype, depend on
-    that alone.
+    that alone. Not every dtype can hold an integer beyond 127, so that its sign and its bits count.
     """
     of_tensor = f"({x}.kind or _kind_of({x}))" if what == "kind" else f"{x}.{what}"
     if name in op.numbers:
-        other = {"kind": f"{x}.__class__", "edge": "None", "array": x}[what]
+        large = f"{x}.__class__ is int and not 0 <= {x} < 128"
+        number = f"(({x} < 0, _bits_of({x})) if {large} else {x}.__class__)"
+        other = {"kind": number, "edge": "None", "array": x}[what]
         return f"({of_tensor} if isinstance({x}, _Tensor) else {other})"
     return f"(None if {x} is None else {of_tensor})" if name in op.optional else of_tensor
 

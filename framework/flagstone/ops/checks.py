@@ -6,6 +6,7 @@ public functions that are made of ops call :func:`tensors` first.
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 from flagstone.backend import mismatch
@@ -119,19 +120,88 @@ def two(op: str, a: Any, b: Any) -> None:
         broadcastable(op, a=a, b=b)
 
 
-def holds(op: str, name: str, number: int | float, tensor: Tensor) -> None:
-    """``number`` can be of the tensor's dtype: no floating one among integers."""
+def holds(op: str, name: str, number: Any, tensor: Tensor) -> None:
+    """``number`` can be of the tensor's dtype: no floating one among integers, and none out of
+    range."""
     dtype = tensor.dtype_name
-    if isinstance(number, bool):
-        fits = dtype == "bool"
+    if isinstance(number, bool) or dtype == "bool":
+        fits = isinstance(number, bool) and dtype == "bool"
+    elif isinstance(number, numbers.Integral):
+        whole = int(number)
+        fits = number_bits(whole) <= _bits(dtype) and (whole >= 0 or dtype[0] != "u")
     else:
-        whole = isinstance(number, int) and dtype != "bool"
-        fits = whole or (isinstance(number, float) and dtype in FLOATS)
+        fits = isinstance(number, numbers.Real) and dtype in FLOATS
     if not fits:
         raise DTypeError(
             f"{op}: {name} expected a number that {dtype} can hold; got {number!r}. Convert the "
             "tensor first, with x.astype('float32')"
         )
+
+
+def number_bits(number: int) -> int:
+    """How many bits an integer takes beside its sign: what decides which dtypes can hold it."""
+    return (number if number >= 0 else ~number).bit_length()
+
+
+def _bits(dtype: str) -> int:
+    if dtype in FLOATS:
+        return 1023  # of the largest float64; one that float32 cannot hold becomes infinite
+    return int(dtype.lstrip("uint")) - (dtype[0] != "u")
+
+
+def true_or_false(op: str, **given: Any) -> None:
+    """Everything given is ``True`` or ``False``.
+
+    Raises:
+        InputError: something is not, such as 1.
+    """
+    for name, value in given.items():
+        if value is not True and value is not False:
+            raise InputError(f"{op}: {name} expected True or False; got {value!r}")
+
+
+def number(op: str, name: str, value: Any, least: float | None = None, above: bool = False) -> None:
+    """``value`` is a real number, Python's or NumPy's, no truth value.
+
+    Args:
+        least: what it is at least; ``None`` for any.
+        above: it must be larger than ``least``.
+
+    Raises:
+        InputError: it is not.
+    """
+    fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if fits and least is not None:
+        fits = bool(value > least if above else value >= least)
+    if not fits:
+        bound = "" if least is None else f" {'>' if above else '>='} {least:g}"
+        raise InputError(f"{op}: {name} expected a number{bound}; got {value!r}")
+
+
+def is_integer(value: Any) -> bool:
+    """Whether ``value`` is an integer, Python's or NumPy's; truth values are none."""
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def indices(op: str, index: Any, n: int) -> None:
+    """The numbers of an integer tensor lie in [0, n); they are looked at only where that does not
+    wait for a device.
+
+    Raises:
+        DTypeError: ``index`` is not of integers.
+        InputError: a number is out of range.
+    """
+    if "int" not in index.dtype_name:
+        hint = ""
+        if index.dtype_name == "bool":
+            hint = ". How many values a mask leaves depends on values: where(mask, x, 0) keeps all"
+        raise DTypeError(f"{op}: index expected an integer tensor; got {index.dtype_name}{hint}")
+    if index.backend.is_immediate and index.size:
+        xp, array = index.backend.xp, index.array
+        least, most = int(xp.min(array)), int(xp.max(array))
+        if least < 0 or most >= n:
+            wrong = least if least < 0 else most
+            raise InputError(f"{op}: index expected numbers from 0 to {n - 1}; got {wrong}")
 
 
 def numeric(op: str, **given: Any) -> None:
@@ -170,9 +240,10 @@ def axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
     given = axis if isinstance(axis, tuple) else (axis,)
     for a in given:
         if isinstance(a, bool) or not isinstance(a, int) or not -ndim <= a < ndim:
+            several = ", several as a tuple," if isinstance(axis, list) else ""
+            which = f"integers from {-ndim} to {ndim - 1}{several}" if ndim else "none"
             raise InputError(
-                f"{op}: axis expected integers from {-ndim} to {ndim - 1} "
-                f"for a tensor of {ndim} axes; got {axis!r}"
+                f"{op}: axis expected {which} for a tensor of {ndim} axes; got {axis!r}"
             )
     out = tuple(sorted(a % ndim for a in given))
     if len(set(out)) < len(out):

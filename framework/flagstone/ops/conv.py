@@ -24,6 +24,7 @@ from flagstone.ops.window import (
     Pairs,
     channels_hint,
     inner,
+    is_integer,
     pad,
     resolve,
     taps,
@@ -153,7 +154,7 @@ def conv2d(
         x: (n, h, w, in), floating.
         w: (out, kh, kw, in / groups), of x's dtype.
         b: (out,) or ``None``.
-        stride: a positive integer, or two.
+        stride: a positive integer, or two as a tuple or list.
         padding: ``"same"``, ``"valid"``, a number, one per axis, or (before, after) per axis.
         dilation: a positive integer, or two.
         groups: into how many independent parts the channels fall; ``in`` for depthwise.
@@ -162,7 +163,7 @@ def conv2d(
         (n, p, q, out) with ``p = (h + before + after - dilation*(kh - 1) - 1)//stride + 1``.
 
     Raises:
-        ShapeError: ranks, channels or sizes do not fit together.
+        ShapeError: ranks, channels or sizes do not fit together, or a spatial axis is empty.
         DTypeError: a dtype is not floating, or they differ.
         InputError: an argument is out of range.
     """
@@ -187,6 +188,7 @@ def convolve(
         apply: ``conv``, or a fused form of it, or a function with its arguments.
     """
     check_filters(name, d, x, w, b, groups, "(out, {d} of kernel, in/groups)", "output")
+    groups = int(groups)
     if x.shape[-1] != w.shape[-1] * groups:
         raise ShapeError(
             f"{name}: weight expects {w.shape[-1] * groups} input channels"
@@ -224,9 +226,9 @@ def check_filters(
         raise ShapeError(
             f"{name}: weight expected {d + 2} axes {layout.format(d=d)}; got {w.shape}"
         )
-    if 0 in w.shape[1:]:
-        raise ShapeError(f"{name}: weight expected a kernel of at least one value; got {w.shape}")
-    if not isinstance(groups, int) or groups < 1 or w.shape[0] % groups:
+    if 0 in w.shape:
+        raise ShapeError(f"{name}: weight expected at least one value; got shape {w.shape}")
+    if not is_integer(groups) or groups < 1 or w.shape[0] % groups:
         raise InputError(
             f"{name}: groups expected a positive divisor of {w.shape[0]} {first} channels; "
             f"got {groups!r}"

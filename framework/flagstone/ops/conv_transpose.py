@@ -50,7 +50,7 @@ def conv_transpose2d(
         ``p = (h - 1)*stride - before - after + dilation*(kh - 1) + output_padding + 1``.
 
     Raises:
-        ShapeError: ranks, channels or sizes do not fit together.
+        ShapeError: ranks, channels or sizes do not fit together, or a spatial axis is empty.
         DTypeError: a dtype is not floating, or they differ.
         InputError: an argument is out of range.
     """
@@ -73,6 +73,7 @@ def _transposed(
 ) -> Tensor:  # fmt: skip
     """Check the arguments of a ``d``-dimensional transposed convolution, resolve and apply."""
     check_filters(name, d, x, w, b, groups, "(in, {d} of kernel, out/groups)", "input")
+    groups = int(groups)
     if x.shape[-1] != w.shape[0]:
         raise ShapeError(
             f"{name}: weight expects {w.shape[0]} input channels (its first axis); "

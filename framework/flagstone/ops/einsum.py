@@ -132,8 +132,8 @@ def _lettered(
             if letter in own and n != 1:
                 if length[letter] not in (1, n):
                     raise ShapeError(
-                        f"einsum: the axes of ... in {equation!r} expected to broadcast; "
-                        f"xs[{i}] of shape {x.shape} has {n} where another has {length[letter]}"
+                        f"einsum: the axes of ... in {equation!r} expected lengths that broadcast; "
+                        f"got {n} in xs[{i}] of shape {x.shape} where another has {length[letter]}"
                     )
                 length[letter] = n
     factors = []

@@ -69,31 +69,34 @@ def _(dy: Tensor, y: Tensor, b: Any, a_shape: Any, b_shape: Any, need: Any) -> A
 
 @op(numbers=("a", "b"))
 def maximum(xp: Any, a: Any, b: Any) -> Any:
-    """The larger of ``a`` and ``b``; where they are equal the gradient is shared equally."""
+    """The larger of ``a`` and ``b``, or NaN where one is.
+
+    Where they are equal the gradient is shared equally; at NaN it goes to both, as in PyTorch.
+    """
     return xp.maximum(a, b)
 
 
 @maximum.pullback
 def _(dy: Tensor, a: Any, b: Any, a_shape: Any, b_shape: Any, need: Any) -> Any:
-    return _share(dy, a, b, greater, a_shape, b_shape, need)
+    return _share(dy, a, b, less, a_shape, b_shape, need)
 
 
 @op(numbers=("a", "b"))
 def minimum(xp: Any, a: Any, b: Any) -> Any:
-    """The smaller of ``a`` and ``b``; where they are equal the gradient is shared equally."""
+    """The smaller of ``a`` and ``b``, or NaN where one is; the gradient is as for maximum."""
     return xp.minimum(a, b)
 
 
 @minimum.pullback
 def _(dy: Tensor, a: Any, b: Any, a_shape: Any, b_shape: Any, need: Any) -> Any:
-    return _share(dy, a, b, less, a_shape, b_shape, need)
+    return _share(dy, a, b, greater, a_shape, b_shape, need)
 
 
-def _share(dy: Tensor, a: Any, b: Any, wins: Op, a_shape: Any, b_shape: Any, need: Any) -> Any:
-    half = where(equal(a, b), dy * 0.5, 0.0)
+def _share(dy: Tensor, a: Any, b: Any, loses: Op, a_shape: Any, b_shape: Any, need: Any) -> Any:
+    share = where(equal(a, b), dy * 0.5, dy)
     return (
-        sum_to(where(wins(a, b), dy, half), a_shape) if need[0] else None,
-        sum_to(where(wins(b, a), dy, half), b_shape) if need[1] else None,
+        sum_to(where(loses(a, b), 0.0, share), a_shape) if need[0] else None,
+        sum_to(where(loses(b, a), 0.0, share), b_shape) if need[1] else None,
     )
 
 
@@ -275,9 +278,19 @@ def _(dy: Tensor) -> Any:
 
 @op
 def clip(xp: Any, x: Any, *, low: float | None = None, high: float | None = None) -> Any:
-    """``x`` limited to [low, high]; the gradient is 0 outside."""
-    if xp.isdtype(x.dtype, "real floating"):  # a bound of NumPy's would decide the result's dtype
-        low, high = (None if bound is None else float(bound) for bound in (low, high))
+    """``x`` limited to [low, high]; NaN stays, and the gradient is 0 outside and at NaN.
+
+    Args:
+        x: numbers, of any shape.
+        low, high: numbers that its dtype can hold; one of them may be ``None``.
+
+    Raises:
+        InputError: both bounds are ``None``, one is NaN, or ``low`` is above ``high`` (PyTorch
+            and NumPy would give ``high``).
+        DTypeError: ``x`` is of truth values, or cannot hold a bound.
+    """
+    kind = float if xp.isdtype(x.dtype, "real floating") else int  # of NumPy's, dtypes would count
+    low, high = (None if bound is None else kind(bound) for bound in (low, high))
     return xp.clip(x, low, high)
 
 
@@ -289,7 +302,7 @@ def _(x: Any, *, low: float | None = None, high: float | None = None) -> None:
             holds("clip", name, bound, x)
     if low is None and high is None:
         raise InputError("clip: expected low, high or both; got neither")
-    if low is not None and high is not None and not low <= high:
+    if low != low or high != high or (low is not None and high is not None and low > high):
         raise InputError(f"clip: expected low <= high; got low {low} and high {high}")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flagstone.errors import DTypeError, InputError, ShapeError
-from flagstone.ops.checks import tensors
+from flagstone.ops.checks import is_integer, tensors
 from flagstone.ops.elementwise import equal, where
-from flagstone.ops.shape import reshape, take
+from flagstone.ops.shape import reshape, taken
 from flagstone.tensors import Tensor
 
 
@@ -13,8 +13,8 @@ def embedding(index: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     """Row ``index[...]`` of ``weight`` for every number.
 
     Args:
-        index: (...), integers in [0, n); they are not checked on the host, for that would read the
-            device in the middle of a step.
+        index: (...), integers in [0, n). They are looked at where that does not wait for a device;
+            see :func:`take`.
         weight: (n, d).
         padding_idx: a row that no gradient reaches; negative ones count from the end.
 
@@ -24,8 +24,7 @@ def embedding(index: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     Raises:
         DTypeError: ``index`` is not of integers.
         ShapeError: ``weight`` has not two axes.
-        InputError: there is no row ``padding_idx``, or the backend itself found a number out of
-            range (NumPy does).
+        InputError: there is no row ``padding_idx``, or a number that was looked at is out of range.
     """
     tensors("embedding", index=index, weight=weight)
     if "int" not in index.dtype_name:
@@ -34,15 +33,15 @@ def embedding(index: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
         raise ShapeError(f"embedding: weight expected shape (n, d); got {weight.shape}")
     n, d = weight.shape
     if padding_idx is not None:
-        if isinstance(padding_idx, bool) or not isinstance(padding_idx, int):
+        if not is_integer(padding_idx):
             raise InputError(f"embedding: padding_idx expected an integer; got {padding_idx!r}")
         if not -n <= padding_idx < n:
             raise InputError(
                 f"embedding: padding_idx expected a row from {-n} to {n - 1}; got {padding_idx}"
             )
     flat = reshape(index, (index.size,))
-    rows = take(weight, flat)  # (m, d)
+    rows = taken("embedding", weight, flat, 0)  # (m, d)
     if padding_idx is not None:
-        is_padding = equal(reshape(flat, (index.size, 1)), padding_idx % n)
+        is_padding = equal(reshape(flat, (index.size, 1)), int(padding_idx) % n)
         rows = where(is_padding, rows.detach(), rows)
     return reshape(rows, (*index.shape, d))

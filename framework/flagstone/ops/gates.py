@@ -34,10 +34,9 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """
     tensors("gelu", x=x)
     floating("gelu", x=x)
-    chosen = {"none": gelu_exact, "tanh": gelu_tanh}.get(approximate)
-    if chosen is None:
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
         raise InputError(f"gelu: approximate expected 'none' or 'tanh'; got {approximate!r}")
-    y: Tensor = chosen(x)
+    y: Tensor = gelu_exact(x) if approximate == "none" else gelu_tanh(x)
     return y
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.errors import DTypeError, InputError, ShapeError
-from flagstone.ops.checks import floating, one_axis, tensors
+from flagstone.ops.checks import floating, indices, is_integer, one_axis, tensors
 from flagstone.ops.door import op
 from flagstone.tensors import Tensor
 
@@ -25,12 +25,12 @@ def gather(x: Tensor, index: Tensor, axis: int) -> Tensor:
     """The values of ``x`` at the places along ``axis`` that ``index`` says.
 
     For axis 1 of three: ``y[i, j, k] = x[i, index[i, j, k], k]``, as ``torch.gather`` and
-    ``numpy.take_along_axis``. The numbers are not checked on the host, for that would read the
-    device in the middle of a step.
+    ``numpy.take_along_axis``.
 
     Args:
         x: a tensor.
         index: integers in [0, x.shape[axis]); shaped like ``x`` but for the length of ``axis``.
+            They are looked at where that does not wait for a device; see :func:`take`.
         axis: along which axis.
 
     Returns:
@@ -39,16 +39,18 @@ def gather(x: Tensor, index: Tensor, axis: int) -> Tensor:
     Raises:
         DTypeError: ``index`` is not of integers.
         ShapeError: ``index`` has other axes than ``x``, or other lengths of them.
-        InputError: ``axis`` does not exist, or the backend itself found a number out of range
-            (NumPy does).
+        InputError: ``axis`` does not exist, or a number that was looked at is out of range.
     """
     tensors("gather", x=x, index=index)
     a = one_axis("gather", axis, x.ndim)
     _fits("gather", "x", x, index, a)
+    indices("gather", index, x.shape[a])
     try:
         out: Tensor = take_along(x, index, axis=a)
     except IndexError as error:
-        raise InputError(f"gather: index does not fit x of shape {x.shape}: {error}") from None
+        raise InputError(
+            f"gather: index expected numbers from 0 to {x.shape[a] - 1}; got another: {error}"
+        ) from None
     return out
 
 
@@ -62,9 +64,15 @@ def scatter_add(xp: Any, g: Any, index: Any, *, axis: int, size: int) -> Any:
 
     Args:
         g: a floating tensor.
-        index: integers in [0, size), of the shape of ``g``; what has another number is left out.
+        index: integers in [0, size), of the shape of ``g``; what has another number is left out,
+            on every device (PyTorch refuses it).
         axis: along which axis.
         size: how long that axis is in the result.
+
+    Raises:
+        DTypeError: ``g`` is not floating, or ``index`` not of integers.
+        ShapeError: ``index`` has another shape than ``g``.
+        InputError: ``axis`` does not exist, or ``size`` is no integer >= 0.
     """
     a = axis % g.ndim
     last = (*range(a), *range(a + 1, g.ndim), a)
@@ -84,7 +92,7 @@ def _(g: Any, index: Any, *, axis: int, size: int) -> None:
         raise ShapeError(
             f"scatter_add: index expected shape {g.shape}, as g has; got {index.shape}"
         )
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+    if not is_integer(size) or size < 0:
         raise InputError(f"scatter_add: size expected an integer >= 0; got {size!r}")
 
 

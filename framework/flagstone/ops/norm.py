@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from flagstone.errors import ShapeError
-from flagstone.ops.checks import floating, same_dtype
+from flagstone.ops.checks import floating, number, same_dtype
 from flagstone.ops.door import op
 from flagstone.ops.reduction import sum as sum_
 from flagstone.tape import state
@@ -21,10 +21,16 @@ def batch_norm(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
         x: (..., c); mean and variance are taken over all axes but the last.
         weight: (c,); of float32 in a mixed precision, and then so are the statistics.
         bias: (c,).
-        eps: added to the variance.
+        eps: added to the variance; above 0.
 
     Returns:
         The output (..., c), the means (c,) and the variances (c,), those divided by the count.
+
+    Raises:
+        ShapeError: ``x`` has less than two axes, the parameters are not of shape (c,), or there is
+            no more than one value per channel.
+        DTypeError: a dtype is not floating, or they differ.
+        InputError: ``eps`` is no number above 0.
     """
     over = tuple(range(len(x.shape) - 1))
     given, x = x.dtype, _as(xp, x, weight)
@@ -50,8 +56,12 @@ def _(x: Any, weight: Any, bias: Any, *, eps: float) -> None:
             f"two axes, with weight and bias of its last axis; got x {x.shape}, "
             f"weight {weight.shape}, bias {bias.shape}"
         )
-    if not x.size:
-        raise ShapeError(f"batch_norm: expected at least one value per channel; got x {x.shape}")
+    if math.prod(x.shape[:-1]) < 2 or not x.shape[-1]:
+        raise ShapeError(
+            "batch_norm: expected channels of more than one value, whose variance is 0; "
+            f"got x {x.shape}"
+        )
+    number("batch_norm", "eps", eps, least=0, above=True)
 
 
 @batch_norm.pullback

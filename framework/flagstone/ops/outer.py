@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flagstone.errors import ShapeError
-from flagstone.ops.checks import same_dtype, tensors
+from flagstone.ops.checks import numeric, same_dtype, tensors
 from flagstone.ops.shape import reshape
 from flagstone.tensors import Tensor
 
@@ -16,6 +16,7 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
         DTypeError: the dtypes differ, or are bool.
     """
     tensors("outer", a=a, b=b)
+    numeric("outer", a=a, b=b)
     same_dtype("outer", a=a, b=b)
     if a.ndim != 1 or b.ndim != 1:
         raise ShapeError(f"outer: expected two 1-d tensors; got shapes {a.shape} and {b.shape}")

@@ -8,10 +8,11 @@ padding there. Dilated windows and the bins of adaptive maxima are laid side by 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flagstone.errors import InputError, ShapeError
-from flagstone.ops.checks import floating, tensors
+from flagstone.ops.checks import floating, tensors, true_or_false
 from flagstone.ops.door import Op
 from flagstone.ops.pool import Sizes, avg_pool, max_pool
 from flagstone.ops.reduction import max as max_
@@ -39,16 +40,18 @@ def max_pool2d(
         x: (n, h, w, c), floating.
         kernel: the window's height and width, or one number for both.
         stride: from window to window; ``kernel`` by default.
-        padding: as in :func:`conv2d`; padded places never win.
+        padding: as in :func:`conv2d`; padded places hold -inf, so that any number wins over them.
         dilation: how far apart the places of a window are.
         ceil_mode: whether a last window that sticks out at the end counts too, as long as it starts
             before the padding there.
 
     Returns:
-        (n, p, q, c). The gradient of a window goes to its first maximum in row-major order.
+        (n, p, q, c). The gradient of a window goes to its first maximum in row-major order. NaN
+        counts as the largest; of several, the first (PyTorch takes the last).
 
     Raises:
         ShapeError: ``x`` is no batch of images, or too small for one window.
+        DTypeError: ``x`` is not floating.
         InputError: an argument is out of range, or some window would hold no value.
     """
     return max_pooled("max_pool2d", 2, x, kernel, stride, padding, dilation, ceil_mode)
@@ -90,6 +93,7 @@ def avg_pool2d(
 
     Raises:
         ShapeError: ``x`` is no batch of images, or too small for one window.
+        DTypeError: ``x`` is not floating.
         InputError: an argument is out of range, or some window would hold no value.
     """
     return _averaged("avg_pool2d", 2, x, kernel, stride, padding, ceil_mode, count_include_pad)
@@ -103,7 +107,7 @@ def avg_pool3d(
     return _averaged("avg_pool3d", 3, x, kernel, stride, padding, ceil_mode, count_include_pad)
 
 
-def adaptive_avg_pool(x: Tensor, size: int | tuple[int | None, ...]) -> Tensor:
+def adaptive_avg_pool(x: Tensor, size: int | Sequence[int | None]) -> Tensor:
     """The mean of each of ``size`` bins along every spatial axis.
 
     Bin i of m along an axis of n values covers those from ``floor(i*n/m)`` up to
@@ -119,6 +123,7 @@ def adaptive_avg_pool(x: Tensor, size: int | tuple[int | None, ...]) -> Tensor:
     Raises:
         ShapeError: ``x`` has no spatial axis, or one without values.
         InputError: ``size`` is no positive integer, or not as many as there are axes.
+        DTypeError: ``x`` is not floating.
     """
     out = _bins("adaptive_avg_pool", x, size)
     old = x.shape[1:-1]
@@ -133,14 +138,14 @@ def adaptive_avg_pool(x: Tensor, size: int | tuple[int | None, ...]) -> Tensor:
     return y
 
 
-def adaptive_max_pool(x: Tensor, size: int | tuple[int | None, ...]) -> Tensor:
+def adaptive_max_pool(x: Tensor, size: int | Sequence[int | None]) -> Tensor:
     """The maximum of each of ``size`` bins; the bins are those of :func:`adaptive_avg_pool`.
 
     Returns:
         (n, *size, c). The gradient of a bin goes to its first maximum in row-major order.
 
     Raises:
-        ShapeError, InputError: as :func:`adaptive_avg_pool`.
+        ShapeError, InputError, DTypeError: as :func:`adaptive_avg_pool`.
     """
     out = _bins("adaptive_max_pool", x, size)
     maps, kernel = [], []
@@ -160,6 +165,8 @@ def global_avg_pool(x: Tensor, keepdims: bool = False) -> Tensor:
 
     Raises:
         ShapeError: ``x`` has no spatial axis, or one without values.
+        DTypeError: ``x`` is not floating.
+        InputError: ``keepdims`` is neither ``True`` nor ``False``.
     """
     return mean(x, _spatial("global_avg_pool", x), keepdims)
 
@@ -175,6 +182,8 @@ def global_max_pool(x: Tensor, keepdims: bool = False) -> Tensor:
 
     Raises:
         ShapeError: ``x`` has no spatial axis, or one without values.
+        DTypeError: ``x`` is not floating.
+        InputError: ``keepdims`` is neither ``True`` nor ``False``.
     """
     y: Tensor = max_(x, axis=_spatial("global_max_pool", x), keepdims=keepdims)
     return y
@@ -204,6 +213,7 @@ def _averaged(
     count_include_pad: bool,
 ) -> Tensor:  # fmt: skip
     _check(name, d, x)
+    true_or_false(name, count_include_pad=count_include_pad)
     sizes, steps, pairs, _, over = pool_window(
         name, x.shape[1:-1], kernel, stride, padding, 1, ceil_mode
     )
@@ -232,6 +242,7 @@ def pool_window(
 ) -> tuple[Sizes, Sizes, Pairs, Sizes, Sizes]:
     """The kernel, stride, padding, dilation, and how far the last windows stick out of ``size``."""
     d = len(size)
+    true_or_false(name, ceil_mode=ceil_mode)
     sizes = per_axis(name, "kernel", kernel, d)
     step = sizes if stride is None else stride
     window = resolve(name, size, sizes, step, padding, dilation)
@@ -303,7 +314,12 @@ def _spatial(name: str, x: Tensor) -> Sizes:
 
 def _bins(name: str, x: Tensor, size: Any) -> Sizes:
     d = len(_spatial(name, x))
-    given = size if isinstance(size, tuple) else (size,) * d
+    given = tuple(size) if isinstance(size, (tuple, list)) else (size,) * d
     if len(given) == d:
         given = tuple(n if m is None else m for n, m in zip(x.shape[1:-1], given, strict=True))
-    return per_axis(name, "size", given, d)
+    try:
+        return per_axis(name, "size", given, d)
+    except InputError:
+        raise InputError(
+            f"{name}: size expected a positive integer or {d} of them; got {size!r}"
+        ) from None

@@ -10,7 +10,16 @@ import math
 from typing import Any
 
 from flagstone.errors import InputError, ShapeError
-from flagstone.ops.checks import axes, floating, numeric, one_axis, tensors
+from flagstone.ops.checks import (
+    axes,
+    floating,
+    is_integer,
+    number,
+    numeric,
+    one_axis,
+    tensors,
+    true_or_false,
+)
 from flagstone.ops.door import op
 from flagstone.ops.shape import concatenate, reshape, transpose
 from flagstone.tensors import Tensor
@@ -44,11 +53,14 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
     Raises:
         ShapeError: ``x.shape`` does not broadcast to ``shape``.
+        InputError: ``shape`` is not of integers >= 0 (PyTorch takes -1 for an axis that stays).
     """
     tensors("broadcast_to", x=x)
+    if not isinstance(shape, (tuple, list)) or not all(is_integer(n) and n >= 0 for n in shape):
+        raise InputError(f"broadcast_to: shape expected a tuple of integers >= 0; got {shape!r}")
     if x.shape == tuple(shape):
         return x
-    out: Tensor = expand(x, shape=tuple(shape))
+    out: Tensor = expand(x, shape=tuple([int(n) for n in shape]))
     return out
 
 
@@ -56,7 +68,12 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 def sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001  # NumPy's
     """The sum over ``axis``; 0 where nothing is summed.
 
-    Floating dtypes stay; integers are summed in 64 bits, and truth values counted, as int64.
+    Floating dtypes stay; integers are summed in 64 bits (unsigned ones as uint64, which PyTorch
+    makes int64), and truth values counted, as int64.
+
+    Raises:
+        InputError: ``axis`` does not exist or is named twice; ``keepdims`` is neither ``True`` nor
+            ``False``.
     """
     if x.dtype == xp.bool:
         x = xp.astype(x, xp.int64)
@@ -65,6 +82,7 @@ def sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  
 
 @sum.check
 def _(x: Any, *, axis: Axis = None, keepdims: bool = False) -> None:
+    true_or_false("sum", keepdims=keepdims)
     if axis is not None:
         axes("sum", axis, x.ndim)
 
@@ -79,10 +97,13 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean over ``axis``.
 
     Raises:
-        InputError: nothing is averaged, or ``axis`` does not exist.
+        InputError: nothing is averaged (PyTorch gives NaN), or ``axis`` does not exist;
+            ``keepdims`` is neither ``True`` nor ``False``.
+        DTypeError: ``x`` is not floating.
     """
     tensors("mean", x=x)
     floating("mean", x=x)
+    true_or_false("mean", keepdims=keepdims)
     count = math.prod(x.shape[a] for a in axes("mean", axis, x.ndim))
     if not count:
         raise InputError(f"mean: expected at least one value; got shape {x.shape}, axis {axis}")
@@ -92,11 +113,18 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def var(x: Tensor, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Tensor:
     """The variance over ``axis``: squared deviations from the mean over ``count - correction``.
 
+    The mean is taken first, so that nothing cancels. By default the count itself is divided by, as
+    in NumPy; PyTorch's ``correction`` is 1.
+
     Raises:
-        InputError: ``count - correction`` is not positive.
+        InputError: ``count - correction`` is not positive, or ``correction`` no number; ``axis``
+            does not exist; ``keepdims`` is neither ``True`` nor ``False``.
+        DTypeError: ``x`` is not floating.
     """
     tensors("var", x=x)
     floating("var", x=x)
+    number("var", "correction", correction)
+    true_or_false("var", keepdims=keepdims)
     count = math.prod(x.shape[a] for a in axes("var", axis, x.ndim))
     if count - correction <= 0:
         raise InputError(
@@ -104,7 +132,8 @@ def var(x: Tensor, axis: Axis = None, correction: float = 0, keepdims: bool = Fa
             f"(shape {x.shape}, axis {axis})"
         )
     deviation = x - mean(x, axis, keepdims=True)
-    return sum(deviation * deviation, axis=axis, keepdims=keepdims) * (1.0 / (count - correction))
+    share = 1.0 / (count - float(correction))
+    return sum(deviation * deviation, axis=axis, keepdims=keepdims) * share
 
 
 def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -115,9 +144,10 @@ def prod(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     which may be 0.
 
     Raises:
-        InputError: ``axis`` does not exist.
+        InputError: ``axis`` does not exist, or ``keepdims`` is neither ``True`` nor ``False``.
     """
     tensors("prod", x=x)
+    true_or_false("prod", keepdims=keepdims)
     over = axes("prod", axis, x.ndim)
     rest = tuple(a for a in range(x.ndim) if a not in over)
     if "float" not in x.dtype_name:
@@ -143,6 +173,10 @@ def cumsum(xp: Any, x: Any, *, axis: int, reverse: bool = False) -> Any:
     Floating dtypes stay; integers and truth values are added in 64 bits. In as many rounds as the
     length has binary digits, each value is added to the one 1, 2, 4, ... places on (Hillis &
     Steele, CACM 1986), which rounds less than one long sum.
+
+    Raises:
+        InputError: ``axis`` is not one axis of ``x``; ``reverse`` is neither ``True`` nor
+            ``False``.
     """
     if not xp.isdtype(x.dtype, "real floating"):
         x = xp.astype(x, xp.uint64 if xp.isdtype(x.dtype, "unsigned integer") else xp.int64)
@@ -163,6 +197,7 @@ def cumsum(xp: Any, x: Any, *, axis: int, reverse: bool = False) -> Any:
 @cumsum.check
 def _(x: Any, *, axis: int, reverse: bool = False) -> None:
     one_axis("cumsum", axis, x.ndim)
+    true_or_false("cumsum", reverse=reverse)
 
 
 @cumsum.pullback
@@ -172,30 +207,43 @@ def _(dy: Tensor, axis: int, reverse: bool) -> Any:
 
 @op
 def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001  # NumPy's
-    """The largest value over ``axis``; equal maxima share the gradient equally."""
+    """The largest value over ``axis``, or NaN where one is; equal maxima share the gradient
+    equally.
+
+    Raises:
+        InputError: nothing to choose from, ``axis`` does not exist, or ``keepdims`` is neither
+            ``True`` nor ``False``.
+        DTypeError: ``x`` is of truth values.
+    """
     return xp.max(x, axis=axis, keepdims=keepdims)
 
 
 @op
 def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001  # NumPy's
-    """The smallest value over ``axis``; equal minima share the gradient equally."""
+    """The smallest value over ``axis``, or NaN where one is; equal minima share the gradient
+    equally.
+
+    Raises:
+        InputError, DTypeError: as :func:`max`.
+    """
     return xp.min(x, axis=axis, keepdims=keepdims)
 
 
-def _extreme_check(name: str, x: Any, axis: Axis) -> None:
+def _extreme_check(name: str, x: Any, axis: Axis, keepdims: bool = False) -> None:
     numeric(name, x=x)
+    true_or_false(name, keepdims=keepdims)
     if not math.prod(x.shape[a] for a in axes(name, axis, x.ndim)):
         raise InputError(f"{name}: expected at least one value; got shape {x.shape}, axis {axis}")
 
 
 @max.check
 def _(x: Any, *, axis: Axis = None, keepdims: bool = False) -> None:
-    _extreme_check("max", x, axis)
+    _extreme_check("max", x, axis, keepdims)
 
 
 @min.check
 def _(x: Any, *, axis: Axis = None, keepdims: bool = False) -> None:
-    _extreme_check("min", x, axis)
+    _extreme_check("min", x, axis, keepdims)
 
 
 def _extreme_pullback(dy: Tensor, y: Tensor, x: Tensor, axis: Axis) -> Tensor:
@@ -216,7 +264,12 @@ def _(dy: Tensor, y: Tensor, x: Tensor, axis: Axis) -> Any:
 
 @op(differentiable=False)
 def argmax(xp: Any, x: Any, *, axis: int) -> Any:
-    """The index of the first largest value along ``axis``, as int64."""
+    """The index of the first largest value along ``axis``, as int64; NaN counts as the largest.
+
+    Raises:
+        InputError: ``axis`` is not one axis of ``x``, or has no values.
+        DTypeError: ``x`` is of truth values.
+    """
     return xp.argmax(x, axis=axis)
 
 

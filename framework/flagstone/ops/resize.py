@@ -9,8 +9,8 @@ outputs that took it, in a fixed order, so that results are reproducible on any 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from flagstone.errors import InputError, ShapeError
 from flagstone.ops.checks import floating, tensors
 from flagstone.ops.door import op
-from flagstone.ops.window import Lengths, per_axis
+from flagstone.ops.window import LONGEST, Lengths, per_axis
 from flagstone.tensors import Tensor
 
 MODES = {"nearest": None, "nearest-exact": None, "linear": None, "bilinear": 2, "trilinear": 3}
@@ -75,7 +75,7 @@ def resize(
     x: Tensor,
     size: Lengths | None = None,
     *,
-    scale_factor: float | tuple[float, ...] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
 ) -> Tensor:
@@ -97,6 +97,7 @@ def resize(
 
     Raises:
         ShapeError: ``x`` has no spatial axis, or one without values.
+        DTypeError: ``x`` is not floating.
         InputError: both or neither of ``size`` and ``scale_factor``, or one out of range;
             ``align_corners`` for a nearest mode; no such mode.
     """
@@ -108,11 +109,12 @@ def resize(
             "resize: x expected a batch of images (n, at least one spatial axis, channels), not "
             f"empty ones; got shape {x.shape}"
         )
-    if mode not in MODES or MODES[mode] not in (None, d):
+    if not isinstance(mode, str) or mode not in MODES or MODES[mode] not in (None, d):
         known = ", ".join(repr(name) for name, of in MODES.items() if of in (None, d))
         raise InputError(f"resize: mode expected one of {known} for {d} axes; got {mode!r}")
     nearest = mode.startswith("nearest")
-    if align_corners not in (None, True, False) or (nearest and align_corners is not None):
+    wrong = align_corners is not None and (nearest or not isinstance(align_corners, bool))
+    if wrong:
         raise InputError(
             f"resize: align_corners expected {'None' if nearest else 'True or False'} for mode "
             f"{mode!r}; got {align_corners!r}"
@@ -138,22 +140,19 @@ def _new_lengths(old: tuple[int, ...], size: Any, factor: Any) -> tuple[Any, Any
     if factor is None:
         out = per_axis("resize", "size", size, d)
         return out, tuple(n / m for n, m in zip(old, out, strict=True))
-    factors = factor if isinstance(factor, tuple) else (factor,) * d
-    numbers = all(
-        isinstance(f, (int, float)) and not isinstance(f, bool) and 0 < f < math.inf
-        for f in factors
-    )
+    factors = tuple(factor) if isinstance(factor, (tuple, list)) else (factor,) * d
+    numbers = all(isinstance(f, Real) and not isinstance(f, bool) and float(f) > 0 for f in factors)
     if len(factors) != d or not numbers:
         raise InputError(
             f"resize: scale_factor expected a positive number or {d} of them; got {factor!r}"
         )
-    out = tuple(int(n * float(f)) for n, f in zip(old, factors, strict=True))
-    if min(out) < 1:
+    wide = tuple(n * float(f) for n, f in zip(old, factors, strict=True))
+    if min(wide) < 1 or max(wide) >= LONGEST:
         raise InputError(
-            f"resize: scale_factor expected to leave at least one value of size {old}; "
-            f"got {factor!r}, which gives {out}"
+            f"resize: scale_factor expected to give lengths from 1 to {LONGEST - 1} of size {old}; "
+            f"got {factor!r}, which gives {wide}"
         )
-    return out, tuple(1.0 / f for f in factors)
+    return tuple(int(n) for n in wide), tuple(1.0 / float(f) for f in factors)
 
 
 Table = Callable[[AxisMap], Any]

@@ -9,7 +9,7 @@ from types import EllipsisType
 from typing import Any, SupportsIndex
 
 from flagstone.errors import DTypeError, InputError, ShapeError
-from flagstone.ops.checks import axes, one_axis, same_dtype, tensors
+from flagstone.ops.checks import axes, indices, is_integer, one_axis, same_dtype, tensors
 from flagstone.ops.door import op
 from flagstone.tensors import Tensor
 
@@ -41,8 +41,10 @@ def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     tensors("reshape", x=x)
     given: Any = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     try:
+        if True in given and any(n is True for n in given):  # equal to 1
+            raise TypeError
         lengths = tuple([operator.index(n) for n in given])
-    except TypeError:
+    except (TypeError, ValueError):
         raise InputError(f"reshape: expected integers for lengths; got {given!r}") from None
     old = x.shape
     if lengths == old:
@@ -58,8 +60,21 @@ def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
 
 
 def flatten(x: Tensor, start: int = 1) -> Tensor:
-    """``x`` with the axes from ``start`` on merged into one."""
+    """``x`` with the axes from ``start`` on merged into one.
+
+    Args:
+        x: a tensor of at least ``start`` axes; without more it gets one of length 1.
+        start: the first axis of those; a negative one counts from the end.
+
+    Raises:
+        ShapeError: ``x`` has less than ``start`` axes.
+        InputError: ``start`` is no integer, or lies before the first axis.
+    """
     tensors("flatten", x=x)
+    if not is_integer(start) or start < -x.ndim:
+        raise InputError(
+            f"flatten: start expected an integer >= {-x.ndim} for shape {x.shape}; got {start!r}"
+        )
     if x.ndim < start:
         raise ShapeError(f"flatten: expected at least {start} axes; got shape {x.shape}")
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
@@ -76,23 +91,32 @@ def _(dy: Tensor, axes: tuple[int, ...]) -> Any:
     return permute_dims(dy, axes=tuple(axes.index(i) for i in range(len(axes))))
 
 
-def transpose(x: Tensor, *order: int) -> Tensor:
-    """``x`` with its axes in another order; reversed by default.
+def transpose(x: Tensor, *order: int | Sequence[int]) -> Tensor:
+    """``x`` with its axes in another order, one by one or as a tuple; reversed by default.
 
     Raises:
         InputError: ``order`` does not name every axis once.
     """
     tensors("transpose", x=x)
-    wanted = order or tuple(reversed(range(x.ndim)))
+    given: Any = order
+    if len(order) == 1 and isinstance(order[0], (tuple, list)):
+        given = tuple(order[0])
+    wanted = given or tuple(reversed(range(x.ndim)))
     if axes("transpose", wanted, x.ndim) != tuple(range(x.ndim)):
-        raise InputError(f"transpose: expected each of {x.ndim} axes once; got {order}")
+        raise InputError(f"transpose: expected each of {x.ndim} axes once; got {given}")
     out: Tensor = permute_dims(x, axes=tuple(a % x.ndim for a in wanted))
     return out
 
 
 @op
 def concatenate(xp: Any, *xs: Any, axis: int = 0) -> Any:
-    """The tensors one after another along ``axis``; other lengths must be equal."""
+    """The tensors one after another along ``axis``.
+
+    Raises:
+        ShapeError: their shapes differ in another axis.
+        InputError: ``axis`` is not one of their axes.
+        DTypeError: their dtypes differ, or there are none.
+    """
     return xp.concat(xs, axis=axis)
 
 
@@ -149,11 +173,13 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """``x[index]`` for integers, slices, ``None``, ``...``, or one integer tensor among slices.
 
     An integer tensor of any shape picks along its axis, as :func:`take` does, and its own axes take
-    that axis's place: ``x[:, index]``, ``x[..., index]``.
+    that axis's place: ``x[:, index]``, ``x[..., index]``. Its numbers count from the start only;
+    integers and slices count from the end where they are negative, and steps may be.
 
     Raises:
         InputError: another kind of index, too many of them, an integer beside a tensor (NumPy would
-            reorder axes), or one out of range.
+            reorder axes), or one out of range; of a tensor as :func:`take` says.
+        DTypeError: a tensor that is not of integers: what a mask picks has no shape known before.
     """
     tensors("x[...]", x=x)
     parts = index if isinstance(index, tuple) else (index,)
@@ -176,7 +202,7 @@ def _picked(x: Tensor, parts: tuple[Any, ...], at: int) -> Tensor:
         x = basic_index(x, index=_resolved(x, rest))
     elif free < 0 or sum(part is ... for part in others) > 1:
         raise _bad_index(x, parts)
-    return take(x, parts[at], axis)
+    return taken("x[...]", x, parts[at], axis)
 
 
 def _resolved(x: Tensor, index: Any) -> tuple[Any, ...]:
@@ -271,13 +297,13 @@ def _(dy: Tensor, index: Tensor) -> Any:
 
 
 def take(x: Tensor, index: Tensor, axis: int = 0) -> Tensor:
-    """The parts of ``x`` along ``axis`` by number: ``numpy.take``.
-
-    The numbers are not checked on the host, for that would read the device in the middle of a step.
+    """The parts of ``x`` along ``axis`` by number: ``numpy.take``, without negative numbers.
 
     Args:
         x: at least one axis.
-        index: integers in [0, x.shape[axis]), any shape.
+        index: integers in [0, x.shape[axis]), any shape. They are looked at where that is at no
+            cost, as on the CPU; on a card, which would have to be waited for in the middle of a
+            step, a number out of range gives NaN.
         axis: along which axis.
 
     Returns:
@@ -287,20 +313,25 @@ def take(x: Tensor, index: Tensor, axis: int = 0) -> Tensor:
     Raises:
         DTypeError: ``index`` is not of integers.
         ShapeError: ``x`` is a scalar.
-        InputError: ``axis`` does not exist, or the backend itself found a number out of range
-            (NumPy does).
+        InputError: ``axis`` does not exist, or a number that was looked at is out of range.
     """
     tensors("take", x=x, index=index)
-    if "int" not in index.dtype_name:
-        raise DTypeError(f"take: index expected an integer tensor; got {index.dtype_name}")
+    return taken("take", x, index, axis)
+
+
+def taken(op: str, x: Tensor, index: Tensor, axis: int) -> Tensor:
+    """:func:`take`, for the function that errors name."""
     if not x.ndim:
-        raise ShapeError("take: x expected at least one axis; got a scalar")
-    a = one_axis("take", axis, x.ndim)
+        raise ShapeError(f"{op}: x expected at least one axis; got a scalar")
+    a = one_axis(op, axis, x.ndim)
+    indices(op, index, x.shape[a])
     first = x if a == 0 else permute_dims(x, axes=(a, *range(a), *range(a + 1, x.ndim)))
     try:
         out: Tensor = take_rows(first, reshape(index, (index.size,)))
     except IndexError as error:
-        raise InputError(f"take: index does not fit x of shape {x.shape}: {error}") from None
+        raise InputError(
+            f"{op}: index expected numbers from 0 to {x.shape[a] - 1}; got another: {error}"
+        ) from None
     if a:
         out = permute_dims(out, axes=(*range(1, a + 1), 0, *range(a + 1, x.ndim)))
     return reshape(out, (*x.shape[:a], *index.shape, *x.shape[a + 1 :]))

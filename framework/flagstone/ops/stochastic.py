@@ -7,10 +7,11 @@ NumPy's own; :mod:`flagstone.random` defines keys, counters and what a word mean
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from flagstone.errors import DTypeError, InputError, ShapeError
-from flagstone.ops.checks import floating, tensors
+from flagstone.ops.checks import floating, is_integer, tensors
 from flagstone.ops.door import op
 from flagstone.random import keep_threshold
 from flagstone.tensors import Tensor
@@ -56,6 +57,11 @@ def _(counter: Any, *, key: Any, blocks: int, start: int = 0) -> None:
         raise DTypeError(
             "random_bits: counter expected uint64 of shape (2,), the step and the epoch; got "
             f"{counter.dtype_name} of shape {counter.shape}"
+        )
+    words = tuple(key) if hasattr(key, "__len__") else ()
+    if len(words) != 2 or not all(is_integer(word) and 0 <= word <= _MASK64 for word in words):
+        raise InputError(
+            f"random_bits: key expected two words of 64 bits, from random.key(...); got {key!r}"
         )
     if blocks < 0 or start < 0:
         raise InputError(
@@ -117,6 +123,20 @@ def _(dy: Tensor, mask: Tensor, scale: float) -> Any:
     return (keep(dy, mask, scale=scale), None)
 
 
+def kept_lanes(op: str, p: Any) -> int:
+    """Of 65536 lanes, how many stay where each is zeroed with probability ``p``.
+
+    Raises:
+        InputError: ``p`` lies outside [0, 1), or so near 1 that nothing would stay.
+    """
+    if isinstance(p, bool) or not isinstance(p, Real) or not 0 <= float(p) < 1:
+        raise InputError(f"{op}: p expected a probability in [0, 1); got {p!r}")
+    threshold = keep_threshold(float(p))
+    if not threshold:
+        raise InputError(f"{op}: p expected at most {1 - 2**-16}; got {p!r}")
+    return threshold
+
+
 def dropout(x: Tensor, p: float, counter: Tensor, key: tuple[int, int]) -> Tensor:
     """Zero each element with probability ``p`` and scale the rest by ``1 / (1 - p)``.
 
@@ -130,20 +150,17 @@ def dropout(x: Tensor, p: float, counter: Tensor, key: tuple[int, int]) -> Tenso
         key: from :func:`flagstone.random.key`.
 
     Raises:
-        InputError: ``p`` lies outside [0, 1).
+        InputError: ``p`` lies outside [0, 1), or so near 1 that nothing would stay.
         ShapeError: ``x`` is a scalar.
+        DTypeError: ``x`` is not floating, or ``counter`` not uint64 (2,).
     """
     tensors("dropout", x=x, counter=counter)
     floating("dropout", x=x)
     if not x.ndim:
         raise ShapeError("dropout: x expected at least one axis, of examples; got a scalar")
-    if not isinstance(p, (int, float)) or not 0 <= p < 1:
-        raise InputError(f"dropout: p expected a probability in [0, 1); got {p!r}")
-    threshold = keep_threshold(p)
+    threshold = kept_lanes("dropout", p)
     if threshold == 65536 or not x.size:
         return x
-    if not threshold:
-        raise InputError(f"dropout: p expected at most {1 - 2**-16}; got {p!r}")
     words = random_bits(counter, key=key, blocks=x.shape[0] * blocks_per_example(x.shape))
     mask = dropout_mask(words, shape=x.shape, threshold=threshold)
     y: Tensor = keep(x, mask, scale=65536 / threshold)

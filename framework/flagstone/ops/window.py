@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from flagstone.errors import InputError, ShapeError
+from flagstone.ops.checks import is_integer as is_integer
 
-Lengths = int | tuple[int, ...]
-Padding = int | str | tuple[int, ...] | tuple[tuple[int, int], ...]
+Lengths = int | Sequence[int]
+Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
 Pairs = tuple[tuple[int, int], ...]
+
+LONGEST = 2**31
+"""Every length, stride, padding and dilation is below this."""
 
 
 class Window(NamedTuple):
@@ -30,7 +34,6 @@ class Window(NamedTuple):
     out: tuple[int, ...]
 
 
-@functools.lru_cache(maxsize=4096)
 def resolve(
     op: str,
     size: tuple[int, ...],
@@ -46,13 +49,33 @@ def resolve(
 
     Raises:
         InputError: an argument is of another kind, or out of range.
-        ShapeError: the window does not fit into the padded input even once.
+        ShapeError: the window does not fit into the padded input even once, or there is none.
     """
     d = len(size)
     strides = per_axis(op, "stride", stride, d)
     dilations = per_axis(op, "dilation", dilation, d)
+    if not isinstance(padding, str) or padding not in ("same", "valid"):
+        padding = pairs(op, padding, d, "'same', 'valid', ")
+    return _resolved(op, size, kernel, strides, padding, dilations)
+
+
+@functools.lru_cache(maxsize=4096)
+def _resolved(
+    op: str,
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: str | Pairs,
+    dilations: tuple[int, ...],
+) -> Window:
+    """:func:`resolve` for what was looked at; a tuple with ``True`` in it is equal to one with 1,
+    so it cannot be looked at in here."""
+    if 0 in size:
+        raise ShapeError(
+            f"{op}: x expected at least one value along every spatial axis; got size {size}"
+        )
     reach = tuple(a * (k - 1) + 1 for a, k in zip(dilations, kernel, strict=True))
-    padded = _padding(op, padding, size, strides, reach)
+    padded = _padding(padding, size, strides, reach)
     out = tuple(
         (n + lo + hi - r) // s + 1
         for n, (lo, hi), r, s in zip(size, padded, reach, strides, strict=True)
@@ -77,27 +100,26 @@ def channels_hint(x: Any, channels: int) -> str:
 
 def per_axis(op: str, name: str, value: Any, d: int, least: int = 1) -> tuple[int, ...]:
     """An integer of at least ``least``, or one per spatial axis, as one per axis."""
+    if type(value) is int and least <= value < LONGEST:
+        return (value,) * d
     given = (value,) * d if is_integer(value) else value
-    fits = isinstance(given, tuple) and len(given) == d
+    fits = isinstance(given, (tuple, list)) and len(given) == d
     if not fits or not all(is_integer(v) and v >= least for v in given):
         kind = "a positive integer" if least == 1 else f"an integer >= {least}"
         raise InputError(f"{op}: {name} expected {kind} or {d} of them; got {value!r}")
+    if max(given) >= LONGEST:
+        raise InputError(f"{op}: {name} expected integers below {LONGEST}; got {value!r}")
     return tuple(int(v) for v in given)
-
-
-def is_integer(value: Any) -> bool:
-    """Whether ``value`` is an integer, Python's or NumPy's; truth values are none."""
-    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def check_padding(op: str, padding: Any, d: int) -> None:
     """Raise unless ``padding`` is what a window over ``d`` axes can have."""
-    if padding not in ("same", "valid"):
+    if not isinstance(padding, str) or padding not in ("same", "valid"):
         pairs(op, padding, d, "'same', 'valid', ")
 
 
 def _padding(
-    op: str, padding: Any, size: tuple[int, ...], stride: tuple[int, ...], reach: tuple[int, ...]
+    padding: str | Pairs, size: tuple[int, ...], stride: tuple[int, ...], reach: tuple[int, ...]
 ) -> Pairs:
     if padding == "valid":
         return ((0, 0),) * len(size)
@@ -107,17 +129,22 @@ def _padding(
             for n, s, r in zip(size, stride, reach, strict=True)
         )
         return tuple((t // 2, t - t // 2) for t in total)
-    return pairs(op, padding, len(size), "'same', 'valid', ")
+    assert not isinstance(padding, str)
+    return padding
 
 
 def pairs(op: str, padding: Any, d: int, words: str = "") -> Pairs:
     """Numbers of padded places as one pair (before, after) per axis; ``words`` are what else the
     caller takes."""
+    if type(padding) is int and 0 <= padding < LONGEST:
+        return ((padding, padding),) * d
     given = (padding,) * d if is_integer(padding) else padding
-    if isinstance(given, tuple) and len(given) == d:
+    if isinstance(given, (tuple, list)) and len(given) == d:
         out = tuple((p, p) if is_integer(p) else p for p in given)
         if all(
-            isinstance(p, tuple) and len(p) == 2 and all(is_integer(v) and v >= 0 for v in p)
+            isinstance(p, (tuple, list))
+            and len(p) == 2
+            and all(is_integer(v) and 0 <= v < LONGEST for v in p)
             for p in out
         ):
             return tuple((int(lo), int(hi)) for lo, hi in out)

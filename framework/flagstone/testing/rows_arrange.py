@@ -235,7 +235,7 @@ ROWS = (
             Refusal(InputError, "pad: padding expected 1 pairs", D4, padding=((-1, 1),)),
             Refusal(InputError, "pad: padding expected 1 pairs", D4, padding=((1, 1, 1),)),
             Refusal(InputError, "pad: padding expected 1 pairs", D4, padding=1),
-            Refusal(InputError, "pad: padding expected integers", D4, padding=((0.5, 1),)),
+            Refusal(InputError, "pad: padding expected 1 pairs", D4, padding=((0.5, 1),)),
             Refusal(InputError, "pad: padding of axis 0 expected at most 3 values to reflect", D4,
                     padding=((0, 4),), mode="reflect"),
             Refusal(InputError, "pad: axis 0 expected an edge to repeat", np.ones(0),

@@ -183,6 +183,7 @@ def _common(name: str, *between: Any) -> tuple[Refusal, ...]:
                 np.ones((1, 4))),
         Refusal(InputError, f"{name}: eps expected a number >= 0; got -1", X, *between, eps=-1),
         Refusal(InputError, f"{name}: eps expected a number >= 0; got '1'", X, *between, eps="1"),
+        Refusal(InputError, f"{name}: eps expected a number >= 0", X, *between, eps=float("nan")),
     )  # fmt: skip
 
 

@@ -100,9 +100,9 @@ ROWS = (
                     r"tensor has; got \.\.\.", D23, equation="ij->...ij"),
             Refusal(ShapeError, r"einsum: xs\[0\] expected at least 3 axes, '\.\.\.ijk' in "
                     r"'\.\.\.ijk->i'; got shape \(2, 3\)", D23, equation="...ijk->i"),
-            Refusal(ShapeError, r"einsum: the axes of \.\.\. in '\.\.\.i,\.\.\.->i' expected to "
-                    r"broadcast; xs\[1\] of shape \(4,\) has 4 where another has 2", D23, D4,
-                    equation="...i,...->i"),
+            Refusal(ShapeError, r"einsum: the axes of \.\.\. in '\.\.\.i,\.\.\.->i' expected "
+                    r"lengths that broadcast; got 4 in xs\[1\] of shape \(4,\) where another has "
+                    "2", D23, D4, equation="...i,...->i"),
             Refusal(ShapeError, r"einsum: axis 'i' of xs\[0\] expected length 2, as before in "
                     r"'ii->i'; got shape \(2, 3\)", D23, equation="ii->i"),
             Refusal(InputError, "einsum: equation expected a str", D23, equation=None),

@@ -153,20 +153,24 @@ def _as_dtype(x: Array, dtype: str) -> Array:
     return x.astype(dtype)
 
 
+TOO_LARGE = Refusal(DTypeError, "b expected a number that uint8 can hold; got 256",
+                    I4.astype(np.uint8), 256)  # fmt: skip
+TOO_SMALL = Refusal(DTypeError, "b expected a number that uint8 can hold; got -1",
+                    I4.astype(np.uint8), -1)  # fmt: skip
 FLOAT_NUMBER = Refusal(DTypeError, "b expected a number that int64 can hold; got 0.5", I4, 0.5)
 INT_DIVISION = Refusal(DTypeError, "divide: a expected a floating-point dtype; got int64", I4, I4)
 FINITE = (-30.0, -1.0, 0.0, 1.0, 30.0)
 
 ROWS = (
-    binary("add", np.add, FLOAT_NUMBER),
-    binary("subtract", np.subtract, FLOAT_NUMBER),
-    binary("multiply", np.multiply, FLOAT_NUMBER),
+    binary("add", np.add, FLOAT_NUMBER, TOO_LARGE, TOO_SMALL),
+    binary("subtract", np.subtract, FLOAT_NUMBER, TOO_LARGE),
+    binary("multiply", np.multiply, FLOAT_NUMBER, TOO_LARGE),
     binary("divide", np.divide, INT_DIVISION, positive=True),
-    binary("maximum", np.maximum, ties=True),
-    binary("minimum", np.minimum, ties=True),
-    binary("equal", np.equal, ties=True, differentiable=(), truth=False),
+    binary("maximum", np.maximum, TOO_LARGE, ties=True),
+    binary("minimum", np.minimum, TOO_SMALL, ties=True),
+    binary("equal", np.equal, TOO_SMALL, ties=True, differentiable=(), truth=False),
     binary("not_equal", np.not_equal, ties=True, differentiable=(), truth=False),
-    binary("less", np.less, ties=True, differentiable=()),
+    binary("less", np.less, TOO_LARGE, ties=True, differentiable=()),
     binary("less_equal", np.less_equal, ties=True, differentiable=()),
     binary("greater", np.greater, ties=True, differentiable=()),
     binary("greater_equal", np.greater_equal, ties=True, differentiable=()),
@@ -199,11 +203,15 @@ ROWS = (
         "clip", ops.clip, _clip, lambda x, low=None, high=None: np.clip(x, low, high), (0,),
         value_samples=lambda draw: [
             Sample(draw.whole(20), low=-1, high=1), Sample(draw.below(9, 9), low=2, high=5),
-            Sample(draw(3), low=np.float64(0.1)),
+            Sample(draw(3), low=np.float64(0.1)), Sample(draw(3), high=np.float32(0.5)),
+            Sample(draw(3), low=np.int64(0)), Sample(np.array([np.nan, 2.0], draw.dtype), high=1),
         ],
         refusals=(
             Refusal(InputError, "clip: expected low <= high; got low 1 and high 0", D4, low=1,
                     high=0),
+            Refusal(InputError, "clip: expected low <= high; got low nan", D4, low=float("nan")),
+            Refusal(DTypeError, "clip: high expected a number that float64 can hold; got '1'", D4,
+                    high="1"),
             Refusal(InputError, "clip: expected low, high or both; got neither", D4),
             Refusal(DTypeError, "clip: low expected a number that int64 can hold", I4, low=0.5),
             TRUTH,
@@ -230,7 +238,8 @@ ROWS = (
         lambda x, slope=0.01: np.maximum(x, 0) + slope * np.minimum(x, 0), (0,),
         refusals=(
             NOT_FLOATING,
-            Refusal(InputError, "leaky_relu: slope expected a number >= 0; got -1", D4, slope=-1),
+            *(Refusal(InputError, "leaky_relu: slope expected a number >= 0; got", D4, slope=slope)
+              for slope in (-1, "1", None, float("nan"))),
         ),
     ),
     OpRow(
@@ -239,7 +248,8 @@ ROWS = (
         value_samples=lambda draw: [Sample(np.array([-800.0, 0.0, 800.0], draw.dtype))],
         refusals=(
             NOT_FLOATING,
-            Refusal(InputError, "elu: alpha expected a number >= 0; got -1", D4, alpha=-1),
+            *(Refusal(InputError, "elu: alpha expected a number >= 0; got", D4, alpha=alpha)
+              for alpha in (-1, "1", None, [1])),
         ),
     ),
     unary("softplus", lambda x: np.logaddexp(0, x), NOT_FLOATING,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flagstone import ops
-from flagstone.errors import DTypeError, ShapeError
+from flagstone.errors import DTypeError, InputError, ShapeError
 from flagstone.ops.linalg import batched_matmul
 from flagstone.ops.norm import batch_norm_grad
 from flagstone.testing.op_row import Array, Draw, OpRow, Raw, Refusal, Sample
@@ -91,7 +91,7 @@ def _logistic_reference(x: Array, target: Array) -> Array:
 
 
 def _norms(draw: Draw) -> Iterator[Sample]:
-    for shape in ((6, 3), (2, 3, 2, 4), (1, 2), (3, 1), (1, 1)):
+    for shape in ((6, 3), (2, 3, 2, 4), (2, 2), (3, 1), (1, 2, 1)):
         c = shape[-1]
         yield Sample(draw(*shape), draw(c), draw(c), eps=0.1)
 
@@ -193,8 +193,16 @@ ROWS = (
             Refusal(ShapeError, r"batch_norm: expected x \(..., 4\) .* got x \(2, 3\)", D23, D4,
                     D4, eps=0.1),
             Refusal(ShapeError, "batch_norm: expected x", D4, D4, D4, eps=0.1),
-            Refusal(ShapeError, "batch_norm: expected at least one value per channel",
-                    np.ones((0, 4)), D4, D4, eps=0.1),
+            *(
+                Refusal(ShapeError, "batch_norm: expected channels of more than one value",
+                        np.ones((*shape, 4)), D4, D4, eps=0.1)
+                for shape in ((0,), (1,), (1, 1))
+            ),
+            *(
+                Refusal(InputError, "batch_norm: eps expected a number > 0; got", np.ones((2, 4)),
+                        D4, D4, eps=eps)
+                for eps in (0, -1.0, None, "1", float("nan"), True)
+            ),
             Refusal(DTypeError, "batch_norm: expected one dtype", np.ones((2, 4)), F4, F4,
                     eps=0.1),
         ),

@@ -104,6 +104,10 @@ def _pool_refusals(name: str, d: int) -> tuple[Refusal, ...]:
                 "with kernel 2 and dilation 3 holds none of 1", x[(slice(None), *(slice(1),) * d)],
                 kernel=2, dilation=3, padding=2),
     )  # fmt: skip
+    counted = (
+        refused(InputError, "count_include_pad expected True or False; got None", x, kernel=2,
+                count_include_pad=None),
+    )  # fmt: skip
     return (
         refused(ShapeError, f"x expected {d + 2} axes", x[0], kernel=2),
         refused(ShapeError, "expected an input that the window fits into", x, kernel=5),
@@ -112,9 +116,18 @@ def _pool_refusals(name: str, d: int) -> tuple[Refusal, ...]:
         refused(InputError, "padding expected at most half of the kernel", x, kernel=2, padding=2),
         refused(InputError, "kernel expected a positive integer", x, kernel=(2,) * (d + 1)),
         refused(InputError, "padding expected 'same', 'valid'", x, kernel=2, padding="some"),
+        refused(InputError, "stride expected a positive integer", x, kernel=2, stride={}),
+        refused(InputError, "ceil_mode expected True or False; got 1", x, kernel=2, ceil_mode=1),
+        refused(
+            ShapeError,
+            "x expected at least one value along every spatial axis",
+            x[:, :0],
+            kernel=2,
+            padding=1,
+        ),
         refused(DTypeError, "x expected a floating", x.astype(int), kernel=2),
         refused(DTypeError, "x expected a Tensor; got ndarray", Raw(x), kernel=2),
-        *(dilated if name.startswith("max") else ()),
+        *(dilated if name.startswith("max") else counted),
     )
 
 

@@ -75,6 +75,11 @@ ROWS = (
             Refusal(DTypeError, r"random_bits: counter expected uint64 of shape \(2,\).* got "
                     r"int64 of shape \(4,\)", I4, key=KEY, blocks=1),
             Refusal(InputError, "random_bits: expected blocks >= 0", COUNTER, key=KEY, blocks=-1),
+            *(
+                Refusal(InputError, "random_bits: key expected two words of 64 bits", COUNTER,
+                        key=key, blocks=1)
+                for key in (None, 5, (1,), (1, 2, 3), (-1, 2), (2**64, 0), "ab", (0.5, 2))
+            ),
         ),
         never_empty="there are two words of counter",
         never_one="there are two words of counter",
@@ -92,7 +97,10 @@ ROWS = (
                     COUNTER, p=1, key=KEY),
             Refusal(InputError, "dropout: p expected at most 0.99998", D23, COUNTER,
                     p=1 - 2**-18, key=KEY),
-            Refusal(InputError, "dropout: p expected a prob", D23, COUNTER, p="half", key=KEY),
+            *(
+                Refusal(InputError, "dropout: p expected a prob", D23, COUNTER, p=p, key=KEY)
+                for p in ("half", None, -0.1, float("nan"), True, [0.5])
+            ),
             Refusal(ShapeError, "dropout: x expected at least one axis", np.array(0.1), COUNTER,
                     p=0.5, key=KEY),
             Refusal(DTypeError, "dropout: x expected a floating", I4, COUNTER, p=0.5, key=KEY),

@@ -27,7 +27,15 @@ BAD_AXES = (
     Refusal(InputError, "axis expected integers from -2 to 1 .*; got 2", D23, axis=2),
     Refusal(InputError, "axis expected integers", D23, axis=0.0),
     Refusal(InputError, "axis expected integers", D23, axis=True),
+    Refusal(
+        InputError, r"axis expected integers .* several as a tuple,.*; got \[0\]", D23, axis=[0]
+    ),
+    Refusal(InputError, "axis expected none for a tensor of 0 axes; got 0", np.array(1.0), axis=0),
     Refusal(InputError, "axis expected each axis once", D23, axis=(0, -2)),
+)
+FLAG = tuple(
+    Refusal(InputError, "keepdims expected True or False; got", D23, axis=0, keepdims=value)
+    for value in (1, None, "yes", (True,))
 )
 EMPTY_REFUSED = Refusal(InputError, "expected at least one value", np.ones((2, 0)), axis=1)
 ONE_AXIS = (
@@ -60,7 +68,7 @@ def reduction(
 
     return OpRow(
         name, getattr(ops, name), samples, reference, (0,), value_samples,
-        (NOT_A_TENSOR, *BAD_AXES, *refusals),
+        (NOT_A_TENSOR, *BAD_AXES, *FLAG, *refusals),
     )  # fmt: skip
 
 
@@ -271,6 +279,9 @@ ROWS = (
         refusals=(
             Refusal(InputError, "var: expected more than correction=1 values; got 1", D4[:1],
                     correction=1),
+            *(Refusal(InputError, "var: correction expected a number; got", D4, correction=value)
+              for value in (None, "1", [1], True)),
+            *FLAG,
             Refusal(DTypeError, "var: x expected a floating", I4),
             NOT_A_TENSOR,
         ),
@@ -286,12 +297,16 @@ ROWS = (
     OpRow("logsumexp", ops.logsumexp, _softmax_axes, _logsumexp, (0,),
           lambda draw: [*_huge(draw), Sample(draw(2, 3), axis=0, keepdims=True),
                         Sample(np.full((1, 2), -np.inf, draw.dtype))],
-          (*ONE_AXIS, EMPTY_REFUSED)),
+          (*ONE_AXIS, *FLAG, EMPTY_REFUSED)),
     OpRow("expand", expand, _expand, np.broadcast_to, (0,),
           refusals=(Refusal(ShapeError, r"broadcast_to: expected a shape that \(4,\) broadcasts "
                             r"to; got \(3,\)", D4, shape=(3,)),)),
     OpRow("broadcast_to", ops.broadcast_to, _expand, np.broadcast_to, (0,),
-          refusals=(Refusal(ShapeError, "broadcast_to: expected a shape", D23, shape=(3,)),)),
+          refusals=(
+              Refusal(ShapeError, "broadcast_to: expected a shape", D23, shape=(3,)),
+              *(Refusal(InputError, "broadcast_to: shape expected a tuple of integers >= 0; got",
+                        D23, shape=shape) for shape in (None, 2, (2.0, 3), (-2, 2, 3), "ab")),
+          )),
     OpRow("sum_to", ops.sum_to, _sum_to, _summed, (0,),
           refusals=(Refusal(ShapeError, r"sum_to: expected a shape that broadcasts to \(2, 3\)",
                             D23, shape=(2,)),)),
@@ -306,13 +321,17 @@ ROWS = (
                     r"got \(4, -1\)", D23, shape=(4, -1)),
             Refusal(ShapeError, "reshape: expected a shape of 6 values", D23, shape=(-1, -1)),
             Refusal(ShapeError, "reshape: expected a shape of 6 values", D23, shape=(-2, -3)),
-            Refusal(InputError, "reshape: expected integers for lengths", D23, shape=(2.0, 3)),
+            *(Refusal(InputError, "reshape: expected integers for lengths", D23, shape=shape)
+              for shape in ((2.0, 3), (True, 6), (None, 6))),
             Refusal(DTypeError, "reshape: x expected a Tensor", Raw(D23), shape=(6,)),
         ),
     ),
     OpRow("flatten", ops.flatten, _count, lambda x: x.reshape(len(x), int(np.prod(x.shape[1:]))),
-          (0,), refusals=(Refusal(ShapeError, "flatten: expected at least 1 axes", np.array(1.0)),
-                          NOT_A_TENSOR)),
+          (0,), refusals=(
+              Refusal(ShapeError, "flatten: expected at least 1 axes", np.array(1.0)),
+              *(Refusal(InputError, "flatten: start expected an integer >= -2 for shape", D23,
+                        start=start) for start in (None, "1", 1.5, True, -3)),
+              NOT_A_TENSOR)),
     OpRow("permute_dims", permute_dims, _permute, lambda x, axes: np.transpose(x, axes), (0,)),
     OpRow(
         "transpose", lambda x, axes: ops.transpose(x, *axes), _permute,
@@ -333,7 +352,7 @@ ROWS = (
             Refusal(DTypeError, r"concatenate: expected one dtype; got xs\[0\] float64", D4, F4),
             Refusal(DTypeError, "concatenate: xs expected a Tensor; got float", D4, 1.0),
             Refusal(DTypeError, "concatenate: xs expected a Tensor; got NoneType"),
-            Refusal(InputError, "axis expected integers from 0 to -1", np.array(1.0)),
+            Refusal(InputError, "axis expected none for a tensor of 0 axes; got 0", np.array(1.0)),
         ),
     ),
     OpRow("basic_index", basic_index, _index, lambda x, index: x[index], (0,)),

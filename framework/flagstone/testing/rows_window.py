@@ -197,8 +197,11 @@ ROWS = (
                           groups=2),
             _conv_refused(ShapeError, "x expected 4 axes", X[0], W),
             _conv_refused(ShapeError, "weight expected 4 axes", X, W[0]),
-            _conv_refused(ShapeError, r"weight expected a kernel of at least one value; got "
+            _conv_refused(ShapeError, r"weight expected at least one value; got shape "
                           r"\(2, 0, 3, 3\)", X, W[:, :0]),
+            _conv_refused(ShapeError, "weight expected at least one value", X, W[:0]),
+            _conv_refused(ShapeError, "x expected at least one value along every spatial axis; got "
+                          r"size \(0, 4\)", X[:, :0], W, padding=2),
             _conv_refused(ShapeError, r"bias expected shape \(2,\); got \(3,\)", X, W, np.ones(3)),
             _conv_refused(ShapeError, "expected an input that the window fits into; got size "
                           r"\(4, 4\) for a window of \(5, 5\)$", X, np.ones((1, 5, 5, 3))),
@@ -210,7 +213,12 @@ ROWS = (
             _conv_refused(InputError, "stride expected a positive integer or 2", X, W, stride=0),
             _conv_refused(InputError, "stride expected", X, W, stride=(1, 1, 1)),
             _conv_refused(InputError, "dilation expected", X, W, dilation=1.5),
+            _conv_refused(InputError, r"stride expected .*; got \(1\.0, 1\)", X, W,
+                          stride=(1.0, 1)),
+            _conv_refused(InputError, "stride expected .*; got {}", X, W, stride={}),
+            _conv_refused(InputError, "stride expected integers below", X, W, stride=2**31),
             _conv_refused(InputError, "padding expected 'same', 'valid'", X, W, padding=-1),
+            _conv_refused(InputError, "padding expected 'same', 'valid'", X, W, padding={}),
             _conv_refused(InputError, "padding expected 'same'", X, W, padding="full"),
             _conv_refused(InputError, "padding expected 'same'", X, W, padding=(1, 2, 3)),
             _conv_refused(DTypeError, "x expected a floating", X.astype(int), W),
