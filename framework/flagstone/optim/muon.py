@@ -33,7 +33,8 @@ class Muon(Optimizer):
     AdamW as well; which they are, ``adamw`` must say. AdamW's rate follows the same schedule.
 
     A step is one pass over all parameters for AdamW, one for the momentum, and one for each matrix,
-    which its products of matrices fill. Computed in the parameters' dtype; PyTorch computes the orthogonal matrix in bfloat16.
+    most of whose time is products of matrices. Computed in the parameters' dtype; PyTorch computes
+    the orthogonal matrix in bfloat16.
 
     Args:
         layer: the outermost layer.
