@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import numpy as np
@@ -11,33 +12,32 @@ from flagstone_numpy import scratch
 
 
 @pytest.fixture
-def poisoned(monkeypatch):
+def poisoned():
     """A function: all memory that kernels get without values has NaN from then on, or the largest
     integer, until it is called with False. Whatever reads it before it writes has other results."""
-    is_on = [False]
+    monkeypatch = pytest.MonkeyPatch()
 
     def filled(take):
         def taken(*args, **named):
             a = take(*args, **named)
-            if is_on[0]:
-                a.fill(np.nan if a.dtype.kind == "f" else np.iinfo(a.dtype).max
-                       if a.dtype.kind in "iu" else True)  # fmt: skip
+            a.fill(np.nan if a.dtype.kind == "f" else np.iinfo(a.dtype).max
+                   if a.dtype.kind in "iu" else True)  # fmt: skip
             return a
 
         return taken
 
-    outputs = sys.modules.get("flagstone_numba.outputs")
-    for name, takes in {
-        "scratch": scratch.scratch,
-        "output": getattr(outputs, "output", 0),
-    }.items():
-        for module in [m for n, m in sys.modules.items() if n.startswith("flagstone_n")]:
-            if vars(module).get(name) is takes:
-                monkeypatch.setattr(module, name, filled(takes))
-    for name in ("empty", "empty_like"):
-        monkeypatch.setattr(np, name, filled(getattr(np, name)))
-
     def switch(on=True):
-        is_on[0] = on
+        if not on:
+            monkeypatch.undo()
+            return
+        ours = [m for name, m in sys.modules.items() if name.startswith("flagstone_n")]
+        outputs = sys.modules.get("flagstone_numba.outputs")
+        takes = {"scratch": scratch.scratch, "output": getattr(outputs, "output", 0)}
+        for module, (name, take) in itertools.product(ours, takes.items()):
+            if vars(module).get(name) is take:
+                monkeypatch.setattr(module, name, filled(take))
+        for name in ("empty", "empty_like"):
+            monkeypatch.setattr(np, name, filled(getattr(np, name)))
 
-    return switch
+    yield switch
+    monkeypatch.undo()

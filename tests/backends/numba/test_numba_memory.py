@@ -65,10 +65,8 @@ CALLS = {
     for name, arguments in {
         "tiles": (20, 12, 32, 48, 3),
         "one channel": (20, 12, 1, 32, 3),
-        "three channels": (9, 13, 3, 17, 3),
         "products": (20, 12, 12, 20, 2),
         "steps": (9, 13, 17, 24, 3, 1, 2),
-        "wide steps": (9, 15, 24, 33, 3, 1, 1, 2),
         "one tap": (20, 12, 64, 64, 1),
         "depthwise": (9, 13, 8, 8, 3, 8),
         "groups": (9, 13, 16, 8, 3, 4),
