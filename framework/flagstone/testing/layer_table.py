@@ -28,6 +28,7 @@ _CONV = _in_axes(
         lambda: nn.Conv3d(4, 2, 2, dilation=2),
     ]
 )
+_CONV[1] += _some(lambda: nn.Conv2d(4, 2, 3, padding=1, padding_mode="reflect"), IMAGE)
 _TRANSPOSED = _in_axes(
     [
         lambda: nn.ConvTranspose1d(4, 3, 3, stride=2),
