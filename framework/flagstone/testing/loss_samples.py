@@ -111,7 +111,7 @@ def guessed(target: Any) -> list[LossSample]:
     """
     backend = open_backend("cpu")
     samples, reasons = [], []
-    for draw in (_numbers, _flat, _classes, _signs):
+    for draw in (_numbers, _flat, _classes, _signs, _pairs, _triplets):
         sample = LossSample(draw)
         try:
             target(reduction="none")(*on(backend, sample.arrays()))
