@@ -1,12 +1,14 @@
-"""The third backend, for the tests that ask for it."""
+"""The third backend, and plugins of this process, for the tests that ask for them."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -43,3 +45,23 @@ def backend(request: pytest.FixtureRequest, third_backends: ModuleType, strict: 
         generic: Backend = third_backends.GenericNumpy(Device("generic"))
         return generic
     return strict if request.param == "strict" else open_backend("cpu")
+
+
+@pytest.fixture
+def planted() -> Callable[[Any], contextlib.AbstractContextManager[None]]:
+    """``with planted(spec):`` what a plugin of this process brings meanwhile."""
+
+    @contextlib.contextmanager
+    def plant(spec: Any) -> Iterator[None]:
+        def specs(_: object) -> Iterator[Any]:
+            yield spec
+
+        specs.__name__ = f"flagstone_{spec.kind}{'es' if spec.kind[-1] == 's' else 's'}"
+        plugin = type("Planted", (), {specs.__name__: plugins.hookimpl(specs)})()
+        plugins.register(plugin, "planted")
+        try:
+            yield
+        finally:
+            plugins.unregister("planted")
+
+    return plant

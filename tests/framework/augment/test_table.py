@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flagstone import augment, plugins
+from flagstone import augment
 from flagstone.backend import Backend
-from flagstone.plugins import AugmentationSpec, hookimpl, registry
+from flagstone.plugins import AugmentationSpec, registry
 from flagstone.tensors import Tensor
 
 SEED, STEP, EPOCH = 7, 5, 2
@@ -215,18 +215,10 @@ def test_every_registered_augmentation_has_a_row() -> None:
     assert len(classes) == len(TABLE)
 
 
-def test_one_without_a_row_is_found() -> None:
-    class Planted:
-        @hookimpl
-        def flagstone_augmentations(self) -> Any:
-            yield AugmentationSpec("planted", "flagstone.augment:Flip")
-
-    plugins.register(Planted(), "planted-augmentation")
-    try:
+def test_one_without_a_row_is_found(planted: Any) -> None:
+    with planted(AugmentationSpec("planted", "flagstone.augment:Flip")):
         assert missing() == {"planted"}
         assert augment.parse("planted(p=1)") == [augment.Flip(p=1)]
-    finally:
-        plugins.unregister("planted-augmentation")
 
 
 def test_a_chain_is_one_after_another_each_with_its_own_words(backend: Backend) -> None:

@@ -19,13 +19,6 @@ from flagstone.errors import (
     ShapeError,
 )
 from flagstone.estimator.standardize import statistics
-from flagstone.plugins import registry
-
-MODELS = [  # those with the hyper-parameters of training
-    name
-    for name in registry.names("model")
-    if issubclass(registry.load("model", name), fs.Estimator)
-]
 
 
 def table(n: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -10,13 +10,6 @@ import pytest
 
 import flagstone as fs
 from flagstone.errors import ConfigurationError, FlagstoneError, UnknownNameError
-from flagstone.plugins import registry
-
-MODELS = [  # those with the hyper-parameters of training
-    name
-    for name in registry.names("model")
-    if issubclass(registry.load("model", name), fs.Estimator)
-]
 
 
 def table() -> tuple[np.ndarray, np.ndarray]:

@@ -26,10 +26,6 @@ X = np.random.default_rng(0).integers(0, 256, (12, 6, 5), dtype=np.uint8)
 Y = np.arange(12) % 2
 
 
-def probabilities(model: Any, x: Any) -> Any:
-    return model.predict_proba(x) if model.task == "classification" else model.predict(x)
-
-
 @pytest.mark.parametrize(
     "labels",
     [

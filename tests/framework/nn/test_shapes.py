@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import flagstone as fs
-from flagstone import nn, plugins
+from flagstone import nn
 from flagstone.errors import DTypeError, FlagstoneError, InputError, ShapeError
-from flagstone.plugins import LayerSpec, hookimpl, registry
+from flagstone.plugins import LayerSpec, registry
 
 Wrong = tuple[Callable[[], nn.Layer], Any, type[FlagstoneError], str]
 
@@ -172,17 +172,9 @@ class PlantedLayer(nn.Layer):
     """A layer that no row makes."""
 
 
-def test_a_layer_without_a_row_is_found() -> None:
-    class Planted:
-        @hookimpl
-        def flagstone_layers(self) -> Iterator[LayerSpec]:
-            yield LayerSpec("planted", f"{__name__}:PlantedLayer")
-
-    plugins.register(Planted(), "planted")
-    try:
+def test_a_layer_without_a_row_is_found(planted: Any) -> None:
+    with planted(LayerSpec("planted", f"{__name__}:PlantedLayer")):
         assert missing_rows() == ["planted"]
-    finally:
-        plugins.unregister("planted")
     assert missing_rows() == []
 
 

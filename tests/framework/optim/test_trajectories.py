@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import flagstone as fs
-from flagstone import nn, optim, plugins
-from flagstone.plugins import OptimizerSpec, hookimpl, registry
+from flagstone import nn, optim
+from flagstone.plugins import OptimizerSpec, registry
 
 torch = pytest.importorskip("torch", reason="PyTorch, the reference, is not installed")
 
@@ -448,15 +448,7 @@ def test_every_registered_optimizer_has_a_row() -> None:
         assert registry.load("optimizer", name.partition(",")[0]) is row[0]
 
 
-def test_an_optimizer_without_a_row_is_found() -> None:
-    class Planted:
-        @hookimpl
-        def flagstone_optimizers(self) -> Iterator[OptimizerSpec]:
-            yield OptimizerSpec("planted", "flagstone.optim:SGD")
-
-    plugins.register(Planted(), "planted")
-    try:
+def test_an_optimizer_without_a_row_is_found(planted: Any) -> None:
+    with planted(OptimizerSpec("planted", "flagstone.optim:SGD")):
         assert missing_rows() == ["planted"]
-    finally:
-        plugins.unregister("planted")
     assert missing_rows() == []

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from flagstone import plugins, schedules
+from flagstone import schedules
 from flagstone.errors import ConfigurationError, UnknownNameError
 from flagstone.named import make
-from flagstone.plugins import ScheduleSpec, hookimpl, registry
+from flagstone.plugins import ScheduleSpec, registry
 
 STEPS = 60
 
@@ -256,17 +256,9 @@ class PlantedSchedule(schedules.Schedule):
     """A schedule that is in no row."""
 
 
-def test_a_schedule_without_a_row_is_found() -> None:
-    class Planted:
-        @hookimpl
-        def flagstone_schedules(self) -> Iterator[ScheduleSpec]:
-            yield ScheduleSpec("planted", f"{__name__}:PlantedSchedule")
-
-    plugins.register(Planted(), "planted")
-    try:
+def test_a_schedule_without_a_row_is_found(planted: Any) -> None:
+    with planted(ScheduleSpec("planted", f"{__name__}:PlantedSchedule")):
         assert missing_rows() == ["planted"]
-    finally:
-        plugins.unregister("planted")
     assert missing_rows() == []
 
 

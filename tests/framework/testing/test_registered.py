@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from flagstone import nn, plugins
-from flagstone.plugins import LayerSpec, LossSpec, hookimpl, registry
+from flagstone import nn
+from flagstone.plugins import LayerSpec, LossSpec, registry
 from flagstone.testing import suites
 from flagstone.testing.layer_table import LAYER_SAMPLES
 from flagstone.testing.loss_samples import LOSS_SAMPLES
@@ -38,19 +38,11 @@ def test_what_is_built_in_says_with_what_it_is_checked(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "spec"), [("layer", LayerSpec), ("loss", LossSpec)])
-def test_one_without_a_row_is_found(kind: str, spec: Any) -> None:
-    def specs(self: object) -> Iterator[Any]:
-        yield spec("planted", "flagstone.nn:ReLU")
-
-    specs.__name__ = {"layer": "flagstone_layers", "loss": "flagstone_losses"}[kind]
-    planted = type("Planted", (), {specs.__name__: hookimpl(specs)})()
-    plugins.register(planted, "planted")
-    try:
+def test_one_without_a_row_is_found(planted: Any, kind: str, spec: Any) -> None:
+    with planted(spec("planted", "flagstone.nn:ReLU")):
         provider = registry.find(kind, "planted").provider
         assert provider is not None
         assert missing_rows(kind, provider.distribution) == ["planted"]
-    finally:
-        plugins.unregister("planted")
 
 
 def test_every_public_layer_is_registered() -> None:
