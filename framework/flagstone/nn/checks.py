@@ -91,10 +91,12 @@ def by_position(
     Raises:
         InputError: ``forward`` does not take them, or takes one of ``options`` by name only.
     """
+    signature = inspect.signature(forward)
     try:
-        bound = inspect.signature(forward).bind(*inputs, **options)
+        bound = signature.bind(*inputs, **options)
     except TypeError as error:
-        raise InputError(f"{layer}: {error}") from None
+        takes = ", ".join(signature.parameters)
+        raise InputError(f"{layer}: {error}; forward takes ({takes})") from None
     bound.apply_defaults()
     if by_name := bound.kwargs.keys() & options.keys():
         raise InputError(

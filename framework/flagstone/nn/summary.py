@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from flagstone.errors import InputError
 from flagstone.fusion import FORMS
-from flagstone.nn.checks import by_position, require
+from flagstone.nn.checks import require
 from flagstone.nn.layer import Layer
 from flagstone.ops.checks import DTYPES
 from flagstone.tape import no_grad, observe
@@ -182,7 +183,14 @@ def _check_shapes(layer: Layer, shapes: tuple[Any, ...]) -> None:
                 "summary: input_shapes expected the shape of one example, such as (28, 28, 1), "
                 f"for each input; got {shape!r}"
             )
-    by_position(f"summary: {type(layer).__name__}", layer.forward, shapes, {})
+    signature = inspect.signature(layer.forward)
+    try:
+        signature.bind(*shapes)
+    except TypeError:
+        raise InputError(
+            f"summary: input_shapes expected one for each input of {type(layer).__name__}, "
+            f"({', '.join(signature.parameters)}); got {len(shapes)}: {', '.join(map(str, shapes))}"
+        ) from None
 
 
 def _of_conv(inputs: Sequence[Any], y: Tensor) -> int:
