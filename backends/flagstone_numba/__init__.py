@@ -22,7 +22,6 @@ _WHERE = {
         "add_relu", "axis_norm_relu", "conv_relu", "linear_relu",
         "max_pool_relu",
     ),
-    "loss": ("softmax_cross_entropy", "softmax_cross_entropy_grad"),
     "norm": ("axis_norm", "axis_norm_grad", "axis_rms_norm", "axis_rms_norm_grad"),
     "pool": ("max_pool", "max_pool_grad"),
     "reduction": ("sum",),

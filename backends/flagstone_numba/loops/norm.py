@@ -1,4 +1,4 @@
-"""Normalisation of examples (n, m, k * l) over m and l, and the loss of rows of logits."""
+"""Normalisation of examples (n, m, k * l) over m and l."""
 
 from __future__ import annotations
 
@@ -136,38 +136,3 @@ def planes_grad(
             for c in range(row.size):
                 normal = (row[c] - middle[c]) * along[c]
                 out[c] = (given[c] * weight[c] - level[c] - normal) * scale[c]
-
-
-@compiled
-def cross_entropy(x: Any, labels: Any, loss: Any, p: Any) -> None:
-    """Losses and probabilities of rows of logits; NaN for a label outside."""
-    for i in range(x.shape[0]):
-        row, out = x[i], p[i]
-        most = row[0]
-        for j in range(row.size):
-            most = row[j] if row[j] > most or row[j] != row[j] else most
-        for j in range(row.size):  # its own pass: a sum of three would be reordered, and cancel
-            out[j] = row[j] - most
-        label = labels[i]
-        inside = 0 <= label < row.size
-        picked = out[label] if inside else out[0]
-        total = x.dtype.type(0)
-        for j in range(row.size):
-            e = np.exp(out[j])
-            out[j] = e
-            total += e
-        for j in range(row.size):
-            out[j] = out[j] / total
-        loss[i] = np.log(total) - picked if inside else x.dtype.type(np.nan)
-
-
-@compiled
-def cross_entropy_grad(g: Any, p: Any, labels: Any, dx: Any) -> None:
-    """``(p - one_hot(labels)) * g`` of rows."""
-    for i in range(p.shape[0]):
-        row, out, scale = p[i], dx[i], g[i]
-        for j in range(row.size):
-            out[j] = row[j] * scale
-        label = labels[i]
-        if 0 <= label < row.size:
-            out[label] -= scale

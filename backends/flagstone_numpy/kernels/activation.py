@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flagstone_numpy.kernels.constants import number
-from flagstone_numpy.kernels.flat import SHARED, cut, share_if_large, shared_block
+from flagstone_numpy.kernels.flat import SHARED, by_blocks, cut, share_if_large, shared_block
 from flagstone_numpy.scratch import scratch as memory
 
 Array = np.ndarray
@@ -270,32 +270,52 @@ def _tail_for(x: Array) -> Callable[[Array, Array, Array, Array, Array], None]:
 
 def where(condition: Array, a: Any, b: Any) -> Array:
     """``a`` where ``condition``, else ``b``: ``b ^ ((a ^ b) * condition)`` of their bits, which
-    takes as long for conditions at random as for others."""
-    return np.where(condition, a, b) if condition.size < _FEW else _bitwise(condition, a, b)
+    takes as long for conditions at random as for others; ``a * condition`` where ``b`` is 0."""
+    if condition.size < FEW or _is_steady(condition):
+        return np.where(condition, a, b)
+    return _bitwise(condition, a, b)
 
 
-_FEW = 4096  # up to so many numbers, numpy.where is as fast
+FEW = 8192
+"""Up to so many numbers, ``numpy.where`` is as fast."""
+STEADY = 16
+"""So many numbers of a condition, on average, that are like the one before: a processor guesses
+such right, and then ``numpy.where`` is the faster."""
+LOOKS = 16
+"""In so many places, 512 numbers each, it is looked at how steady a condition is."""
+
+
+def _is_steady(condition: Array) -> bool:
+    flat = condition.reshape(-1)
+    seen = flat[: flat.size // LOOKS * LOOKS].reshape(LOOKS, -1)[:, :512]
+    return bool(STEADY * np.count_nonzero(seen[:, 1:] != seen[:, :-1]) < seen.size)
 
 
 def _bitwise(condition: Array, a: Any, b: Any) -> Array:
     arrays = [v for v in (a, b) if isinstance(v, np.ndarray)]
     dtype = arrays[0].dtype
-    sizes = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-    plain = all(v.shape == condition.shape for v in arrays) and dtype.itemsize in sizes
+    plain = all(v.shape == condition.shape for v in arrays) and dtype.itemsize in (1, 2, 4, 8)
     if not plain or dtype.kind not in "fiu":
         return np.where(condition, a, b)
-    bits = sizes[dtype.itemsize]
-    y = np.empty(condition.shape, dtype)
-    out, chosen = y.reshape(-1).view(bits), np.ascontiguousarray(condition).reshape(-1)
-    parts: list[Any] = [
-        np.ascontiguousarray(v).reshape(-1).view(bits) if isinstance(v, np.ndarray)
-        else np.asarray(v, dtype).reshape(1).view(bits) for v in (a, b)
-    ]  # fmt: skip
+    y, chosen = np.empty(condition.shape, dtype), np.ascontiguousarray(condition).reshape(-1)
+    out, left, right = (_bits(v, dtype) for v in (y, a, b))
+    if not (left.any() if left.size == 1 else True):
+        left, right, chosen = right, left, ~chosen
+    if not (right.any() if right.size == 1 else True):
+        by_blocks(lambda at: np.multiply(left[at], chosen[at], out[at]), y.size)
+        return y
 
-    for block in cut(y.size, BLOCK):
-        left, right = (part[block] if part.size > 1 else part for part in parts)
-        target = out[block]
-        np.bitwise_xor(left, right, out=target)
-        target *= chosen[block]
-        target ^= right
+    def choose(at: slice) -> None:
+        target, other = out[at], right[at] if right.size > 1 else right
+        np.bitwise_xor(left[at] if left.size > 1 else left, other, target)
+        np.multiply(target, chosen[at], target)
+        np.bitwise_xor(target, other, target)
+
+    by_blocks(choose, y.size)
     return y
+
+
+def _bits(v: Any, dtype: Any) -> Array:
+    """The bits of an array, or of a number as an array of one."""
+    array = np.ascontiguousarray(v) if isinstance(v, np.ndarray) else np.asarray(v, dtype)
+    return array.reshape(-1).view(f"u{dtype.itemsize}")

@@ -14,6 +14,8 @@ maps that are each other's transposes: <conv(x, w), g> = <x, conv_input_grad(g, 
 | 3x3, stride 1, float32, channels enough | ``winograd``: fewer operations |
 | else | ``im2col``: products over blocks of columns |
 
+The weight gradient of a few small groups is that of one group, see :data:`DENSE_CHANNELS`.
+
 What each case asks of an algorithm is the same three functions, so a plugin that has faster ones
 for some cases chooses by the same table: see :func:`forward`.
 
@@ -33,6 +35,7 @@ import numpy as np
 from flagstone.backend import Traits
 from flagstone_numpy.kernels import depthwise, im2col, narrow, pointwise, winograd
 from flagstone_numpy.kernels.windows import Array, Pairs, Sizes, Window
+from flagstone_numpy.sums import copied
 
 ALGORITHMS: Mapping[str, Any] = {
     "pointwise": pointwise,
@@ -53,6 +56,11 @@ WINOGRAD_SIDE = 4
 """In smaller maps too much of the 2x2 tiles lies outside."""
 WINOGRAD_GRADIENT_SIDE = 8
 """The same for the weight gradient, which also adds 16 products up where columns give 9."""
+DENSE_CHANNELS = 64
+"""With so many channels in all at most, and"""
+DENSE_GROUP = 8
+"""so many in a group, the weight gradient takes each output with each input, and drops those of two
+groups: runs of a group's channels are too short to copy, and its products too thin."""
 
 
 def conv_into(
@@ -188,6 +196,12 @@ def weight_grad(
     precision: str = "exact", least_side: int = WINOGRAD_GRADIENT_SIDE, **more: Any,
 ) -> Array:  # fmt: skip
     """Return the weights' gradient by the algorithm for its case; see the constants above."""
+    c = x.shape[-1]
+    is_thin = 1 < groups < c <= min(groups * DENSE_GROUP, DENSE_CHANNELS)
+    if is_thin and not _is_pointwise(window):
+        out = more.pop("out", None)
+        dense = weight_grad(algorithms, g, x, window, 1, precision, least_side, **more)
+        return copied(_within_groups(dense, groups), out)
     case = case_of(x, window, g.shape[1:-1], g.shape[-1], groups, least_side)
     how = _how(case, precision)
     dw: Array = algorithms[case].weight_grad(g, x, window, groups, **how, **more)
@@ -258,6 +272,14 @@ def _has_tiles(
         and x.shape[0] * math.prod(positions) >= WINOGRAD_POSITIONS
         and min(positions) >= least_side
     )
+
+
+def _within_groups(dense: Array, groups: int) -> Array:
+    """Of weights (k, *kernel, c), those of outputs and inputs of one group, (k, *kernel, c/g)."""
+    k, *kernel, c = dense.shape
+    grouped = dense.reshape(groups, k // groups, *kernel, groups, c // groups)
+    own = np.moveaxis(np.diagonal(grouped, axis1=0, axis2=-2), -1, 0)
+    return own.reshape(k, *kernel, c // groups)
 
 
 def _flipped(w: Array, groups: int) -> Array:

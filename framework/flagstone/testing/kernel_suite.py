@@ -245,14 +245,17 @@ def _is_empty(sample: Sample) -> bool:
 
 
 def _longer(sample: Sample) -> Sample:
-    """Along the first axis, where that of all arrays is equally long or one."""
+    """Along the first axis, where that of all arrays is equally long or one; the rows shuffled, for
+    a processor guesses what repeats itself."""
     arrays = [a for a in sample.arrays if isinstance(a, np.ndarray) and a.ndim]
     n = arrays[0].shape[0] if arrays else 1
     times = max(1, ELEMENTS // max(1, max((a.size for a in arrays), default=1)))
 
+    order = np.random.default_rng(SEED).permutation(n * times)
+
     def grown(a: Any) -> Any:
         if isinstance(a, np.ndarray) and a.ndim and a.shape[0] == n:
-            return np.concatenate([a] * times, axis=0)
+            return np.concatenate([a] * times, axis=0)[order]
         return a
 
     return Sample(*[grown(a) for a in sample.arrays], **sample.static)

@@ -1,5 +1,5 @@
-"""Compiled normalisation and cross-entropy against NumPy's kernels in float64, which are held to
-references in the op table."""
+"""Compiled normalisation against NumPy's kernels in float64, which are held to references in the op
+table."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pytest
 
 pytest.importorskip("numba", reason="numba is not installed: pip install flagstone[fast]")
 
-from flagstone_numba.kernels import batch_norm, loss, norm
+from flagstone_numba.kernels import batch_norm, norm
 from flagstone_numpy import threads
 from flagstone_numpy.kernels import axis_norm as numpys
 from flagstone_numpy.kernels import norm as batches
-from flagstone_numpy.kernels import softmax
 
 TOLERANCE = {"float32": 5e-5, "float64": 1e-12}
 CASES = [
@@ -138,27 +137,3 @@ def test_what_is_left_to_numpy() -> None:
     half = x.astype("float16")
     assert batch_norm.batch_norm(half, half[0, 0], half[0, 0], eps=0.1) is NotImplemented
     assert batch_norm.batch_norm(half, x[0, 0], x[0, 0], eps=0.1) is NotImplemented
-    labels = np.zeros(200, int)
-    assert loss.softmax_cross_entropy(np.ones((200, 33)), labels) is NotImplemented
-    assert loss.softmax_cross_entropy(np.ones((200, 3)), labels) is NotImplemented
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", ["int64", "uint8"])
-def test_cross_entropy(dtype: str, kind: str) -> None:
-    rng = np.random.default_rng(3)
-    x = rng.standard_normal((900, 12)) * 5
-    x[0], x[1, 3], x[2, 4] = 1e4, np.inf, np.nan
-    labels, g = rng.integers(0, 12, 900).astype(kind), rng.random(900)
-    labels[5] = 12
-    with np.errstate(invalid="ignore"):
-        want = softmax.softmax_cross_entropy(x.astype(dtype).astype("float64"), labels)
-        got = loss.softmax_cross_entropy(x.astype(dtype), labels)
-    agree(got, want, dtype)
-    assert np.isnan(got[0][5])
-    p = want[1][3:]
-    agree(
-        [loss.softmax_cross_entropy_grad(g[3:].astype(dtype), p.astype(dtype), labels[3:])],
-        [softmax.softmax_cross_entropy_grad(g[3:], p, labels[3:])],
-        dtype,
-    )

@@ -65,6 +65,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
         np.float32([1, -0.0, np.nan, np.inf, 3]), np.float32([-2, np.nan, 5, -np.inf, 0])
     ),
     "an array and 0": (np.float64([1, -0.0, np.nan, np.inf, 3]), 0.0),
+    "an array and -0": (np.float32([1, -0.0, np.nan, np.inf, 3]), -0.0),
+    "0 and an array": (0, np.float32([1, -0.0, np.nan, -np.inf, 3])),
     "a number and an array": (-0.5, np.float64([1, -0.0, np.nan, np.inf, 3])),
     "integers": (np.int16([1, -2, 3, 4, 5]), -7),
     "truth values": (np.array([True, False, True, True, False]), False),
@@ -74,9 +76,12 @@ VALUES: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("times", [1, 20_000])
 @pytest.mark.parametrize("kind", VALUES)
-def test_where_is_numpys(kind: str, times: int) -> None:
+@pytest.mark.parametrize("steady", [False, True])
+def test_where_is_numpys(kind: str, times: int, steady: bool) -> None:
     a, b = (np.tile(v, times) if isinstance(v, np.ndarray) else v for v in VALUES[kind])
     condition = np.random.default_rng(0).integers(0, 2, 5 * times).astype(bool)
+    if steady:
+        condition.sort()
     found, expected = activation.where(condition, a, b), np.where(condition, a, b)
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)

@@ -153,6 +153,22 @@ def test_definition(seed):
     np.testing.assert_allclose(dw, weight_grad_by_definition(dy, x, w, **window), **close)
 
 
+@pytest.mark.parametrize("inputs", [2, 8, 9])
+@pytest.mark.parametrize("groups", [2, 8])
+def test_weights_of_thin_and_of_wide_groups(groups, inputs):
+    """Of thin ones all channels are taken with all, and the gradients of two groups dropped."""
+    rng = np.random.default_rng(groups)
+    x = rng.standard_normal((3, 7, 5, groups * inputs))
+    dy = rng.standard_normal((3, 5, 5, groups * 3))
+    window = plain(padding=((0, 0), (1, 1)), groups=groups)
+    dw = conv_weight_grad(dy, x, kernel=(3, 3), **window)
+    expected = weight_grad_by_definition(dy, x, np.zeros((groups * 3, 3, 3, inputs)), **window)
+    np.testing.assert_allclose(dw, expected, rtol=1e-11, atol=1e-11)
+    out = np.empty_like(dw)
+    conv_weight_grad.into(out, dy, x, kernel=(3, 3), **window)
+    np.testing.assert_array_equal(out, dw)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pytorch(seed, dtype):

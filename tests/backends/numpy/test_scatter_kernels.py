@@ -19,9 +19,30 @@ def one_after_another(g: np.ndarray, index: np.ndarray, rows: int) -> np.ndarray
 def test_rows_are_added_in_order(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     g = rng.standard_normal(shape).astype(np.float32)
-    index = rng.integers(0, 7, shape[0]).astype(np.uint8)
-    found = scatter.add_rows(g, index, rows=7)
-    np.testing.assert_array_equal(found, one_after_another(g, index, 7))  # the same bits
+    rows = scatter.FEW + 6
+    index = rng.integers(0, rows, shape[0]).astype(np.uint8)
+    found = scatter.add_rows(g, index, rows=rows)
+    np.testing.assert_array_equal(found, one_after_another(g, index, rows))  # the same bits
+
+
+@pytest.mark.parametrize("shape", [(3000, 40), (5000, 2, 3), (1, 7), (0, 4), (300, 300)])
+@pytest.mark.parametrize("kind", ["int64", "uint8", "int16"])
+def test_few_rows_are_a_product(shape: tuple[int, ...], kind: str) -> None:
+    rng = np.random.default_rng(0)
+    g = rng.standard_normal(shape)
+    for rows in (1, 5, scatter.FEW):
+        index = rng.integers(0, rows, shape[0]).astype(kind)
+        found = scatter.add_rows(g, index, rows=rows)
+        np.testing.assert_allclose(found, one_after_another(g, index, rows), atol=1e-10)
+
+
+def test_what_is_not_finite_stays_in_its_row() -> None:
+    g = np.ones((40, 8), np.float32)
+    g[3, 2], g[7, 1] = np.nan, np.inf
+    index = np.arange(40) % 5
+    found = scatter.add_rows(g, index, rows=5)
+    np.testing.assert_array_equal(found, one_after_another(g, index, 5))
+    assert np.isfinite(found[[0, 1, 4]]).all()
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
