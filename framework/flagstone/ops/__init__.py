@@ -18,6 +18,9 @@ from flagstone.ops.channel_dropout import channel_dropout
 from flagstone.ops.arrange import (
     flip, pad, repeat, split, squeeze, stack, tile, unsqueeze, unstack,
 )  # fmt: skip
+from flagstone.ops.comparison import (
+    equal, greater, greater_equal, less, less_equal, not_equal,
+)  # fmt: skip
 from flagstone.ops.conv import (
     conv, conv1d, conv2d, conv3d, conv_input_grad, conv_weight_bias_grad, conv_weight_grad,
 )  # fmt: skip
@@ -27,9 +30,8 @@ from flagstone.ops.door import ALL_OPS, Op, op
 from flagstone.ops.draws import random_integers, random_partners
 from flagstone.ops.einsum import einsum
 from flagstone.ops.elementwise import (
-    abs, add, astype, clip, divide, equal, exp, expm1, greater, greater_equal, less, less_equal,
-    log, log1p, maximum, minimum, multiply, negative, not_equal, power, rsqrt, sign, sqrt, subtract,
-    where,
+    abs, add, astype, clip, divide, exp, expm1, log, log1p, maximum, minimum, multiply, negative,
+    power, rsqrt, sign, sqrt, subtract, where,
 )  # fmt: skip
 from flagstone.ops.embedding import embedding
 from flagstone.ops.gates import (

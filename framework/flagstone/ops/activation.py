@@ -16,7 +16,11 @@ from flagstone.tensors import Tensor
 
 @op
 def sigmoid(xp: Any, x: Any) -> Any:
-    """``1 / (1 + exp(-x))``, computed so that nothing overflows."""
+    """``1 / (1 + exp(-x))``, computed so that nothing overflows.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-xp.abs(x)))
 
 
@@ -27,7 +31,11 @@ def _(dy: Tensor, y: Tensor) -> Any:
 
 @op
 def tanh(xp: Any, x: Any) -> Any:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return xp.tanh(x)
 
 
@@ -38,7 +46,11 @@ def _(dy: Tensor, y: Tensor) -> Any:
 
 @op
 def relu(xp: Any, x: Any) -> Any:
-    """``max(x, 0)``; its gradient is 0 at 0, and where ``x`` is NaN (PyTorch's is 1 there)."""
+    """``max(x, 0)``; its gradient is 0 at 0, and where ``x`` is NaN (PyTorch's is 1 there).
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return xp.maximum(x, 0)
 
 
@@ -111,7 +123,11 @@ def _(dy: Tensor, y: Tensor, alpha: float) -> Any:
 
 @op
 def softplus(xp: Any, x: Any) -> Any:
-    """``log(1 + exp(x))``, computed so that nothing overflows."""
+    """``log(1 + exp(x))``, computed so that nothing overflows.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
@@ -133,6 +149,7 @@ def maxout(x: Tensor, pieces: int) -> Tensor:
     Raises:
         ShapeError: the last axis is no multiple of ``pieces``.
         InputError: ``pieces`` is no positive integer.
+        DTypeError: ``x`` is of truth values.
     """
     tensors("maxout", x=x)
     if not is_integer(pieces) or pieces < 1:
@@ -193,7 +210,9 @@ def logsumexp(xp: Any, x: Any, *, axis: int = -1, keepdims: bool = False) -> Any
     """
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    out = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True, dtype=x.dtype)) + top
+    total = xp.sum(xp.exp(x - top), axis=axis, keepdims=True, dtype=x.dtype)
+    nothing = total == 0  # all is -inf; the logarithm of 0 would be it with a warning
+    out = xp.where(nothing, -xp.inf, xp.log(xp.where(nothing, 1, total)) + top)
     return out if keepdims else xp.squeeze(out, axis=axis)
 
 

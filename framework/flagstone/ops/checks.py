@@ -120,6 +120,21 @@ def two(op: str, a: Any, b: Any) -> None:
         broadcastable(op, a=a, b=b)
 
 
+def two_numbers(op: str, a: Any, b: Any) -> None:
+    """What :func:`two` asks, and that they are no truth values."""
+    if type(a) is float:
+        if is_floating(b):
+            return
+    elif isinstance(a, Tensor) and is_floating(a):
+        if isinstance(b, Tensor):
+            if a.array.dtype is b.array.dtype and a.array.shape == b.array.shape:
+                return
+        elif type(b) is float:
+            return
+    numeric(op, a=a, b=b)
+    two(op, a, b)
+
+
 def holds(op: str, name: str, number: Any, tensor: Tensor) -> None:
     """``number`` can be of the tensor's dtype: no floating one among integers, and none out of
     range."""

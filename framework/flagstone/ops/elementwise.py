@@ -1,4 +1,4 @@
-"""Arithmetic, comparison and elementary functions, element by element.
+"""Arithmetic and elementary functions, element by element.
 
 Two-argument functions broadcast by NumPy's rules and take a Python number for either argument;
 tensors must be of one dtype, which must be able to hold the number.
@@ -11,7 +11,8 @@ from typing import Any
 
 from flagstone.errors import DTypeError, InputError
 from flagstone.ops import checks
-from flagstone.ops.checks import FLOATS, floating, holds, is_floating, numeric, tensors, two
+from flagstone.ops.checks import FLOATS, floating, holds, numeric, tensors, two, two_numbers
+from flagstone.ops.comparison import equal, greater, less
 from flagstone.ops.door import Op, op
 from flagstone.ops.reduction import sum_to
 from flagstone.tensors import Tensor
@@ -19,7 +20,12 @@ from flagstone.tensors import Tensor
 
 @op(numbers=("a", "b"))
 def add(xp: Any, a: Any, b: Any) -> Any:
-    """``a + b``."""
+    """``a + b``; shapes broadcast by NumPy's rules.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: the dtypes differ, are bool, or cannot hold a number that is given.
+    """
     return xp.add(a, b)
 
 
@@ -30,7 +36,11 @@ def _(dy: Tensor, a_shape: Any, b_shape: Any, need: Any) -> Any:
 
 @op(numbers=("a", "b"))
 def subtract(xp: Any, a: Any, b: Any) -> Any:
-    """``a - b``."""
+    """``a - b``.
+
+    Raises:
+        ShapeError, DTypeError: as :func:`add`.
+    """
     return xp.subtract(a, b)
 
 
@@ -41,7 +51,11 @@ def _(dy: Tensor, a_shape: Any, b_shape: Any, need: Any) -> Any:
 
 @op(numbers=("a", "b"))
 def multiply(xp: Any, a: Any, b: Any) -> Any:
-    """``a * b``."""
+    """``a * b``.
+
+    Raises:
+        ShapeError, DTypeError: as :func:`add`.
+    """
     return xp.multiply(a, b)
 
 
@@ -55,7 +69,12 @@ def _(dy: Tensor, a_for_b: Any, b_for_a: Any, a_shape: Any, b_shape: Any, need: 
 
 @op(numbers=("a", "b"))
 def divide(xp: Any, a: Any, b: Any) -> Any:
-    """``a / b`` for floating-point tensors."""
+    """``a / b``.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DTypeError: the dtypes differ, or are not floating.
+    """
     return xp.divide(a, b)
 
 
@@ -72,6 +91,9 @@ def maximum(xp: Any, a: Any, b: Any) -> Any:
     """The larger of ``a`` and ``b``, or NaN where one is.
 
     Where they are equal the gradient is shared equally; at NaN it goes to both, as in PyTorch.
+
+    Raises:
+        ShapeError, DTypeError: as :func:`add`.
     """
     return xp.maximum(a, b)
 
@@ -83,7 +105,11 @@ def _(dy: Tensor, a: Any, b: Any, a_shape: Any, b_shape: Any, need: Any) -> Any:
 
 @op(numbers=("a", "b"))
 def minimum(xp: Any, a: Any, b: Any) -> Any:
-    """The smaller of ``a`` and ``b``, or NaN where one is; the gradient is as for maximum."""
+    """The smaller of ``a`` and ``b``, or NaN where one is; the gradient is as for maximum.
+
+    Raises:
+        ShapeError, DTypeError: as :func:`add`.
+    """
     return xp.minimum(a, b)
 
 
@@ -100,22 +126,8 @@ def _share(dy: Tensor, a: Any, b: Any, loses: Op, a_shape: Any, b_shape: Any, ne
     )
 
 
-def _two_numbers(op: str, a: Any, b: Any) -> None:
-    if type(a) is float:
-        if is_floating(b):
-            return
-    elif isinstance(a, Tensor) and is_floating(a):
-        if isinstance(b, Tensor):
-            if a.array.dtype is b.array.dtype and a.array.shape == b.array.shape:
-                return
-        elif type(b) is float:
-            return
-    numeric(op, a=a, b=b)
-    two(op, a, b)
-
-
 for _op in (add, subtract, multiply, maximum, minimum):
-    _op.check(lambda a, b, _name=_op.name: _two_numbers(_name, a, b))
+    _op.check(lambda a, b, _name=_op.name: two_numbers(_name, a, b))
 
 
 @divide.check
@@ -126,7 +138,13 @@ def _(a: Any, b: Any) -> None:
 
 @op(numbers=("a", "b"))
 def where(xp: Any, condition: Any, a: Any, b: Any) -> Any:
-    """``a`` where ``condition`` (a bool tensor) holds, else ``b``; one of them may be a number."""
+    """``a`` where ``condition`` holds, else ``b``; one of the two may be a number.
+
+    Raises:
+        ShapeError: the three shapes do not broadcast.
+        DTypeError: ``condition`` is not bool; the dtypes of ``a`` and ``b`` differ, or cannot hold
+            a number; both are numbers.
+    """
     return xp.where(condition, a, b)
 
 
@@ -156,7 +174,11 @@ def _(dy: Tensor, condition: Any, a_shape: Any, b_shape: Any, need: Any) -> Any:
 
 @op
 def negative(xp: Any, x: Any) -> Any:
-    """``-x``."""
+    """``-x``.
+
+    Raises:
+        DTypeError: ``x`` is of truth values.
+    """
     return xp.negative(x)
 
 
@@ -167,7 +189,12 @@ def _(dy: Tensor) -> Any:
 
 @op
 def power(xp: Any, x: Any, *, exponent: float) -> Any:
-    """``x ** exponent`` for a Python number ``exponent``."""
+    """``x ** exponent`` for one number; NaN where ``x`` is negative and that is not whole.
+
+    Raises:
+        InputError: ``exponent`` is no number; for a tensor write ``exp(b * log(a))``.
+        DTypeError: ``x`` is not floating.
+    """
     return xp.square(x) if exponent == 2 else xp.pow(x, float(exponent))
 
 
@@ -190,7 +217,11 @@ def _(dy: Tensor, x: Tensor, exponent: Any) -> Any:
 
 @op
 def exp(xp: Any, x: Any) -> Any:
-    """e to the power of ``x``."""
+    """e to the power of ``x``.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return xp.exp(x)
 
 
@@ -201,7 +232,7 @@ def _(dy: Tensor, y: Tensor) -> Any:
 
 @op
 def log(xp: Any, x: Any) -> Any:
-    """The natural logarithm."""
+    """The natural logarithm; -inf at 0, NaN below; refuses what :func:`exp` refuses."""
     return xp.log(x)
 
 
@@ -212,7 +243,7 @@ def _(dy: Tensor, x: Tensor) -> Any:
 
 @op
 def log1p(xp: Any, x: Any) -> Any:
-    """``log(1 + x)``, exact near 0."""
+    """``log(1 + x)``, exact near 0; refuses what :func:`exp` refuses."""
     return xp.log1p(x)
 
 
@@ -223,7 +254,7 @@ def _(dy: Tensor, x: Tensor) -> Any:
 
 @op
 def expm1(xp: Any, x: Any) -> Any:
-    """``exp(x) - 1``, exact near 0."""
+    """``exp(x) - 1``, exact near 0; refuses what :func:`exp` refuses."""
     return xp.expm1(x)
 
 
@@ -234,7 +265,11 @@ def _(dy: Tensor, y: Tensor) -> Any:
 
 @op
 def sqrt(xp: Any, x: Any) -> Any:
-    """The square root."""
+    """The square root; NaN below 0. Its gradient at 0 is inf.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return xp.sqrt(x)
 
 
@@ -245,7 +280,11 @@ def _(dy: Tensor, y: Tensor) -> Any:
 
 @op
 def rsqrt(xp: Any, x: Any) -> Any:
-    """``1 / sqrt(x)``."""
+    """``1 / sqrt(x)``; inf at 0, NaN below.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return 1 / xp.sqrt(x)
 
 
@@ -256,7 +295,11 @@ def _(dy: Tensor, y: Tensor) -> Any:
 
 @op
 def abs(xp: Any, x: Any) -> Any:  # noqa: A001  # NumPy's name, always used as ops.abs
-    """The absolute value; its gradient at 0 is 0."""
+    """The absolute value; its gradient at 0 is 0, at NaN it is NaN (PyTorch's is 0).
+
+    Raises:
+        DTypeError: ``x`` is of truth values.
+    """
     return xp.abs(x)
 
 
@@ -267,7 +310,11 @@ def _(dy: Tensor, x: Tensor) -> Any:
 
 @op
 def sign(xp: Any, x: Any) -> Any:
-    """-1, 0 or 1; its gradient is 0 everywhere."""
+    """-1, 0 or 1, and NaN of NaN (PyTorch's is 0); its gradient is 0 everywhere.
+
+    Raises:
+        DTypeError: ``x`` is of truth values.
+    """
     return xp.sign(x)
 
 
@@ -347,49 +394,3 @@ def astype(x: Tensor, dtype: str) -> Tensor:
         raise DTypeError(f"astype: dtype expected one of {known}; got {dtype!r}")
     out: Tensor = cast(x if dtype in FLOATS else x.detach(), dtype=dtype)
     return out
-
-
-# Comparison: bool tensors, no gradient
-
-
-@op(differentiable=False, numbers=("a", "b"))
-def equal(xp: Any, a: Any, b: Any) -> Any:
-    """``a == b``."""
-    return xp.equal(a, b)
-
-
-@op(differentiable=False, numbers=("a", "b"))
-def not_equal(xp: Any, a: Any, b: Any) -> Any:
-    """``a != b``."""
-    return xp.not_equal(a, b)
-
-
-@op(differentiable=False, numbers=("a", "b"))
-def less(xp: Any, a: Any, b: Any) -> Any:
-    """``a < b``."""
-    return xp.less(a, b)
-
-
-@op(differentiable=False, numbers=("a", "b"))
-def less_equal(xp: Any, a: Any, b: Any) -> Any:
-    """``a <= b``."""
-    return xp.less_equal(a, b)
-
-
-@op(differentiable=False, numbers=("a", "b"))
-def greater(xp: Any, a: Any, b: Any) -> Any:
-    """``a > b``."""
-    return xp.greater(a, b)
-
-
-@op(differentiable=False, numbers=("a", "b"))
-def greater_equal(xp: Any, a: Any, b: Any) -> Any:
-    """``a >= b``."""
-    return xp.greater_equal(a, b)
-
-
-for _op in (equal, not_equal):
-    _op.check(lambda a, b, _name=_op.name: two(_name, a, b))
-for _op in (less, less_equal, greater, greater_equal):
-    _op.check(lambda a, b, _name=_op.name: _two_numbers(_name, a, b))
-del _op

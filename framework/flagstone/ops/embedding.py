@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flagstone.errors import DTypeError, InputError, ShapeError
 from flagstone.ops.checks import is_integer, tensors
-from flagstone.ops.elementwise import equal, where
+from flagstone.ops.comparison import equal
+from flagstone.ops.elementwise import where
 from flagstone.ops.shape import reshape, taken
 from flagstone.tensors import Tensor
 

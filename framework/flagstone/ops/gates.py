@@ -107,7 +107,11 @@ def _tanh_slope(x: Any) -> Any:
 
 @op
 def silu(xp: Any, x: Any) -> Any:
-    """``x * sigmoid(x)``, also called swish (Ramachandran et al., 2017)."""
+    """``x * sigmoid(x)``, also called swish (Ramachandran et al., 2017).
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return x * sigmoid.generic(xp, x)
 
 
@@ -135,7 +139,11 @@ def _(dy: Tensor, g_for_x: Any, x: Tensor, need: Any) -> Any:
 @op
 def mish(xp: Any, x: Any) -> Any:
     """``x * tanh(softplus(x))`` (Misra, BMVC 2020); the tanh is ``n / (n + 2)`` with
-    ``n = exp(x) * (exp(x) + 2)``, and 1 from 20 on."""
+    ``n = exp(x) * (exp(x) + 2)``, and 1 from 20 on.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     e = xp.exp(xp.minimum(x, 20))
     n = e * (e + 2)
     return x * (n / (n + 2))
@@ -168,7 +176,11 @@ def _(dy: Tensor, g_for_x: Any, x: Tensor, need: Any) -> Any:
 
 @op
 def hard_sigmoid(xp: Any, x: Any) -> Any:
-    """``x / 6 + 1 / 2`` limited to [0, 1]; its gradient at -3 and 3 is 0."""
+    """``x / 6 + 1 / 2`` limited to [0, 1]; its gradient at -3 and 3 is 0.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return xp.clip(x * (1 / 6) + 0.5, 0.0, 1.0)
 
 
@@ -179,7 +191,11 @@ def _(dy: Tensor, x: Tensor) -> Any:
 
 @op
 def hard_swish(xp: Any, x: Any) -> Any:
-    """``x * hard_sigmoid(x)`` (Howard et al., ICCV 2019); its gradient is 0 at -3 and 1 at 3."""
+    """``x * hard_sigmoid(x)`` (Howard et al., ICCV 2019); its gradient is 0 at -3 and 1 at 3.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
+    """
     return x * xp.clip(x * (1 / 6) + 0.5, 0.0, 1.0)
 
 

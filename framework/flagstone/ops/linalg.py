@@ -85,6 +85,10 @@ def linear(xp: Any, x: Any, w: Any, b: Any = None) -> Any:
 
     Returns:
         (..., out).
+
+    Raises:
+        ShapeError: ``x`` and ``w`` differ in their last axes, or ``b`` is not (out,).
+        DTypeError: the dtypes differ or are not floating.
     """
     y = xp.matmul(x, w.T)
     return y if b is None else y + b
@@ -132,6 +136,10 @@ def linear_weight_grad(xp: Any, g: Any, x: Any) -> Any:
 
     Returns:
         (out, in).
+
+    Raises:
+        ShapeError: ``g`` and ``x`` differ in another axis than the last.
+        DTypeError: the dtypes differ or are not floating.
     """
     rows = math.prod(x.shape[:-1])
     flat = xp.reshape(g, (rows, g.shape[-1]))

@@ -24,6 +24,10 @@ def softmax_cross_entropy(xp: Any, x: Any, labels: Any) -> Any:
 
     Returns:
         Losses (n,) and probabilities (n, classes).
+
+    Raises:
+        ShapeError: ``x`` has not two axes and a class, or ``labels`` is not (n,).
+        DTypeError: ``x`` is not floating, or ``labels`` not of integers.
     """
     shifted = x - xp.max(x, axis=1, keepdims=True)
     e = xp.exp(shifted)
@@ -88,6 +92,10 @@ def binary_cross_entropy_with_logits(xp: Any, x: Any, target: Any) -> Any:
     Args:
         x: logits, any shape.
         target: probabilities of the positive class in [0, 1], the same shape.
+
+    Raises:
+        ShapeError: the shapes differ.
+        DTypeError: the dtypes differ or are not floating.
     """
     return xp.maximum(x, 0) - x * target + xp.log1p(xp.exp(-xp.abs(x)))
 
@@ -107,7 +115,11 @@ def _(dy: Tensor, x: Tensor, target_for_x: Any, need: Any) -> Any:
 
 @op
 def squared_error(xp: Any, x: Any, target: Any, *, factor: float) -> Any:
-    """``factor`` times the sum of ``(x - target)**2``, shape (), and ``x - target``."""
+    """``factor`` times the sum of ``(x - target)**2``, shape (), and ``x - target``.
+
+    Raises:
+        ShapeError, DTypeError: as :func:`binary_cross_entropy_with_logits`.
+    """
     difference = x - target
     return xp.sum(difference * difference, dtype=x.dtype) * factor, difference
 
@@ -124,7 +136,11 @@ def _(dys: Any, y1: Tensor, factor: float, need: Any) -> Any:
 @op
 def logistic_error(xp: Any, x: Any, target: Any, *, factor: float) -> Any:
     """``factor`` times the sum of :func:`binary_cross_entropy_with_logits`, shape (), and the
-    derivative of each of its terms by x, ``sigmoid(x) - target``."""
+    derivative of each of its terms by x, ``sigmoid(x) - target``.
+
+    Raises:
+        ShapeError, DTypeError: as :func:`binary_cross_entropy_with_logits`.
+    """
     e = xp.exp(-xp.abs(x))
     losses = xp.maximum(x, 0) - x * target + xp.log1p(e)
     difference = xp.exp(xp.minimum(x, 0)) / (1 + e) - target
@@ -152,7 +168,12 @@ def _(
 
 @op
 def scale_by(xp: Any, x: Any, by: Any, *, factor: float) -> Any:
-    """``x * (by * factor)`` for ``by`` of shape ()."""
+    """``x * (by * factor)``.
+
+    Raises:
+        ShapeError: ``by`` is not of shape ().
+        DTypeError: the dtypes differ or are not floating.
+    """
     return x * (by * factor)
 
 

@@ -44,6 +44,9 @@ def erf(xp: Any, x: Any) -> Any:
     """The error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t²)`` from 0 to ``x``.
 
     The relative error is below 1e-15 in float64 and below 4e-7 in float32.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
     """
     size = xp.abs(x)
     beyond = 1 - xp.exp(-x * x) * _far(xp, size)
@@ -61,6 +64,9 @@ def normal_cdf(xp: Any, x: Any) -> Any:
 
     Small probabilities keep their digits, which ``(1 + erf) / 2`` would cancel: for ``x`` from -5
     on the relative error is below 5e-15 in float64 and 3e-6 in float32, at -8 it is 2e-12.
+
+    Raises:
+        DTypeError: ``x`` is not floating.
     """
     size = xp.abs(x) * math.sqrt(0.5)
     tail = 0.5 * xp.exp(-0.5 * x * x) * _far(xp, size)

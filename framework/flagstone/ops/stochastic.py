@@ -34,6 +34,10 @@ def random_bits(xp: Any, counter: Any, *, key: tuple[int, int], blocks: int, sta
     Returns:
         uint64 (4 * blocks,): what ``numpy.random.Philox(key=key, counter=[start, step, epoch, 0])
         .random_raw(4 * blocks)`` gives.
+
+    Raises:
+        DTypeError: ``counter`` is not uint64 of shape (2,).
+        InputError: ``key`` is not two words of 64 bits; ``blocks`` or ``start`` is negative.
     """
     u64 = xp.uint64
     step_words = xp.ones((blocks,), dtype=u64)
@@ -105,7 +109,12 @@ def blocks_per_example(shape: tuple[int, ...]) -> int:
 
 @op
 def keep(xp: Any, x: Any, mask: Any, *, scale: float) -> Any:
-    """``x * scale`` where ``mask`` holds, else 0."""
+    """``x * scale`` where ``mask`` holds, else 0.
+
+    Raises:
+        ShapeError: ``mask`` is not bool of the shape of ``x``.
+        DTypeError: ``x`` is not floating.
+    """
     return xp.where(mask, x * float(scale), 0)
 
 
