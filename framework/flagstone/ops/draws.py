@@ -22,6 +22,10 @@ def random_integers(xp: Any, words: Any, *, high: int) -> Any:
 
     Returns:
         int64, the shape of ``words``.
+
+    Raises:
+        DTypeError: ``words`` is not uint64.
+        InputError: ``high`` is out of range.
     """
     return _below(xp, words, high)
 
@@ -46,6 +50,10 @@ def random_partners(xp: Any, words: Any) -> Any:
 
     Returns:
         int64 (n,).
+
+    Raises:
+        ShapeError: ``words`` has not one axis.
+        DTypeError: it is not uint64.
     """
     n = words.shape[0]
     numbers = xp.arange(n, dtype=xp.int64)

@@ -27,6 +27,10 @@ def pick_pixels(xp: Any, x: Any, rows: Any, columns: Any) -> Any:
 
     Returns:
         (n, new h, new w, channels).
+
+    Raises:
+        ShapeError: ``x`` has not four axes, or no pixel; ``rows`` or ``columns`` has not n rows.
+        DTypeError: ``x`` is not floating, or ``rows`` or ``columns`` not int64.
     """
     n, h, w, channels = x.shape
     new_h, new_w = rows.shape[1], columns.shape[1]
@@ -64,6 +68,11 @@ def place_pixels(xp: Any, g: Any, rows: Any, columns: Any, *, size: tuple[int, i
         rows: int64 (n, h'); what has a number outside [0, h) is left out.
         columns: int64 (n, w'); what has a number outside [0, w) is left out.
         size: (h, w) of the result.
+
+    Raises:
+        ShapeError: ``g`` has not four axes, or there is not one number for each row and column.
+        DTypeError: ``g`` is not floating, or ``rows`` or ``columns`` not int64.
+        InputError: ``size`` is below 1.
     """
     n, out_h, out_w, channels = g.shape
     h, w = size
@@ -110,6 +119,11 @@ def shifted(xp: Any, offset: Any, before: Any = None, *, length: int, mode: str)
 
     Returns:
         int64 (n, length).
+
+    Raises:
+        DTypeError: ``offset`` is not int64 of shape (n,), or ``before`` not int64.
+        ShapeError: ``before`` has not the shape (n, length).
+        InputError: no such mode, or ``length`` is not positive.
     """
     numbers, moved = xp.arange(length, dtype=xp.int64), xp.reshape(offset, (-1, 1))
     last = length - 1
@@ -157,6 +171,10 @@ def box_mask(
 
     Returns:
         bool (n, h, w).
+
+    Raises:
+        ShapeError: a tensor is not int64 of shape (n,), n the same for all.
+        DTypeError: ``height`` or ``width`` is neither a tensor nor an integer.
     """
     inside = []
     for middle, length, places in ((row, height, size[0]), (column, width, size[1])):

@@ -30,6 +30,11 @@ def standardized(
 
     Returns:
         (n, ...), of the dtype of ``mean``.
+
+    Raises:
+        ShapeError: the statistics have not the shape of an example's last axes, an example has no
+            values, or rows and columns are given for what is no images.
+        DTypeError: a dtype is not what it should be.
     """
     if index is not None:
         x = xp.take(x, xp.astype(index, xp.int64, copy=False), axis=0)

@@ -3,7 +3,8 @@
 They act on the flat buffers in which a model's parameters, gradients and optimizer states live, so
 each is one pass over one array. Learning rates, scales and counters are arrays of shape (): nothing
 here is read by the host. ``scale`` multiplies the gradient (1 / batch size, times clipping).
-Shapes and dtypes must be equal: writing neither broadcasts nor casts.
+Shapes and dtypes must be equal, or it is a ``ShapeError`` or a ``DTypeError`` before anything is
+written: writing neither broadcasts nor casts.
 """
 
 from __future__ import annotations

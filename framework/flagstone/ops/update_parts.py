@@ -7,6 +7,9 @@ bit. In ``mixed-fp16`` that is what the scale is when a gradient overflowed
 
 Two more arrays, (n,) like the parameters, are given where parameters differ: ``rates`` multiplies
 ``lr``, ``decays`` stands for ``weight_decay``. ``None`` for either means that they do not.
+
+An array of another shape is a ``ShapeError``, one of another dtype than ``p``, or of one that is
+not floating, a ``DTypeError``; both are raised before anything is written.
 """
 
 from __future__ import annotations
