@@ -12,7 +12,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from flagstone.backend import Backend
@@ -73,12 +72,7 @@ class Profiler:
         self._range.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._range.__exit__(None, None, None)
         self.backend.table, state.watcher = self._table, self._watcher
 

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -38,12 +37,7 @@ class Side(Protocol):
     """Something that times benchmarks."""
 
     def __enter__(self) -> Side: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
     def open(self, name: str, device: str) -> None:
         """Prepare a benchmark; raises Skip or Crash."""
 
@@ -77,12 +71,7 @@ class Process:
             raise Crash(f"{self._command[0]} cannot be started: {error.strerror}") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
