@@ -23,9 +23,7 @@ def sgd_update(
     momentum: float, nesterov: bool, weight_decay: float, dampening: float = 0.0,
 ) -> Any:  # fmt: skip
     """See :func:`flagstone_numpy.kernels.update.sgd_update`."""
-    if rates is not None or decays is not None or p.size < LEAST:
-        return NotImplemented
-    run = loops("elementwise")
+    run = _loops(p, rates, decays)
     if run is None:
         return NotImplemented
     if is_left_out(scale):
@@ -55,9 +53,7 @@ def adam_update(
     eps: float, weight_decay: float, decoupled: bool,
 ) -> Any:  # fmt: skip
     """See :func:`flagstone_numpy.kernels.update.adam_update`, whose folded constants these are."""
-    if rates is not None or decays is not None or p.size < LEAST:
-        return NotImplemented
-    run = loops("elementwise")
+    run = _loops(p, rates, decays)
     if run is None:
         return NotImplemented
     if is_left_out(scale):
@@ -75,3 +71,8 @@ def adam_update(
     )  # fmt: skip
     share_flat(lambda turns: run.adam(turns, p, g, m, v, *given), p.size)
     return ()
+
+
+def _loops(p: Array, rates: Array | None, decays: Array | None) -> Any:
+    plain = rates is None and decays is None and p.size >= LEAST
+    return loops("elementwise") if plain else None
