@@ -199,24 +199,30 @@ def is_integer(value: Any) -> bool:
 
 
 def indices(op: str, index: Any, n: int) -> None:
-    """The numbers of an integer tensor lie in [0, n); they are looked at only where that does not
-    wait for a device.
+    """``index`` is of integers, and none of them negative: NumPy would count from the end, and
+    gradients would go elsewhere. Values are looked at only where that does not wait for a device;
+    those from ``n`` on are found by whoever picks, see :func:`out_of_range`.
 
     Raises:
         DTypeError: ``index`` is not of integers.
-        InputError: a number is out of range.
+        InputError: a number is negative.
     """
     if "int" not in index.dtype_name:
         hint = ""
         if index.dtype_name == "bool":
             hint = ". How many values a mask leaves depends on values: where(mask, x, 0) keeps all"
         raise DTypeError(f"{op}: index expected an integer tensor; got {index.dtype_name}{hint}")
-    if index.backend.is_immediate and index.size:
-        xp, array = index.backend.xp, index.array
-        least, most = int(xp.min(array)), int(xp.max(array))
-        if least < 0 or most >= n:
-            wrong = least if least < 0 else most
-            raise InputError(f"{op}: index expected numbers from 0 to {n - 1}; got {wrong}")
+    if index.backend.is_immediate and index.dtype_name[0] != "u" and index.size:
+        least = index.backend.xp.min(index.array)
+        if least < 0:
+            raise InputError(f"{op}: index expected numbers from 0 to {n - 1}; got {int(least)}")
+
+
+def out_of_range(op: str, index: Any, n: int) -> InputError:
+    """The error for numbers of ``index`` of which a backend has found one that is not below ``n``;
+    the work has stopped, so that looking costs nothing any more."""
+    most = int(index.backend.xp.max(index.array))
+    return InputError(f"{op}: index expected numbers from 0 to {n - 1}; got {most}")
 
 
 def numeric(op: str, **given: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flagstone.errors import DTypeError, InputError, ShapeError
-from flagstone.ops.checks import floating, indices, is_integer, one_axis, tensors
+from flagstone.ops.checks import floating, indices, is_integer, one_axis, out_of_range, tensors
 from flagstone.ops.door import op
 from flagstone.tensors import Tensor
 
@@ -47,10 +47,8 @@ def gather(x: Tensor, index: Tensor, axis: int) -> Tensor:
     indices("gather", index, x.shape[a])
     try:
         out: Tensor = take_along(x, index, axis=a)
-    except IndexError as error:
-        raise InputError(
-            f"gather: index expected numbers from 0 to {x.shape[a] - 1}; got another: {error}"
-        ) from None
+    except IndexError:
+        raise out_of_range("gather", index, x.shape[a]) from None
     return out
 
 

@@ -213,7 +213,8 @@ def _averaged(
     count_include_pad: bool,
 ) -> Tensor:  # fmt: skip
     _check(name, d, x)
-    true_or_false(name, count_include_pad=count_include_pad)
+    if count_include_pad is not True:
+        true_or_false(name, count_include_pad=count_include_pad)
     sizes, steps, pairs, _, over = pool_window(
         name, x.shape[1:-1], kernel, stride, padding, 1, ceil_mode
     )
@@ -242,7 +243,8 @@ def pool_window(
 ) -> tuple[Sizes, Sizes, Pairs, Sizes, Sizes]:
     """The kernel, stride, padding, dilation, and how far the last windows stick out of ``size``."""
     d = len(size)
-    true_or_false(name, ceil_mode=ceil_mode)
+    if ceil_mode is not False:
+        true_or_false(name, ceil_mode=ceil_mode)
     sizes = per_axis(name, "kernel", kernel, d)
     step = sizes if stride is None else stride
     window = resolve(name, size, sizes, step, padding, dilation)

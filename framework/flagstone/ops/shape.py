@@ -9,7 +9,15 @@ from types import EllipsisType
 from typing import Any, SupportsIndex
 
 from flagstone.errors import DTypeError, InputError, ShapeError
-from flagstone.ops.checks import axes, indices, is_integer, one_axis, same_dtype, tensors
+from flagstone.ops.checks import (
+    axes,
+    indices,
+    is_integer,
+    one_axis,
+    out_of_range,
+    same_dtype,
+    tensors,
+)
 from flagstone.ops.door import op
 from flagstone.tensors import Tensor
 
@@ -328,10 +336,8 @@ def taken(op: str, x: Tensor, index: Tensor, axis: int) -> Tensor:
     first = x if a == 0 else permute_dims(x, axes=(a, *range(a), *range(a + 1, x.ndim)))
     try:
         out: Tensor = take_rows(first, reshape(index, (index.size,)))
-    except IndexError as error:
-        raise InputError(
-            f"{op}: index expected numbers from 0 to {x.shape[a] - 1}; got another: {error}"
-        ) from None
+    except IndexError:
+        raise out_of_range(op, index, x.shape[a]) from None
     if a:
         out = permute_dims(out, axes=(*range(1, a + 1), 0, *range(a + 1, x.ndim)))
     return reshape(out, (*x.shape[:a], *index.shape, *x.shape[a + 1 :]))

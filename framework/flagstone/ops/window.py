@@ -51,12 +51,24 @@ def resolve(
         InputError: an argument is of another kind, or out of range.
         ShapeError: the window does not fit into the padded input even once, or there is none.
     """
+    if type(stride) is type(dilation) is int and type(padding) in (int, str):
+        return _remembered(op, size, kernel, stride, padding, dilation)
+    return _looked_at(op, size, kernel, stride, padding, dilation)  # (True,) is equal to (1,)
+
+
+def _looked_at(
+    op: str, size: tuple[int, ...], kernel: tuple[int, ...], stride: Any, padding: Any,
+    dilation: Any,
+) -> Window:  # fmt: skip
     d = len(size)
     strides = per_axis(op, "stride", stride, d)
     dilations = per_axis(op, "dilation", dilation, d)
     if not isinstance(padding, str) or padding not in ("same", "valid"):
         padding = pairs(op, padding, d, "'same', 'valid', ")
     return _resolved(op, size, kernel, strides, padding, dilations)
+
+
+_remembered = functools.lru_cache(maxsize=4096)(_looked_at)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -68,8 +80,7 @@ def _resolved(
     padding: str | Pairs,
     dilations: tuple[int, ...],
 ) -> Window:
-    """:func:`resolve` for what was looked at; a tuple with ``True`` in it is equal to one with 1,
-    so it cannot be looked at in here."""
+    """:func:`resolve` for what was looked at."""
     if 0 in size:
         raise ShapeError(
             f"{op}: x expected at least one value along every spatial axis; got size {size}"
