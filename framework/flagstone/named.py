@@ -6,6 +6,7 @@ import ast
 import difflib
 import inspect
 import numbers
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flagstone.errors import ConfigurationError
@@ -35,19 +36,24 @@ def make(kind: str, text: Any, *arguments: Any) -> Any:
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
     known = [p.name for p in takes]
-    for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            raise ConfigurationError(
-                f"{kind} {name!r} has no option {option!r}; known: {', '.join(known) or 'none'}."
-                + (f" Did you mean {near[0]!r}?" if near else "")
-            )
+    require_known(f"{kind} {name!r}", "option", options, known)
     if missing := [p.name for p in takes if p.default is p.empty and p.name not in options]:
         call = ", ".join(f"{option}=..." for option in missing)
         raise ConfigurationError(
             f"{kind} {name!r} cannot be made without {' and '.join(missing)}; write {name}({call})"
         )
     return target(*arguments, **options)
+
+
+def require_known(owner: str, what: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise a ConfigurationError unless every name that is ``given`` to ``owner`` is ``known``."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigurationError(
+                f"{owner} has no {what} {name!r}; known: {', '.join(known) or 'none'}."
+                + (f" Did you mean {near[0]!r}?" if near else "")
+            )
 
 
 def parse(kind: str, text: str) -> tuple[str, dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import numbers
 import types
@@ -13,6 +12,7 @@ from typing import Any
 
 from flagstone.errors import ConfigurationError
 from flagstone.named import is_number
+from flagstone.named import require_known as require_known_names
 
 
 class Hyperparameters:
@@ -69,13 +69,7 @@ class Hyperparameters:
 
 def require_known(owner: str, params: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Raise unless every name in ``params`` is a hyper-parameter of ``owner``."""
-    for name in params:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise ConfigurationError(
-                f"{owner} has no hyper-parameter {name!r}; known: {', '.join(sorted(known))}."
-                + (f" Did you mean {near[0]!r}?" if near else "")
-            )
+    require_known_names(owner, "hyper-parameter", params, sorted(known))
 
 
 def _is_generated(init: Any, cls: type) -> bool:
