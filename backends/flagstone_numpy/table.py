@@ -21,6 +21,7 @@ from flagstone_numpy.kernels import (
     reduction,
     scatter,
     softmax,
+    standardized,
     stochastic,
     update,
 )
@@ -75,6 +76,7 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     softmax.softmax,
     softmax.softmax_cross_entropy,
     softmax.softmax_cross_entropy_grad,
+    standardized.standardized,
     stochastic.dropout_mask,
     stochastic.keep,
     stochastic.random_bits,
