@@ -13,7 +13,7 @@ of a block and depth = taps * c/g:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -91,21 +91,39 @@ def input_grad(
     depth = weights.shape[-1]
     pieces = _blocks(n, positions, groups * depth, dy.itemsize)
 
+    most = groups * _most(pieces, positions) * depth
+
+    def columns_of(block: Block) -> tuple[Array, Array]:
+        shape = (*block.shape, *positions[1:])
+        buffer = scratch("products", (most,), dy.dtype)
+        columns = buffer[: groups * math.prod(shape) * depth].reshape(groups, -1, depth)
+        np.matmul(split_channels(dy[block.images, block.rows], groups), weights, out=columns)
+        by_tap = columns.reshape(groups, *shape, window.taps, c)
+        image = dx[block.images].reshape(block.shape[0], *size, groups, c)  # a view
+        return np.moveaxis(by_tap, -2, 0), np.moveaxis(image, -2, 0)
+
+    return add_back(dx, pieces, window, tuple(positions[1:]), columns_of)
+
+
+def add_back(
+    dx: Array, pieces: list[Block], window: Window, rest: Sizes,
+    columns_of: Callable[[Block], tuple[Array, Array]],
+) -> Array:  # fmt: skip
+    """Write to ``dx`` (n, *size, c) the sum of what every tap of a window gives it, and return it.
+
+    ``columns_of(block)`` returns that, (taps, lead, images, rows, *rest, ...), and the block's
+    images in ``dx``, (lead, images, *size, ...).
+    """
+
     def work(mine: Iterator[list[Block]]) -> None:
-        buffer = scratch("products", (groups * _most(pieces, positions) * depth,), dy.dtype)
-        for block, is_first in ((b, b is group[0]) for group in mine for b in group):
-            if is_first:
-                dx[block.images] = 0
-            shape = (*block.shape, *positions[1:])
-            columns = buffer[: groups * math.prod(shape) * depth].reshape(groups, -1, depth)
-            np.matmul(split_channels(dy[block.images, block.rows], groups), weights, out=columns)
-            by_tap = columns.reshape(groups, *shape, window.taps, c)
-            image = dx[block.images].reshape(block.shape[0], *size, groups, c)  # a view
-            image = np.moveaxis(image, -2, 0)  # (g, images, *size, c/g)
-            rows = (block.rows.start, block.rows.stop)
-            for tap in taps(window, size, rows, tuple(positions[1:])):
-                inputs = image[(slice(None), slice(None), *tap.inputs)]
-                inputs += by_tap[..., tap.number, :][(slice(None), slice(None), *tap.outputs)]
+        for group in mine:
+            dx[group[0].images] = 0
+            for block in group:
+                given, image = columns_of(block)
+                rows = (block.rows.start, block.rows.stop)
+                for tap in taps(window, dx.shape[1:-1], rows, rest):
+                    inputs = image[(slice(None), slice(None), *tap.inputs)]
+                    inputs += given[tap.number][(slice(None), slice(None), *tap.outputs)]
 
     share(work, by_images(pieces))
     if not pieces:

@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from flagstone_numpy.kernels.im2col import add_back
 from flagstone_numpy.kernels.windows import (
     Array,
     Block,
     Patches,
     Sizes,
     Window,
-    by_images,
     shared_blocks,
-    taps,
 )
 from flagstone_numpy.products import batches
 from flagstone_numpy.scratch import scratch
@@ -121,26 +120,15 @@ def input_grad(
     pieces = _blocks(n, positions, c * window.taps, dy.itemsize)
     most = math.prod((*pieces[0].shape, *positions[1:])) if pieces else 0
 
-    def work(mine: Iterator[list[Block]]) -> None:
-        buffer = scratch("products", (weights.shape[0] * most,), dy.dtype)
-        for group in mine:
-            dx[group[0].images] = 0
-            for block in group:
-                shape = (*block.shape, *positions[1:])
-                columns = buffer[: weights.shape[0] * math.prod(shape)]
-                columns = columns.reshape(weights.shape[0], -1)
-                np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
-                by_tap = columns.reshape(c, window.taps, *shape)
-                image = np.moveaxis(dx[block.images], -1, 0)  # (c, images, *size)
-                rows = (block.rows.start, block.rows.stop)
-                for tap in taps(window, size, rows, tuple(positions[1:])):
-                    inputs = image[(slice(None), slice(None), *tap.inputs)]
-                    inputs += by_tap[:, tap.number][(slice(None), slice(None), *tap.outputs)]
+    def columns_of(block: Block) -> tuple[Array, Array]:
+        shape = (*block.shape, *positions[1:])
+        columns = scratch("products", (weights.shape[0] * most,), dy.dtype)
+        columns = columns[: weights.shape[0] * math.prod(shape)].reshape(weights.shape[0], -1)
+        np.matmul(weights, dy[block.images, block.rows].reshape(-1, k).T, out=columns)
+        by_tap = columns.reshape(c, window.taps, *shape)
+        return by_tap.swapaxes(0, 1), np.moveaxis(dx[block.images], -1, 0)
 
-    share(work, by_images(pieces))
-    if not pieces:
-        dx[...] = 0
-    return dx
+    return add_back(dx, pieces, window, tuple(positions[1:]), columns_of)
 
 
 class _Columns:
