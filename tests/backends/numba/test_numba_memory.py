@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -144,3 +145,22 @@ def test_threads_that_call_kernels_at_once_get_what_one_gets(monkeypatch):
     for caller in callers:
         caller.join()
     assert not failed
+
+
+def test_workers_that_come_late_write_nothing(monkeypatch):
+    """Pieces are all done by then, and the caller's memory serves other kernels."""
+    monkeypatch.setattr(threads, "_settings", (3, 4))
+    names = list(CALLS)
+    expected = {name: CALLS[name]() for name in names}
+    late = np.random.default_rng(0)
+    run = threads._Job.run
+
+    def later(job):
+        work = job._work
+        job._work = lambda: (time.sleep(late.choice([0, 0.0005, 0.003])), work())[1]
+        run(job)
+
+    monkeypatch.setattr(threads._Job, "run", later)
+    for name in (*names, *reversed(names)):
+        agree(CALLS[name](), expected[name])
+    threads.settle()
