@@ -317,13 +317,8 @@ BUGS = [
         "at = (from + threadIdx.y) * columns + column;", "at = threadIdx.y * columns + column;"),
     Bug("an image's last rows count to the next one", instance_norm_grad, LAYER_GRAD, "norm.cu",
         "if (inside >= image) {", "if (inside > image + columns) {"),
-    Bug("the mean's factors exchanged", adam, ADAM, "update.cu",
-        "m[i] * beta1 + gradient * rest1;\n        const T square = v[i] * beta2 + gradient * "
-        "gradient * rest2;\n        m[i] = mean;\n        v[i] = square;\n        p[i] = start - "
-        "mean * (entry",
-        "m[i] * rest1 + gradient * beta1;\n        const T square = v[i] * beta2 + gradient * "
-        "gradient * rest2;\n        m[i] = mean;\n        v[i] = square;\n        p[i] = start - "
-        "mean * (entry"),
+    Bug("the mean's factors exchanged", adam, ADAM, "update.cuh",
+        "m[i] * beta1 + gradient * rest1;", "m[i] * rest1 + gradient * beta1;"),
     Bug("16 bits are added up in 16 bits", half_means, MEAN, "pool.cu",
         "total += wide(image[at]); }", "total = wide(rounded<T>(total + wide(image[at]))); }"),
     Bug("the last block's values are not looked at", not_finite, FACTOR, "loss_scale.cu",
@@ -332,9 +327,9 @@ BUGS = [
         "count >= interval", "count > interval"),
     Bug("the bias correction without its step", adam, ADAM, "update.cu",
         "c1 = correction(log_beta1, *t), c2 = correction(log_beta2, *t);\n    each_value(n, [&]("
-        "long long i) {\n        const T old",
-        "c1 = T(1), c2 = correction(log_beta2, *t);\n    each_value(n, [&](long long i) {\n"
-        "        const T old"),
+        "long long i) { adam_value",
+        "c1 = T(1), c2 = correction(log_beta2, *t);\n    each_value(n, [&](long long i) { "
+        "adam_value"),
 ]  # fmt: skip
 
 

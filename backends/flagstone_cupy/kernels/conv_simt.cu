@@ -16,30 +16,28 @@
 // VEC values are read at once; 4 where channels, columns and addresses are multiples of 4.
 #include "simt.cuh"
 
-template <typename T, typename S, int BM, int BN, int TM, int TN, int VEC>
-__global__ void __launch_bounds__(simt_threads(BM, BN, TM, TN),
-                                  simt_blocks(TM * TN, VEC, sizeof(S)))
-conv_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
-             T* __restrict__ y, S* __restrict__ slices, const __grid_constant__ Product p) {
-    constexpr int THREADS = simt_threads(BM, BN, TM, TN);
+// Y = X times the weights, which Right reads.
+template <typename T, typename S, int BM, int BN, int TM, int TN, int VEC, bool PHASED, typename Right>
+__device__ __forceinline__ void gather(const T* x, const T* w, const T* bias, T* y, S* slices,
+                                       const Product& p) {
     DYNAMIC_SHARED(S, shared);
     const Place at(p, BM, BN, p.most_rows, p.columns);
-    const Rows<false> rows(p, 0);
+    const Rows<PHASED> rows(p, PHASED ? at.phase : 0);
+    if (PHASED && at.row >= rows.count()) return;
     const int depth = rows.depth();
     int index = at.split * p.steps * DEPTH;
     const int steps = min((depth - index + DEPTH - 1) / DEPTH, p.steps);
 
     Field<S, BM, BN, TM, TN> field;
     x += at.group * p.x_group, w += at.group * p.w_group;
-    WindowRows<T, Staging<T, BM, THREADS, VEC, true>, false> left(rows, x, at.row);
-    WeightRows<T, Staging<T, BN, THREADS, VEC, true>, false> right(rows, w, at.column);
-    Cursor<false> cursor(rows, index + left.staging.chunk());
+    WindowRows<T, Staging<T, BM, simt_threads(BM, BN, TM, TN), VEC, true>, PHASED> left(rows, x, at.row);
+    Right right(rows, w, at.column);
+    Cursor<PHASED> cursor(rows, index + left.staging.chunk());
     field.add(
         steps, shared,
         [&] {
-            const bool inside = index + left.staging.chunk() < depth;
-            left.fetch(rows, cursor, inside);
-            right.fetch(rows, cursor, inside);
+            left.fetch(rows, cursor, index, depth);
+            right.fetch(rows, cursor, index, depth);
             cursor.advance(rows, DEPTH);
             index += DEPTH;
         },
@@ -51,39 +49,24 @@ conv_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restri
     finish_all(rows, at, field, y, slices, bias);
 }
 
+template <typename T, typename S, int BM, int BN, int TM, int TN, int VEC>
+__global__ void __launch_bounds__(simt_threads(BM, BN, TM, TN),
+                                  simt_blocks(TM * TN, VEC, sizeof(S)))
+conv_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
+             T* __restrict__ y, S* __restrict__ slices, const __grid_constant__ Product p) {
+    constexpr int THREADS = simt_threads(BM, BN, TM, TN);
+    using Right = WeightRows<T, Staging<T, BN, THREADS, VEC, true>, false>;
+    gather<T, S, BM, BN, TM, TN, VEC, false, Right>(x, w, bias, y, slices, p);
+}
+
 template <typename T, typename S, int BM, int BN, int TM, int TN, int VEC, bool PHASED>
 __global__ void __launch_bounds__(simt_threads(BM, BN, TM, TN),
                                   simt_blocks(TM * TN, VEC, sizeof(S)))
 conv_input_grad(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
                 T* __restrict__ y, S* __restrict__ slices, const __grid_constant__ Product p) {
     constexpr int THREADS = simt_threads(BM, BN, TM, TN);
-    DYNAMIC_SHARED(S, shared);
-    const Place at(p, BM, BN, p.most_rows, p.columns);
-    const Rows<PHASED> rows(p, at.phase);
-    if (at.row >= rows.count()) return;
-    const int depth = rows.depth();
-    int index = at.split * p.steps * DEPTH;
-    const int steps = min((depth - index + DEPTH - 1) / DEPTH, p.steps);
-
-    Field<S, BM, BN, TM, TN> field;
-    x += at.group * p.x_group, w += at.group * p.w_group;
-    WindowRows<T, Staging<T, BM, THREADS, VEC, true>, PHASED> left(rows, x, at.row);
-    WeightColumns<T, Staging<T, BN, THREADS, VEC, false>, PHASED> right(rows, w, at.column);
-    Cursor<PHASED> cursor(rows, index + left.staging.chunk());
-    field.add(
-        steps, shared,
-        [&] {
-            left.fetch(rows, cursor, index + left.staging.chunk() < depth);
-            right.fetch(rows, index, depth);
-            cursor.advance(rows, DEPTH);
-            index += DEPTH;
-        },
-        [&](S* a, S* b) {
-            left.staging.store(a);
-            right.staging.store(b);
-        },
-        [](const S*) {});
-    finish_all(rows, at, field, y, slices, bias);
+    using Right = WeightColumns<T, Staging<T, BN, THREADS, VEC, false>, PHASED>;
+    gather<T, S, BM, BN, TM, TN, VEC, PHASED, Right>(x, w, bias, y, slices, p);
 }
 
 // `bias_slices`, unless null, gets the sums of y over each slice's rows: the bias gradient.

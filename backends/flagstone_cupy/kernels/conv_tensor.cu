@@ -16,66 +16,29 @@
 // conv_simt.cu.
 #include "tensor.cuh"
 
-template <typename T, int BM, int BN, int WM, int WN, int STAGES>
-__global__ void __launch_bounds__(128, BM * BN > 8192 ? 2 : BM * BN > 4096 ? 3 : 4)
-tensor_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
-               T* __restrict__ y, float* __restrict__ slices, const __grid_constant__ Product p) {
-    using Field = WarpField<T, BM, BN, WM, WN, STAGES, true, true>;
+// Y = X times the weights, which Right reads.
+template <typename T, int BM, int BN, bool PHASED, class Field, class Right>
+__device__ __forceinline__ void gather(const T* x, const T* w, const T* bias, T* y, float* slices,
+                                       const Product& p) {
     DYNAMIC_SHARED(unsigned char, shared);
     const Place at(p, BM, BN, p.most_rows, p.columns);
-    const Rows<false> rows(p, 0);
-    const int depth = rows.depth();
-    int index = at.split * p.steps * Field::DEPTH;
-    const int steps = min((depth - index + Field::DEPTH - 1) / Field::DEPTH, p.steps);
-
-    Field field;
-    WindowRows<T, typename Field::A, false> left(rows, x + at.group * p.x_group, at.row);
-    WeightRows<T, typename Field::B, false> right(rows, w + at.group * p.w_group, at.column);
-    left.staging.valid = x, right.staging.valid = w;
-    Cursor<false> cursor(rows, index + left.staging.chunk());
-    field.add(
-        steps, shared,
-        [&](unsigned char* a, unsigned char* b) {
-            left.staging.to = a, right.staging.to = b;
-            const bool inside = index + left.staging.chunk() < depth;
-            left.fetch(rows, cursor, inside);
-            right.fetch(rows, cursor, inside);
-            cursor.advance(rows, Field::DEPTH);
-            index += Field::DEPTH;
-        },
-        [](const unsigned char*) {});
-    const int count = rows.count();
-    field.each([&](int i, int j, float(&values)[4]) {
-        const int row = at.row + i, column = at.column + j;
-        if (row < count && column < p.columns)
-            finish(p, at.group, at.split, row, column, values, y, slices, bias);
-    });
-}
-
-template <typename T, int BM, int BN, int WM, int WN, int STAGES, bool PHASED>
-__global__ void __launch_bounds__(128, BM * BN > 4096 ? 2 : 4)
-tensor_input_grad(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
-                  T* __restrict__ y, float* __restrict__ slices, const __grid_constant__ Product p) {
-    using Field = WarpField<T, BM, BN, WM, WN, STAGES, true, false>;
-    DYNAMIC_SHARED(unsigned char, shared);
-    const Place at(p, BM, BN, p.most_rows, p.columns);
-    const Rows<PHASED> rows(p, at.phase);
+    const Rows<PHASED> rows(p, PHASED ? at.phase : 0);
     const int count = rows.count(), depth = rows.depth();
-    if (at.row >= count) return;
+    if (PHASED && at.row >= count) return;
     int index = at.split * p.steps * Field::DEPTH;
     const int steps = min((depth - index + Field::DEPTH - 1) / Field::DEPTH, p.steps);
 
     Field field;
     WindowRows<T, typename Field::A, PHASED> left(rows, x + at.group * p.x_group, at.row);
-    WeightColumns<T, typename Field::B, PHASED> right(rows, w + at.group * p.w_group, at.column);
+    Right right(rows, w + at.group * p.w_group, at.column);
     left.staging.valid = x, right.staging.valid = w;
     Cursor<PHASED> cursor(rows, index + left.staging.chunk());
     field.add(
         steps, shared,
         [&](unsigned char* a, unsigned char* b) {
             left.staging.to = a, right.staging.to = b;
-            left.fetch(rows, cursor, index + left.staging.chunk() < depth);
-            right.fetch(rows, index, depth);
+            left.fetch(rows, cursor, index, depth);
+            right.fetch(rows, cursor, index, depth);
             cursor.advance(rows, Field::DEPTH);
             index += Field::DEPTH;
         },
@@ -85,6 +48,24 @@ tensor_input_grad(const T* __restrict__ x, const T* __restrict__ w, const T* __r
         if (row < count && column < p.columns)
             finish(p, at.group, at.split, rows.place(row), column, values, y, slices, bias);
     });
+}
+
+template <typename T, int BM, int BN, int WM, int WN, int STAGES>
+__global__ void __launch_bounds__(128, BM * BN > 8192 ? 2 : BM * BN > 4096 ? 3 : 4)
+tensor_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
+               T* __restrict__ y, float* __restrict__ slices, const __grid_constant__ Product p) {
+    using Field = WarpField<T, BM, BN, WM, WN, STAGES, true, true>;
+    using Right = WeightRows<T, typename Field::B, false>;
+    gather<T, BM, BN, false, Field, Right>(x, w, bias, y, slices, p);
+}
+
+template <typename T, int BM, int BN, int WM, int WN, int STAGES, bool PHASED>
+__global__ void __launch_bounds__(128, BM * BN > 4096 ? 2 : 4)
+tensor_input_grad(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
+                  T* __restrict__ y, float* __restrict__ slices, const __grid_constant__ Product p) {
+    using Field = WarpField<T, BM, BN, WM, WN, STAGES, true, false>;
+    using Right = WeightColumns<T, typename Field::B, PHASED>;
+    gather<T, BM, BN, PHASED, Field, Right>(x, w, bias, y, slices, p);
 }
 
 // `bias_slices`, unless null, gets the sums of y over each slice's rows: the bias gradient.

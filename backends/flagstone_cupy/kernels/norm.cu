@@ -92,15 +92,28 @@ __global__ void __launch_bounds__(THREADS, 1)
     }
 }
 
+// Two sums over the threads of a column of the block, in the first of them; the others keep their own.
+template <typename T>
+__device__ __forceinline__ void sum_down(T& first, T& second) {
+    __shared__ T of_first[THREADS], of_second[THREADS];
+    const int mine = threadIdx.y * blockDim.x + threadIdx.x;
+    of_first[mine] = first;
+    of_second[mine] = second;
+    __syncthreads();
+    if (threadIdx.y > 0) return;
+    for (int y = 1; y < static_cast<int>(blockDim.y); y++) {
+        first += of_first[mine + y * blockDim.x];
+        second += of_second[mine + y * blockDim.x];
+    }
+}
+
 // Of each split of the rows, (splits, channels): the sums of g and of g (x - mean).
 template <typename T, typename S>
 __global__ void __launch_bounds__(THREADS, 1)
     batch_grad_sums(const T* __restrict__ g, const T* __restrict__ x, const S* __restrict__ mean,
                     S* __restrict__ sums, S* __restrict__ products, long long rows, int channels,
                     int splits) {
-    __shared__ S of_g[THREADS], of_product[THREADS];
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
-    const int mine = threadIdx.y * blockDim.x + threadIdx.x;
     const long long each = (rows + splits - 1) / splits;
     const long long from = blockIdx.y * each, to = min(from + each, rows);
     S sum = 0, product = 0;
@@ -112,14 +125,8 @@ __global__ void __launch_bounds__(THREADS, 1)
             product += here * (wide(x[r * channels + c]) - centre);
         }
     }
-    of_g[mine] = sum;
-    of_product[mine] = product;
-    __syncthreads();
+    sum_down(sum, product);
     if (threadIdx.y > 0 || c >= channels) return;
-    for (int y = 1; y < static_cast<int>(blockDim.y); y++) {
-        sum += of_g[mine + y * blockDim.x];
-        product += of_product[mine + y * blockDim.x];
-    }
     sums[blockIdx.y * static_cast<long long>(channels) + c] = sum;
     products[blockIdx.y * static_cast<long long>(channels) + c] = product;
 }
@@ -258,9 +265,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     axis_grad_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ mean,
                    const T* __restrict__ var, T* __restrict__ products, T* __restrict__ sums, T eps,
                    long long rows, int columns, int splits, long long image, int groups, int c) {
-    __shared__ T of_g[THREADS], of_product[THREADS];
     const int column = blockIdx.x * blockDim.x + threadIdx.x;
-    const int mine = threadIdx.y * blockDim.x + threadIdx.x;
     const long long each = (rows + splits - 1) / splits;
     const long long from = blockIdx.y * each, to = min(from + each, rows);
     T sum = 0, product = 0;
@@ -284,14 +289,8 @@ __global__ void __launch_bounds__(THREADS, 1)
             }
         }
     }
-    of_g[mine] = sum;
-    of_product[mine] = product;
-    __syncthreads();
+    sum_down(sum, product);
     if (threadIdx.y > 0 || column >= columns) return;
-    for (int y = 1; y < static_cast<int>(blockDim.y); y++) {
-        sum += of_g[mine + y * blockDim.x];
-        product += of_product[mine + y * blockDim.x];
-    }
     products[blockIdx.y * static_cast<long long>(columns) + column] = product;
     if (CENTRED) sums[blockIdx.y * static_cast<long long>(columns) + column] = sum;
 }

@@ -20,8 +20,9 @@ struct WindowRows {
         for (int i = 0; i < Stage::PASSES; i++) windows[i].move(rows, x, first + Stage::line(i));
     }
 
-    __device__ __forceinline__ void fetch(const Rows<PHASED>& rows, const Cursor<PHASED>& cursor,
-                                          bool inside) {
+    __device__ __forceinline__ void fetch(const Rows<PHASED>& rows, const Cursor<PHASED>& cursor, int index,
+                                          int depth) {
+        const bool inside = index + Stage::chunk() < depth;
 #pragma unroll
         for (int i = 0; i < Stage::PASSES; i++)
             staging.take(i, windows[i].base + cursor.source,
@@ -40,8 +41,9 @@ struct WeightRows {
         : base(w + static_cast<long long>(column + Stage::line(0)) * rows.p.w_row),
           first(column + Stage::line(0)) {}
 
-    __device__ __forceinline__ void fetch(const Rows<PHASED>& rows, const Cursor<PHASED>& cursor,
-                                          bool inside) {
+    __device__ __forceinline__ void fetch(const Rows<PHASED>& rows, const Cursor<PHASED>& cursor, int index,
+                                          int depth) {
+        const bool inside = index + Stage::chunk() < depth;
 #pragma unroll
         for (int i = 0; i < Stage::PASSES; i++) {
             const long long down = static_cast<long long>(i) * Stage::LINES * rows.p.w_row;
@@ -61,7 +63,7 @@ struct WeightColumns {
     __device__ __forceinline__ WeightColumns(const Rows<PHASED>& rows, const T* w, int column)
         : base(w + column + Stage::chunk()), inside(column + Stage::chunk() < rows.p.columns) {}
 
-    __device__ __forceinline__ void fetch(const Rows<PHASED>& rows, int index, int depth) {
+    __device__ __forceinline__ void fetch(const Rows<PHASED>& rows, const Cursor<PHASED>&, int index, int depth) {
 #pragma unroll
         for (int i = 0; i < Stage::PASSES; i++) {
             const int k = index + Stage::line(i);

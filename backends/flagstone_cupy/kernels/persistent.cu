@@ -170,17 +170,9 @@ __device__ __forceinline__ void sgd(T* x, const int* at) {
     const T* t = place(x, at[7]);
     T* p = x + at[0];
     T* velocity = place(x, at[2]);
-    const T momentum = given[1], fresh = t ? T(1) - min(max(*t, T(0)), T(1)) * given[2] : T(1);
-    for (int i = threadIdx.x; i < at[8]; i += blockDim.x) {
-        const T old = p[i];
-        T step = entry.gradient(i, old);
-        if (velocity) {
-            const T v = velocity[i] * momentum + step * fresh;
-            velocity[i] = v;
-            step = at[9] ? step + v * momentum : v;
-        }
-        p[i] = old - step * entry.rate(i);
-    }
+    const T fresh = freshness(t, given[2]);
+    for (int i = threadIdx.x; i < at[8]; i += blockDim.x)
+        sgd_value(entry, i, p, velocity, given[1], fresh, at[9]);
 }
 
 // [p, g, m, v, t, lr, scale, rates, decays, n, decoupled, weight decay and what follows it]
@@ -189,19 +181,10 @@ __device__ __forceinline__ void adam(T* x, const int* at) {
     if (left_out(x + at[6])) return;
     const T* given = x + at[11];  // weight decay, beta1, rest1, log beta1, beta2, rest2, log beta2, eps
     const Entry<T> entry = {x + at[1], x + at[5], x + at[6], place(x, at[7]), place(x, at[8]), given[0]};
-    T *p = x + at[0], *m = x + at[2], *v = x + at[3];
+    const Means<T> means = {x + at[2], x + at[3], given[1], given[2], given[4], given[5]};
     const T c1 = correction(given[3], x[at[4]]), c2 = correction(given[6], x[at[4]]);
-    const bool decoupled = at[10];
-    for (int i = threadIdx.x; i < at[9]; i += blockDim.x) {
-        const T old = p[i];
-        const T start = decoupled ? entry.decayed(i, old) : old;
-        const T gradient = decoupled ? entry.g[i] * *entry.scale : entry.gradient(i, old);
-        const T mean = m[i] * given[1] + gradient * given[2];
-        const T square = v[i] * given[4] + gradient * gradient * given[5];
-        m[i] = mean;
-        v[i] = square;
-        p[i] = start - mean * (entry.rate(i) / c1) / (sqrt(square / c2) + given[7]);
-    }
+    for (int i = threadIdx.x; i < at[9]; i += blockDim.x)
+        adam_value(entry, means, i, x + at[0], c1, c2, given[7], at[10]);
 }
 
 template <typename T>

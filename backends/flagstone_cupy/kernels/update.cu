@@ -12,8 +12,7 @@ __global__ void count_step(T* __restrict__ t, const T* __restrict__ scale) {
     if (!left_out(scale)) *t += T(1);
 }
 
-// v = momentum v + fresh g, where fresh = 1 - clip(t, 0, 1) dampening (1 without t);
-// p -= lr (nesterov ? g + momentum v : v), or lr g without velocity.
+// See sgd_value.
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1)
     sgd_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ velocity,
@@ -22,21 +21,11 @@ __global__ void __launch_bounds__(THREADS, 1)
                T dampening, bool nesterov, long long n) {
     if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
-    const T fresh = t ? T(1) - min(max(*t, T(0)), T(1)) * dampening : T(1);
-    each_value(n, [&](long long i) {
-        const T old = p[i];
-        T step = entry.gradient(i, old);
-        if (velocity) {
-            const T v = velocity[i] * momentum + step * fresh;
-            velocity[i] = v;
-            step = nesterov ? step + v * momentum : v;
-        }
-        p[i] = old - step * entry.rate(i);
-    });
+    const T fresh = freshness(t, dampening);
+    each_value(n, [&](long long i) { sgd_value(entry, i, p, velocity, momentum, fresh, nesterov); });
 }
 
-// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= lr m / c1 / (sqrt(v / c2) + eps)
-// with c = 1 - beta^t; decoupled weight decay is done to p first.
+// See adam_value, with c = 1 - beta^t.
 template <typename T>
 __global__ void __launch_bounds__(THREADS, 1)
     adam_update(T* __restrict__ p, const T* __restrict__ g, T* __restrict__ m, T* __restrict__ v,
@@ -46,17 +35,9 @@ __global__ void __launch_bounds__(THREADS, 1)
                 long long n) {
     if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
+    const Means<T> means = {m, v, beta1, rest1, beta2, rest2};
     const T c1 = correction(log_beta1, *t), c2 = correction(log_beta2, *t);
-    each_value(n, [&](long long i) {
-        const T old = p[i];
-        const T start = decoupled ? entry.decayed(i, old) : old;
-        const T gradient = decoupled ? g[i] * *scale : entry.gradient(i, old);
-        const T mean = m[i] * beta1 + gradient * rest1;
-        const T square = v[i] * beta2 + gradient * gradient * rest2;
-        m[i] = mean;
-        v[i] = square;
-        p[i] = start - mean * (entry.rate(i) / c1) / (sqrt(square / c2) + eps);
-    });
+    each_value(n, [&](long long i) { adam_value(entry, means, i, p, c1, c2, eps, decoupled); });
 }
 
 // t += 1, then product *= mu(t): what nadam_update reads.
@@ -79,19 +60,17 @@ __global__ void __launch_bounds__(THREADS, 1)
                  T slope, T eps, long long n) {
     if (left_out(scale)) return;
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
+    const Means<T> means = {m, v, beta1, rest1, beta2, rest2};
     const T mu = beta1 * (T(1) - T(0.5) * exp(*t * slope));
     const T next = beta1 * (T(1) - T(0.5) * exp((*t + T(1)) * slope));
     const T of_g = (T(1) - mu) / (T(1) - *product), of_m = next / (T(1) - *product * next);
     const T c2 = correction(log_beta2, *t);
     each_value(n, [&](long long i) {
-        const T old = p[i];
-        const T start = decoupled ? entry.decayed(i, old) : old;
-        const T gradient = decoupled ? g[i] * *scale : entry.gradient(i, old);
-        const T mean = m[i] * beta1 + gradient * rest1;
-        const T square = v[i] * beta2 + gradient * gradient * rest2;
-        m[i] = mean;
-        v[i] = square;
-        p[i] = start - (gradient * of_g + mean * of_m) * entry.rate(i) / (sqrt(square / c2) + eps);
+        const T old = p[i], start = entry.start(i, old, decoupled);
+        const T gradient = entry.gradient(i, old, decoupled);
+        const auto now = means.moved(i, gradient);
+        const T way = gradient * of_g + now.mean * of_m;
+        p[i] = start - way * entry.rate(i) / (sqrt(now.square / c2) + eps);
     });
 }
 
@@ -118,17 +97,13 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (threadIdx.x == 0) rectified = static_cast<T>(rectification(*t, exact_beta2, log_beta2));
     __syncthreads();
     const Entry<T> entry = {g, lr, scale, rates, decays, weight_decay};
+    const Means<T> means = {m, v, beta1, rest1, beta2, rest2};
     const T c1 = correction(log_beta1, *t);
     each_value(n, [&](long long i) {
-        const T old = p[i];
-        const T start = decoupled ? entry.decayed(i, old) : old;
-        const T gradient = decoupled ? g[i] * *scale : entry.gradient(i, old);
-        const T mean = m[i] * beta1 + gradient * rest1;
-        const T square = v[i] * beta2 + gradient * gradient * rest2;
-        m[i] = mean;
-        v[i] = square;
-        T step = mean / c1;
-        if (rectified >= T(0)) step *= rectified / (sqrt(square) + eps);
+        const T old = p[i], start = entry.start(i, old, decoupled);
+        const auto now = means.moved(i, entry.gradient(i, old, decoupled));
+        T step = now.mean / c1;
+        if (rectified >= T(0)) step *= rectified / (sqrt(now.square) + eps);
         p[i] = start - step * entry.rate(i);
     });
 }
@@ -141,14 +116,11 @@ __global__ void __launch_bounds__(THREADS, 1)
                    const T* __restrict__ scale, const T* __restrict__ decays, T weight_decay, T beta1,
                    T rest1, T log_beta1, T beta2, T rest2, T log_beta2, T eps, long long n) {
     if (left_out(scale)) return;
+    const Means<T> means = {m, v, beta1, rest1, beta2, rest2};
     const T c1 = correction(log_beta1, *t), c2 = correction(log_beta2, *t);
     each_value(n, [&](long long i) {
-        const T gradient = g[i] * *scale;
-        const T mean = m[i] * beta1 + gradient * rest1;
-        const T square = v[i] * beta2 + gradient * gradient * rest2;
-        m[i] = mean;
-        v[i] = square;
+        const auto now = means.moved(i, g[i] * *scale);
         const T decay = p[i] * (decays ? decays[i] : weight_decay);
-        direction[i] = mean / c1 / (sqrt(square / c2) + eps) + decay;
+        direction[i] = now.mean / c1 / (sqrt(now.square / c2) + eps) + decay;
     });
 }
