@@ -209,11 +209,11 @@ def capture(
     """``function`` as a :class:`Captured` one, which is replayed without Python; also a decorator.
 
     The first calls run it as it is and record its op calls; from then on those are done again and
-    its Python lines are not run. So what it prints, counts or appends happens while recording only,
-    and names that it looks up are those of that time: a layer or optimizer bound to the same name
-    later is not seen. What differs between two calls must be an argument, or a tensor that changes
-    in place (parameters, ``optimizer.lr``, ``load_state_dict``), or an attribute of an optimizer or
-    a layer, which makes it record anew. Capture again after anything else has changed.
+    its Python lines are not run. So what it prints, counts or appends happens while recording only.
+    What differs between two calls must be an argument, or a tensor that changes in place
+    (parameters, ``optimizer.lr``, ``load_state_dict``), or an attribute of an optimizer or a layer,
+    or what a variable is bound to that the function looks up, which makes it record anew. Capture
+    again after anything else has changed.
 
     Args:
         function: a step: forward, backward and update, or a forward pass for predicting.
@@ -349,7 +349,7 @@ class Recorded:
                 replay = program.run if self._build is None else self._build(program)
                 distinct = repeats == [*range(len(repeats))]
                 self._replay = replay if distinct else only_for(repeats, replay)
-                self.program, self._form, self.fits = program, form, guard(program)
+                self.program, self._form, self.fits = program, form, guard(program, self._step)
                 return
             self._before = (program, form)
         except CaptureError as error:

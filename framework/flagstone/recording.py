@@ -17,7 +17,7 @@ from typing import Any
 from flagstone.backend import Backend
 from flagstone.errors import CaptureError
 from flagstone.tensors import Tensor
-from flagstone.watching import Changes, Watched, frozen
+from flagstone.watching import ATOMS, Changes, Watched, frozen, variables
 
 INPUT, KEPT, CONSTANT, MADE, OUTSIDE = "input", "kept", "constant", "made", "outside"
 
@@ -350,13 +350,21 @@ def _equal_arrays(x: Value, y: Value, backend: Backend) -> bool:
     return bool(here == there)
 
 
-def guard(program: Program) -> Callable[[], bool]:
-    """A function that tells whether what ``program`` took from objects is as it was.
+def guard(program: Program, step: Callable[..., Any]) -> Callable[[], bool]:
+    """A function that tells whether what ``program``, of ``step``, took from objects is as it was.
 
     It is asked before every step, so it is one expression without a loop.
     """
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"frozen": frozen}
     terms = []
+    for i, (at, name, value) in enumerate(variables(step)):
+        names[f"n{i}"], names[f"b{i}"] = at, value
+        now = f"n{i}.get({name!r})" if name else f"n{i}.cell_contents"
+        alike = ""
+        if type(value) in ATOMS:  # one that is alike may be another object
+            names[f"f{i}"] = frozen(value)
+            alike = f" or frozen({now}) == f{i}"
+        terms.append(f"({now} is b{i}{alike})")
     for i, (tensor, array, requires_grad) in enumerate(program.tensors):
         names[f"t{i}"], names[f"a{i}"] = tensor, array
         wanted = "is not" if requires_grad else "is"
@@ -364,7 +372,7 @@ def guard(program: Program) -> Callable[[], bool]:
     layers = {id(part): part for layer in program.layers for _, part in layer.named_layers()}
     if layers:
         watched = Watched(layers.values())
-        names.update(Changes=Changes, watched=watched, frozen=frozen)
+        names.update(Changes=Changes, watched=watched)
         terms.append("(Changes.token is watched.token or watched.holds())")
         for i, (value, known) in enumerate(watched.moving):
             names[f"v{i}"], names[f"k{i}"] = value, known

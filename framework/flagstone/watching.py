@@ -1,15 +1,17 @@
-"""Whether the attributes of layers are as they were when a captured step was recorded.
+"""Whether names and the attributes of layers are as they were when a captured step was recorded.
 
 A replay runs no Python, so it would not see ``dropout.p = 0.1``. Setting or deleting any attribute
 of any layer puts a new object in :attr:`Changes.token`; before a replay one comparison asks for it.
 Only if it is another one are the attributes looked at. What can change in place, such as a list, is
-looked at before every replay.
+looked at before every replay, and so are the variables that a step takes from outside of itself.
 """
 
 from __future__ import annotations
 
+import dis
+import inspect
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -136,3 +138,52 @@ def _is_plain(value: Any) -> bool:
     return type(value) is list and all(
         type(item) in ATOMS or hasattr(item, "named_layers") for item in value
     )
+
+
+def variables(step: Any) -> Iterator[tuple[Any, str, Any]]:
+    """The variables outside of a function that it looks up, and that functions of its module do
+    which are among them: ``(namespace, name, value)`` of a global one, ``(cell, "", value)`` of one
+    of an enclosing function. Modules are left out, and all variables of flagstone's own functions.
+    """
+    seen: list[Any] = []
+    outermost = _innermost(step)
+    waiting = [] if outermost is None else [outermost]
+    while waiting:
+        function = waiting.pop()
+        if function in seen or (function.__module__ or "").startswith("flagstone."):
+            continue
+        seen.append(function)
+        space = function.__globals__
+        found = [
+            (cell, "", cell.cell_contents) for cell in function.__closure__ or () if _full(cell)
+        ]
+        found += [(space, name, space[name]) for name in _names(function.__code__) if name in space]
+        for at, name, value in found:
+            if not isinstance(value, types.ModuleType):
+                yield at, name, value
+            inner = _innermost(value)
+            if inner is not None and inner.__globals__ is space:
+                waiting.append(inner)
+
+
+def _innermost(x: Any) -> Any:
+    """The function that was written where ``x`` is called, ``None`` where that is not known."""
+    x = inspect.unwrap(getattr(x, "__func__", x)) if callable(x) else None
+    return x if isinstance(x, types.FunctionType) else None
+
+
+def _full(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # empty, it raises
+    except ValueError:
+        return False
+    return True
+
+
+def _names(code: types.CodeType) -> dict[str, None]:
+    """The global names that code, and functions defined in it, look up, in order."""
+    names = {x.argval: None for x in dis.get_instructions(code) if x.opname == "LOAD_GLOBAL"}
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            names |= _names(part)
+    return names
