@@ -34,9 +34,10 @@ def predict(
 ) -> None:  # fmt: skip
     """Predict the rows of INPUT with the model of a run directory RUN.
 
-    INPUT is a .csv, .parquet or .npz file, or - for CSV on standard input. With a header line,
-    columns are taken by name. One line is written per row: the label, the number for each target,
-    the cluster, or what the row is transformed to.
+    INPUT is a .csv, .parquet or .npz file, an image or a folder of images (in the order of their
+    names), or - for CSV on standard input. With a header line, columns are taken by name. One line
+    is written per row: the label, the number for each target, the cluster, or what the row is
+    transformed to.
     """
     from flagstone.cli.trained_run import TrainedRun
     from flagstone.data import read_features

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flagstone.data.csv_table import open_csv
+from flagstone.data.image_folder import SUFFIXES, read_images
 from flagstone.data.npz import read_npz_features
 from flagstone.data.parquet import ParquetTable
 from flagstone.data.table import Table, missing_columns
@@ -26,7 +27,8 @@ def read_features(
     drop: Sequence[str | int] = (),
     note: Callable[[str], None] | None = None,
 ) -> Rows:
-    """The rows of a ``.csv``, ``.parquet`` or ``.npz`` file, or CSV from standard input.
+    """The rows of a ``.csv``, ``.parquet`` or ``.npz`` file, or CSV from standard input; or an
+    image, or a folder's by file name.
 
     A header is optional. Where both the file and the model have column names, columns are taken
     by name and put in the model's order, and further columns are passed over. Otherwise they are
@@ -43,7 +45,8 @@ def read_features(
         note: called with one line that says which columns were passed over by their place.
 
     Returns:
-        ``(n, features)`` float64 for a table; the array itself, as float64, for an archive.
+        ``(n, features)`` float64 for a table; the array itself, as float64, for an archive;
+        ``(n, height, width)`` or ``(n, height, width, 3)`` float64 for images.
 
     Raises:
         InputError: the file is missing, empty or damaged, a cell is not a finite number, or the
@@ -56,9 +59,11 @@ def read_features(
         with open_csv(None) as table:
             return _select(table, names, n_features, drop, note)
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
+    if not file.exists():
+        raise InputError(f"{file}: no such file or folder")
     try:
+        if file.is_dir() or file.suffix.lower() in SUFFIXES:
+            return read_images(file).astype(np.float64)
         if file.suffix.lower() == ".csv":
             with open_csv(file) as table:
                 return _select(table, names, n_features, drop, note)
@@ -70,7 +75,7 @@ def read_features(
         raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
     raise InputError(
         f"{file}: the extension {file.suffix or '(none)'} is not supported; expected .csv, "
-        f".parquet or .npz, or - for CSV on standard input"
+        f".parquet, .npz, an image or a folder of images, or - for CSV on standard input"
     )
 
 

@@ -33,24 +33,47 @@ def read_image_folder(directory: Path) -> tuple[Array, Array, Array | None, Arra
         UnavailableError: Pillow is not installed.
         InputError: an image cannot be read, or two differ in size.
     """
-    try:
-        pillow: Any = importlib.import_module("PIL.Image")
-    except ImportError as error:
-        raise UnavailableError(
-            f"{directory}: reading a folder of images needs Pillow; pip install pillow"
-        ) from error
-    root = _training_root(directory)
+    pillow, root = _pillow(directory), _training_root(directory)
     images, labels = _read(pillow, root)
     training = len(images)
     if root != directory:
         more, more_labels = _read(pillow, directory / "test")
         images, labels = images + more, labels + more_labels
-    colour = any(image.ndim == 3 for _, image in images)
-    stack = np.stack([_same_shape(path, image, images[0], colour) for path, image in images])
+    stack = _stacked(images)
     y = np.array(labels, dtype=np.str_)
     if root == directory:
         return stack, y, None, None
     return stack[:training], y[:training], stack[training:], y[training:]
+
+
+def read_images(path: Path) -> Array:
+    """``X`` as in :func:`read_image_folder`: one image, or those of a folder by file name.
+
+    Raises:
+        UnavailableError: Pillow is not installed.
+        InputError: the folder holds none, an image cannot be read, or two differ in size.
+    """
+    pillow = _pillow(path)
+    files = _images(path) if path.is_dir() else [path]
+    if not files:
+        folders = ", ".join(folder.name for folder in _class_folders(path)[:8])
+        hint = f"; give one of its sub-folders: {folders}" if folders else ""
+        raise InputError(f"{path}: no images in this folder{hint}")
+    return _stacked([(file, _decoded(pillow, file)) for file in files])
+
+
+def _pillow(path: Path) -> Any:
+    try:
+        return importlib.import_module("PIL.Image")
+    except ImportError as error:
+        raise UnavailableError(
+            f"{path}: reading images needs Pillow; pip install pillow"
+        ) from error
+
+
+def _stacked(images: list[tuple[Path, Array]]) -> Array:
+    colour = any(image.ndim == 3 for _, image in images)
+    return np.stack([_same_shape(path, image, images[0], colour) for path, image in images])
 
 
 def _read(pillow: Any, root: Path) -> tuple[list[tuple[Path, Array]], list[str]]:

@@ -136,7 +136,7 @@ def test_rows_that_cannot_be_used(
 
 
 def test_missing_things(run: Callable[..., Any], rows: str) -> None:
-    assert run(f"predict {RUN} nix.csv").error == "nix.csv: no such file"
+    assert run(f"predict {RUN} nix.csv").error == "nix.csv: no such file or folder"
     assert "no such run directory" in run("predict runs/nix -").error
     assert "missing argument 'INPUT'" in run(f"predict {RUN}").error
 

@@ -168,3 +168,24 @@ def test_what_is_passed_over_by_its_place_is_told(
     assert len(notes) == (told is not None)
     if told is not None:
         assert told in notes[0]
+
+
+def test_images_by_file_name_and_one_alone(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    pixels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    for name, one in zip(("b.png", "a.png"), pixels, strict=True):
+        image.fromarray(one).save(tmp_path / name)
+    found = read_features(tmp_path)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, pixels[::-1])
+    np.testing.assert_array_equal(read_features(tmp_path / "b.png"), pixels[:1])
+
+
+def test_a_folder_without_images_names_its_sub_folders(tmp_path: Path) -> None:
+    pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    with pytest.raises(InputError, match=r"no images in this folder$"):
+        read_features(tmp_path)
+    for name in ("dark", "light"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=r"give one of its sub-folders: dark, light$"):
+        read_features(tmp_path)
