@@ -14,7 +14,7 @@ import pytest
 from flagstone.ops import ALL_OPS
 from flagstone_cupy.kernels import elementwise, loss_scale, norm, pool, reduce, stochastic
 
-pytest.importorskip("ml_dtypes")
+pytest.importorskip("ml_dtypes", reason="rounds by ml_dtypes, which is not installed")
 RNG = np.random.default_rng(23)
 KINDS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}  # half a unit in the last place
 ACTIVATIONS = [

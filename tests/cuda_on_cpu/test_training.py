@@ -49,7 +49,9 @@ def test_a_convolutional_network_learns_the_same(simulated: Backend, card: Any) 
 def test_in_fewer_bits_it_learns_nearly_the_same(
     simulated: Backend, card: Any, precision: str
 ) -> None:
-    pytest.importorskip("ml_dtypes")
+    pytest.importorskip(
+        "ml_dtypes", reason="computes in bfloat16 by ml_dtypes, which is not installed"
+    )
     given = {"epochs": 3, "batch_size": 16, "hidden": (16, 16), "lr": 1e-2}
     here = losses("cpu", "mlp", TABLE, CLASSES, **given)
     there = losses("simulated", "mlp", TABLE, CLASSES, precision=precision, **given)
@@ -61,7 +63,9 @@ def test_in_fewer_bits_it_learns_nearly_the_same(
 def test_a_network_with_all_layers_in_16_bits(
     simulated: Backend, card: Any, precision: str
 ) -> None:
-    pytest.importorskip("ml_dtypes")
+    pytest.importorskip(
+        "ml_dtypes", reason="computes in bfloat16 by ml_dtypes, which is not installed"
+    )
     found = []
     for device, chosen in (("cpu", "exact"), ("simulated", precision)):
         here = open_backend(device, chosen)

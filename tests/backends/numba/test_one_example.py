@@ -8,7 +8,7 @@ import pytest
 import flagstone as fs
 from flagstone import nn
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", reason="compiles by Numba, which is not installed")
 
 from flagstone_numba.kernels import fused, vector
 from flagstone_numpy import threads

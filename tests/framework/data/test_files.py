@@ -352,7 +352,7 @@ def test_kinds_that_are_not_supported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 that is none of it"])
 def test_what_is_no_parquet_is_told_once(tmp_path: Path, content: bytes) -> None:
-    pytest.importorskip("polars")
+    pytest.importorskip("polars", reason="reads by polars, which is not installed")
     path = tmp_path / "x.parquet"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:

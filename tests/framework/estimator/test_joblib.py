@@ -11,7 +11,7 @@ import pytest
 
 import flagstone as fs
 
-pytest.importorskip("sklearn")
+pytest.importorskip("sklearn", reason="searches by scikit-learn, which is not installed")
 
 from joblib import parallel_config
 from joblib.externals.loky import get_reusable_executor

@@ -60,7 +60,7 @@ def scalar(value: float, backend: Backend) -> fs.Tensor:
 
 @pytest.mark.parametrize(("start", "interval"), [(65536.0, 3), (1.0, 1), (2.0**127, 2)])
 def test_it_moves_as_pytorchs_does(start: float, interval: int, mixed: Backend) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
     scaler = torch.amp.GradScaler("cpu", init_scale=start, growth_interval=interval)
     p = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([p], 0.0)
