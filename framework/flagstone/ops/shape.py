@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from types import EllipsisType
-from typing import Any, SupportsIndex
+from typing import Any
 
 from flagstone.errors import DTypeError, InputError, ShapeError
 from flagstone.ops.checks import (
@@ -20,8 +19,6 @@ from flagstone.ops.checks import (
 )
 from flagstone.ops.door import op
 from flagstone.tensors import Tensor
-
-Part = SupportsIndex | slice | EllipsisType | None
 
 
 @op

@@ -22,7 +22,6 @@ from flagstone.testing.op_row import Array, Draw, OpRow, Raw, Refusal, Sample
 from flagstone.testing.rows_elementwise import B4, D4, F4, I4, NOT_A_TENSOR, NOT_FLOATING
 
 D23 = np.ones((2, 3))
-NOTHING = "the value of nothing is refused"
 BAD_AXES = (
     Refusal(InputError, "axis expected integers from -2 to 1 .*; got 2", D23, axis=2),
     Refusal(InputError, "axis expected integers", D23, axis=0.0),
