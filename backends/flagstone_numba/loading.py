@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import logging
 import warnings
 from typing import Any
 
@@ -18,36 +17,11 @@ def loops(name: str) -> Any:
     Numba refuses a NumPy that is newer than it knows when it is imported, for one.
     """
     try:
-        _announce_compiling()
+        importlib.import_module("flagstone_numba.loops.announcing").announce()
         return importlib.import_module(f"flagstone_numba.loops.{name}")
     except Exception as error:  # noqa: BLE001  # whatever it is, NumPy's kernels go on serving
         _tell(f"{type(error).__name__}: {error}")
         return None
-
-
-@functools.cache
-def _announce_compiling() -> Any:
-    """Have it logged, once, when a loop of ours is compiled, not read from disk: it takes time."""
-    from numba.core import event
-
-    class Announcement(event.Listener):
-        said = False
-
-        def on_start(self, event: Any) -> None:
-            ours = event.data["dispatcher"].py_func.__module__.startswith("flagstone_numba.")
-            if ours and not self.said:
-                self.said = True
-                logging.getLogger("flagstone").info(
-                    "compiling loops for this processor, which takes some seconds; they are kept"
-                )
-
-        def on_end(self, event: Any) -> None:
-            pass
-
-    listener = Announcement()
-    register: Any = event.register  # numba has no types
-    register("numba:compile", listener)
-    return listener
 
 
 @functools.cache

@@ -38,11 +38,10 @@ def test_compiling_a_loop_is_logged_once(caplog: pytest.LogCaptureFixture):
     import numba
     from numba.core import event
 
-    from flagstone_numba import loading
-    from flagstone_numba.loops import elementwise
+    from flagstone_numba.loops import announcing, elementwise
 
     ours = next(f for f in vars(elementwise).values() if hasattr(f, "py_func"))
-    listener = loading._announce_compiling.__wrapped__()
+    listener = announcing.announce.__wrapped__()
     caplog.set_level("INFO", "flagstone")
     try:
         for dispatcher, told in ((numba.njit(lambda x: x), 0), (ours, 1), (ours, 1)):
