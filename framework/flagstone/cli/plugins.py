@@ -88,10 +88,10 @@ def show(ctx: click.Context, name: str | None, kind: str | None, as_json: bool) 
         emit({"shown": [one.document() for one in shown]})
     elif name is None:
         rows = [
-            [one.text, f"cannot be loaded: {one.problem}" if one.problem else one.summary]
+            [one.name, f"cannot be loaded: {one.problem}" if one.problem else one.summary, one.text]
             for one in shown
         ]
-        table(("written with its options", "what it does"), rows)
+        table(("name", "what it does", "written with its options"), rows)
     else:
         for i, one in enumerate(shown):
             _tell(one, first=not i)

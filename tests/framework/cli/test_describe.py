@@ -77,7 +77,7 @@ def test_one_that_does_not_is_found(run: Callable[..., Any], plugin: Callable[[s
     assert re.search(r"silent +\[default: 3\]", said)
     assert re.search(r"warmup +a number of steps \(an integer\) or a fraction", said)
     listed = run("plugins show --kind schedule").out
-    assert re.search(r"bumpy\(height=2\.0, silent=3, warmup=0\) +up and down", listed)
+    assert re.search(r"bumpy +up and down +bumpy\(height=2\.0, silent=3, warmup=0\)", listed)
     assert re.search(r"lost +cannot be loaded: .*no_such_module", listed)
     assert "no_such_module" in run("plugins show lost").out
 
