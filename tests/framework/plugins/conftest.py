@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,17 @@ def registry_of(
         return Registry(providers)
 
     return make
+
+
+@pytest.fixture
+def only_row() -> Callable[[Registry, str], Any]:
+    """``only_row(registry, name)``: what the registry tells of the one plugin of that name."""
+
+    def find(registry: Registry, name: str) -> Any:
+        (row,) = [row for row in registry.providers() if row.name == name]
+        return row
+
+    return find
 
 
 @pytest.fixture

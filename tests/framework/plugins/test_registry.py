@@ -26,11 +26,6 @@ def flagstone_layers():
 GOOD = LAYER.format("good")
 
 
-def only_row(registry, name):
-    (row,) = [row for row in registry.providers() if row.name == name]
-    return row
-
-
 def test_look_ups_find_what_plugins_provide(registry_of):
     registry = registry_of({"b": LAYER.format("zeta"), "a": LAYER.format("beta")})
     assert registry.names("layer") == ["beta", "zeta"]
@@ -139,7 +134,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("story", BROKEN)
-def test_a_broken_plugin_is_told_and_the_others_work(registry_of, story):
+def test_a_broken_plugin_is_told_and_the_others_work(only_row, registry_of, story):
     source, told = BROKEN[story]
     registry = registry_of({story: source, "good": GOOD}, own={"core": LAYER.format("builtin")})
     assert registry.names("layer") == ["builtin", "good"]
@@ -159,7 +154,7 @@ def test_a_broken_plugin_is_told_and_the_others_work(registry_of, story):
     assert {row.status for row in registry.providers() if row.name != story} == {"ok"}
 
 
-def test_a_target_that_names_no_attribute_is_told(write_module):
+def test_a_target_that_names_no_attribute_is_told(only_row, write_module):
     write_module("some", "plug = 1")
     registry = Registry([Provider("p", "some:plugg", "d", "1")])
     assert only_row(registry, "p").reason == (
@@ -167,7 +162,7 @@ def test_a_target_that_names_no_attribute_is_told(write_module):
     )
 
 
-def test_what_is_sound_in_a_plugin_works_though_another_part_fails(registry_of):
+def test_what_is_sound_in_a_plugin_works_though_another_part_fails(only_row, registry_of):
     source = GOOD + "\n    yield 3\n@hookimpl\ndef flagstone_models(): 1 / 0"
     registry = registry_of({"mixed": source})
     row = only_row(registry, "mixed")
@@ -188,7 +183,7 @@ def test_ctrl_c_passes_and_the_next_look_up_begins_anew(registry_of, write_modul
     assert registry.names("layer") == ["good"]
 
 
-def test_a_stranger_cannot_take_a_plugin_name(registry_of, write_module):
+def test_a_stranger_cannot_take_a_plugin_name(only_row, registry_of, write_module):
     registry = registry_of(own={"numpy": LAYER.format("builtin")})
     write_module("thief", "raise AssertionError('it was imported')")
     own = only_row(registry, "numpy")
@@ -209,7 +204,7 @@ def test_a_stranger_cannot_take_a_plugin_name(registry_of, write_module):
     assert "thief" not in sys.modules
 
 
-def test_two_specs_of_one_name_are_a_conflict_and_the_first_keeps_it(registry_of):
+def test_two_specs_of_one_name_are_a_conflict_and_the_first_keeps_it(only_row, registry_of):
     registry = registry_of(
         {"aaa": LAYER.format("relu") + "    yield LayerSpec('mine', 'json:dumps')"},
         own={"core": LAYER.format("relu")},
@@ -224,7 +219,7 @@ def test_two_specs_of_one_name_are_a_conflict_and_the_first_keeps_it(registry_of
     )
 
 
-def test_one_name_in_two_kinds_is_no_conflict(registry_of):
+def test_one_name_in_two_kinds_is_no_conflict(only_row, registry_of):
     model = "@hookimpl\ndef flagstone_models(): yield ModelSpec('good', 'm:f', task='regression')"
     registry = registry_of({"both": f"{GOOD}\n{model}"})
     assert only_row(registry, "both").provides == {"model": ("good",), "layer": ("good",)}
@@ -247,7 +242,7 @@ def flagstone_backends():
     ],
 )
 def test_a_backend_cannot_take_the_name_or_the_devices_of_another(
-    registry_of, name, devices, taken
+    only_row, registry_of, name, devices, taken
 ):
     registry = registry_of(
         {"evil": BACKEND.format(name, devices)}, own={"numpy": BACKEND.format("numpy", ("cpu",))}
@@ -258,7 +253,9 @@ def test_a_backend_cannot_take_the_name_or_the_devices_of_another(
     assert f"left out: {taken} belongs to backend 'numpy' of plugin 'numpy'" in row.reason
 
 
-def test_a_look_up_while_plugins_are_collected_is_that_plugins_failure(registry_of, monkeypatch):
+def test_a_look_up_while_plugins_are_collected_is_that_plugins_failure(
+    only_row, registry_of, monkeypatch
+):
     source = "import builtins\nbuiltins.the_registry.names('layer')\n" + GOOD
     registry = registry_of({"eager": source, "good": GOOD})
     monkeypatch.setattr("builtins.the_registry", registry, raising=False)
@@ -317,7 +314,7 @@ def flagstone_losses():
 """
 
 
-def test_a_kind_is_asked_for_once_and_when_it_is_wanted(registry_of, monkeypatch):
+def test_a_kind_is_asked_for_once_and_when_it_is_wanted(only_row, registry_of, monkeypatch):
     asked = []
     monkeypatch.setattr("builtins.asked", asked, raising=False)
     registry = registry_of({"one": ASKED.format("one")})

@@ -17,18 +17,13 @@ def flagstone_layers():
 GOOD = LAYER.format("good")
 
 
-def only_row(registry, name):
-    (row,) = [row for row in registry.providers() if row.name == name]
-    return row
-
-
 class Mine:
     @hookimpl
     def flagstone_layers(self):
         yield LayerSpec("mine", "json:loads")
 
 
-def test_plugins_named_in_the_environment_are_not_imported(registry_of, monkeypatch):
+def test_plugins_named_in_the_environment_are_not_imported(only_row, registry_of, monkeypatch):
     monkeypatch.setenv("FLAGSTONE_DISABLE_PLUGINS", " bad , absent,")
     registry = registry_of({"bad": "1/0", "good": GOOD})
     assert registry.names("layer") == ["good"]
@@ -39,7 +34,7 @@ def test_plugins_named_in_the_environment_are_not_imported(registry_of, monkeypa
 
 
 @pytest.mark.parametrize("value", ["1", "true"])
-def test_no_plugins_leaves_only_our_own(registry_of, monkeypatch, value):
+def test_no_plugins_leaves_only_our_own(only_row, registry_of, monkeypatch, value):
     monkeypatch.setenv("FLAGSTONE_NO_PLUGINS", value)
     registry = registry_of({"good": GOOD}, own={"core": LAYER.format("builtin")})
     assert registry.names("layer") == ["builtin"]
