@@ -17,7 +17,6 @@ def loops(name: str) -> Any:
     Numba refuses a NumPy that is newer than it knows when it is imported, for one.
     """
     try:
-        importlib.import_module("flagstone_numba.loops.announcing").announce()
         return importlib.import_module(f"flagstone_numba.loops.{name}")
     except Exception as error:  # noqa: BLE001  # whatever it is, NumPy's kernels go on serving
         _tell(f"{type(error).__name__}: {error}")

@@ -8,7 +8,7 @@ from typing import Any
 from numba.core import event
 
 
-class Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
+class Announcement(event.Listener):
     """Logs, once, that a loop of ours is compiled, where it is not read from disk."""
 
     said = False

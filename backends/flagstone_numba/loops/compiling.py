@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numba
+from numba.core import event
 
+from flagstone_numba.loops.announcing import Announcement
 from flagstone_numba.loops.keeping import Kept
 
 Loop = TypeVar("Loop")
+register: Any = event.register  # it has no types
+register("numba:compile", Announcement())
 
 
 def compiled(loop: Loop) -> Loop:

@@ -36,20 +36,33 @@ def test_it_serves_the_numpy_backend_and_is_imported_when_a_kernel_is_used():
 
 def test_compiling_a_loop_is_logged_once(caplog: pytest.LogCaptureFixture):
     import numba
-    from numba.core import event
+    from numba.core.event import Event, EventStatus
 
-    from flagstone_numba.loops import announcing, elementwise
+    from flagstone_numba.loops import elementwise
+    from flagstone_numba.loops.announcing import Announcement
 
     ours = next(f for f in vars(elementwise).values() if hasattr(f, "py_func"))
-    listener = announcing.announce.__wrapped__()
+    announcement = Announcement()
     caplog.set_level("INFO", "flagstone")
-    try:
-        for dispatcher, told in ((numba.njit(lambda x: x), 0), (ours, 1), (ours, 1)):
-            with event.trigger_event("numba:compile", data={"dispatcher": dispatcher}):
-                pass
-            assert sum("compiling loops" in text for text in caplog.messages) == told
-    finally:
-        event.unregister("numba:compile", listener)
+    for dispatcher, told in ((numba.njit(lambda x: x), 0), (ours, 1), (ours, 1)):
+        announcement.notify(Event("numba:compile", EventStatus.START, {"dispatcher": dispatcher}))
+        assert sum("compiling loops" in text for text in caplog.messages) == told
+
+
+def test_compiling_in_a_fresh_process_is_logged(tmp_path):
+    (tmp_path / "flagstone_numba_own.py").write_text("def double(x):\n    return 2 * x\n")
+    code = (
+        f"import logging, sys; sys.path.append({str(tmp_path)!r})\n"
+        "logging.basicConfig(stream=sys.stdout, level='INFO')\n"
+        "from flagstone_numba.loops.compiling import compiled\n"
+        "import flagstone_numba_own\n"
+        "double = compiled(flagstone_numba_own.double)\n"
+        "flagstone_numba_own.double.__module__ = 'flagstone_numba.loops.own'\n"
+        "print(double(2))"
+    )
+    told = run(code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert told.count("INFO:flagstone:compiling loops for this processor") == 1
+    assert told.endswith("4")
 
 
 def test_it_is_listed_with_what_it_provides():
