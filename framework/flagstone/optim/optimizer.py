@@ -352,5 +352,6 @@ def _spelled_out(cls: type[Optimizer]) -> inspect.Signature:
     own = list(inspect.signature(cls.__init__).parameters.values())[1:]
     if own and own[-1].kind is inspect.Parameter.VAR_KEYWORD:
         theirs = inspect.signature(Optimizer.__init__).parameters
-        own[-1:] = [theirs[name] for name in Common.__annotations__]
+        named = {parameter.name for parameter in own}
+        own[-1:] = [theirs[name] for name in Common.__annotations__ if name not in named]
     return inspect.Signature(own)

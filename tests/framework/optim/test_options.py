@@ -121,6 +121,18 @@ def test_a_signature_spells_the_shared_options_out() -> None:
     assert inspect.signature(optim.SGD).parameters["decay_biases"].default is True
 
 
+def test_an_optimizer_without_options_of_its_own_has_the_shared_ones() -> None:
+    class Plain(optim.Optimizer):
+        def update(self, p: Any, g: Any, lr: Any, scale: Any) -> None:
+            raise AssertionError("no step is made here")
+
+    names = list(inspect.signature(Plain).parameters)
+    assert names == ["layer", "lr", "weight_decay", "clip_norm", "clip_value", "groups",
+                     "decay_biases"]  # fmt: skip
+    with pytest.raises(ConfigurationError, match="Plain: there is no option 'momentum'; known: we"):
+        Plain(a_layer(), 0.1, momentum=0.9)
+
+
 def test_later_groups_win_and_say_only_what_they_say() -> None:
     optimizer = optim.AdamW(
         a_layer(), weight_decay=0.5, decay_biases=False,
