@@ -204,11 +204,12 @@ class OpTable(dict[Any, Kernel]):
         if kernel is None:
             self[op] = generic
             return generic
-        may_decline = traits(kernel).may_decline
+        known = traits(kernel)
         if backend.precision != EXACT and takes_precision(kernel):
             kernel = functools.partial(kernel, precision=backend.precision)
-        if may_decline:
-            kernel = with_fallback(backend.name, op.name, kernel, generic)
+        if known.may_decline:
+            least = 0 if known.served_by else known.least  # else the backend's own is asked
+            kernel = with_fallback(backend.name, op.name, kernel, generic, least)
         self[op] = kernel
         return kernel
 

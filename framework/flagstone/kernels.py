@@ -32,7 +32,7 @@ class Traits:
         may_decline: it returns ``NotImplemented`` for arguments that it does not serve; set by
             :func:`declines`.
         least: a plugin's kernel that may decline is not even asked where its first array has fewer
-            values.
+            values; the backend's own serves such calls, or the generic form.
         into: the same for recorded steps on the CPU and for first gradients of large parameters:
             ``into(out, *arrays, **static)`` writes to ``out``, a tuple of several outputs.
         over: the inputs whose place ``out`` may take over, because each of its values depends only
@@ -78,12 +78,18 @@ def takes_precision(kernel: Kernel) -> bool:
     return "precision" in inspect.signature(kernel).parameters
 
 
-def with_fallback(backend: str, op: str, kernel: Kernel, generic: Kernel) -> Kernel:
-    """A kernel that may decline, and the op's generic form for what it does."""
+def with_fallback(backend: str, op: str, kernel: Kernel, generic: Kernel, least: int = 0) -> Kernel:
+    """A kernel that may decline, and the op's generic form for what it does.
+
+    Where the first array has fewer values than ``least``, the generic form is as quick, and
+    nothing is said.
+    """
     told = False
 
     def bound(*arrays: Array, **static: Any) -> Any:
         nonlocal told
+        if least and arrays[0].size < least:
+            return generic(*arrays, **static)
         result = kernel(*arrays, **static)
         if result is not NotImplemented:
             return result

@@ -10,7 +10,7 @@ import pytest
 
 import flagstone as fs
 from flagstone import ops
-from flagstone.backend import Backend, declines, open_backend
+from flagstone.backend import Backend, Traits, declines, open_backend
 from flagstone.errors import (
     ConfigurationError,
     DeviceMismatchError,
@@ -383,3 +383,12 @@ def test_a_kernel_serves_its_op_and_one_that_declines_says_so_once() -> None:
         y = ops.log(wide + 1.0)
     np.testing.assert_allclose(y.numpy(), np.log(2.0))
     ops.log(wide)  # warnings are errors here: a second one would raise
+
+
+def test_a_kernel_is_not_asked_for_fewer_values_than_it_serves() -> None:
+    cpu = open_backend("cpu")
+    backend = type(cpu)(cpu.device)
+    backend.kernels = {"exp": Traits(least=3)(declines(lambda a: np.full_like(a, 7.0)))}
+    values = np.array([0.0, 1.0, 2.0])
+    np.testing.assert_allclose(ops.exp(Tensor(values[:2], backend)).numpy(), np.exp(values[:2]))
+    np.testing.assert_array_equal(ops.exp(Tensor(values, backend)).numpy(), [7.0, 7.0, 7.0])
