@@ -34,12 +34,14 @@ class Schedule:
         Raises:
             ConfigurationError: a number is none, or negative; ``steps_per_epoch`` is 0.
         """
-        if not (is_number(step) and is_number(steps) and is_number(steps_per_epoch)) or not (
+        given = (step, steps, steps_per_epoch)
+        plain = type(step) is type(steps) is type(steps_per_epoch) is int  # is_number takes longer
+        if not (plain or all(map(is_number, given))) or not (
             step >= 0 and steps >= 0 and steps_per_epoch >= 1
         ):
             raise ConfigurationError(
                 "schedule: factor expected step >= 0, steps >= 0 and steps_per_epoch >= 1; "
-                f"got {step!r}, {steps!r}, {steps_per_epoch!r}"
+                f"got {', '.join(map(repr, given))}"
             )
         rise = self.warmup if self.warmup >= 1 else int(self.warmup * steps)
         proper = self.after_warmup(
