@@ -33,7 +33,7 @@ class LossSuite(Suite):
     and ``sample_weight``, as :mod:`flagstone.losses` describes.
 
     Attributes:
-        samples: what to call it with; by default predictions and targets of one shape, or classes.
+        samples: what to call it with; by default those of the usual kinds that it takes.
     """
 
     kind: ClassVar[str] = "loss"
