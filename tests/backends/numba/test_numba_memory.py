@@ -156,7 +156,7 @@ def test_workers_that_come_late_write_nothing(monkeypatch):
     run = threads._Job.run
 
     def later(job):
-        work = job._work
+        work = job._work  # begins when others may have done all pieces
         job._work = lambda: (time.sleep(late.choice([0, 0.0005, 0.003])), work())[1]
         run(job)
 

@@ -102,7 +102,7 @@ def test_an_interrupt_leaves_no_worker_writing(use, monkeypatch, when):
             assert began.wait(10)
         else:
             began.set()
-            time.sleep(0.2)
+            time.sleep(0.2)  # the interrupts come while this worker could still write
             ended.set()
 
     def interrupted(plain):

@@ -89,7 +89,7 @@ def test_states_that_are_none_are_refused(call: Callable[[], Any], message: str)
 
 def test_a_closure_is_a_function() -> None:
     with pytest.raises(ConfigurationError, match="LBFGS: step expected a closure"):
-        optim.LBFGS(a_layer()).step(3)  # type: ignore[arg-type]
+        optim.LBFGS(a_layer()).step(3)  # type: ignore[arg-type]  # on purpose
 
 
 def test_what_they_show() -> None:

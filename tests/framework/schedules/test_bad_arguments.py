@@ -88,6 +88,7 @@ def plateau(**state: Any) -> None:
             "product expected 0; got also 1",
         ),
         (
+            # of another type on purpose
             lambda: schedules.ReduceOnPlateau().observe("low", 1),  # type: ignore[arg-type]
             "reduce-on-plateau: loss expected a number; got 'low'",
         ),
